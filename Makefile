@@ -1,0 +1,51 @@
+# Each target sets up what it needs in .venv, from the versions in constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_WORKERS ?= 2
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs bench constraints clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
+	$(BIN)/python examples/digits.py
+
+test: $(VENV)/.installed-test  ## run all tests and docstring examples
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
+
+lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/.installed-dev  ## mend what lint can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -q -b doctest docs docs/_build/doctest
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+bench: $(VENV)/.installed-examples  ## print what a train step pays for the MI
+	$(BIN)/python benchmarks/overhead.py
+
+constraints: $(VENV)/.installed-dev  ## pin the newest versions of everything again
+	$(BIN)/uv pip compile --upgrade --universal --all-extras --no-header \
+	  --no-annotate --python-version 3.11 pyproject.toml -o constraints.txt
+
+clean:  ## remove everything that is not in the repository
+	rm -rf $(VENV) outputs docs/_build .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "optax_mi needs Python 3.11 or newer: make PYTHON=/path/to/python3.x"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt \
+	  --build-constraints constraints.txt -e '.[$*]'
+	@touch $@

@@ -1,0 +1,48 @@
+"""Learning rates driven by mutual information, for Optax.
+
+The mutual information between a network's outputs and the true labels, in nats, says
+how much the network knows; the entropy of the labels says how much there is to know.
+:func:`mi_decay` measures the one against the other every epoch, inside the compiled
+train step, and decays the learning rate as the network learns.
+"""
+
+# The transformation.
+from optax_mi._decay import MIDecayState as MIDecayState
+from optax_mi._decay import mi_decay as mi_decay
+from optax_mi._decay import mi_sgd as mi_sgd
+
+# What it did.
+from optax_mi._inspect import MIDiagnostics as MIDiagnostics
+from optax_mi._inspect import learning_rates as learning_rates
+from optax_mi._inspect import mi_diagnostics as mi_diagnostics
+
+# Rules: estimate in, learning rate out.
+from optax_mi._rules import DecayRule as DecayRule
+from optax_mi._rules import proportional_rule as proportional_rule
+from optax_mi._rules import residual_rule as residual_rule
+
+# Estimators: outputs and labels in, nats out.
+from optax_mi.estimators import MIEstimate as MIEstimate
+from optax_mi.estimators import MIEstimator as MIEstimator
+from optax_mi.estimators import contingency as contingency
+from optax_mi.estimators import measured as measured
+from optax_mi.estimators import variational as variational
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DecayRule",
+    "MIDecayState",
+    "MIDiagnostics",
+    "MIEstimate",
+    "MIEstimator",
+    "contingency",
+    "learning_rates",
+    "measured",
+    "mi_decay",
+    "mi_diagnostics",
+    "mi_sgd",
+    "proportional_rule",
+    "residual_rule",
+    "variational",
+]

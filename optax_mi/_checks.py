@@ -1,0 +1,75 @@
+"""Argument checks. Every error names the argument, the value and the fix.
+
+Only concrete numbers are checked: `optax.inject_hyperparams` hands a transformation's
+numeric arguments over as tracers, whose values cannot be seen while tracing.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+
+def concrete(value: Any) -> float | None:
+    """The number that `value` holds, or None where tracing hides it."""
+    if isinstance(value, Tracer):
+        return None
+    return float(value)
+
+
+def check_number(
+    name: str, value: Any, accept: Callable[[float], bool], requirement: str
+) -> None:
+    """Raises unless `value` is a finite scalar that `accept` takes, or is traced."""
+    try:
+        number = concrete(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}.") from None
+    if number is not None and not (math.isfinite(number) and accept(number)):
+        raise ValueError(f"{name} must be {requirement}, got {name}={value!r}.")
+
+
+def check_static_int(name: str, value: Any, minimum: int) -> int:
+    """`value` as an int, for arguments that set the shape of an array."""
+    if isinstance(value, jax.Array):
+        raise TypeError(
+            f"{name} sets the shape of an array, so it must be a Python int, got "
+            f"{name}={value}. Under optax.inject_hyperparams add "
+            f"static_args=({name!r},)."
+        )
+    return check_int(name, value, minimum)
+
+
+def check_int(name: str, value: Any, minimum: int) -> int:
+    """`value` as an int of at least `minimum`; bools and floats are refused."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {name}={value!r}.") from None
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {name}={number}.")
+    return number
+
+
+def check_is(name: str, value: Any, kind: type, example: str) -> None:
+    """Raises unless `value` is a `kind`; functions are likely uncalled factories."""
+    if isinstance(value, kind):
+        return
+    hint = ""
+    if callable(value):
+        hint = f" Did you forget to call it: {getattr(value, '__name__', value)}(...)?"
+    raise TypeError(
+        f"{name} must be a {kind.__name__}, such as {example}, got {value!r}.{hint}"
+    )
+
+
+def check_integer_dtype(name: str, array: jax.Array, fix: str) -> None:
+    """Raises unless `array` holds integers."""
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got dtype {array.dtype}. {fix}")

@@ -1,0 +1,379 @@
+"""A learning rate that decays as the network comes to know the labels.
+
+Every update adds its batch to an accumulator of the mutual information between the
+network's outputs and the labels; every `steps_per_epoch` updates a rule reads it and
+sets the learning rate, and the accumulator starts anew.
+"""
+
+import inspect
+import math
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_mi._checks import check_int, check_is, check_number, concrete
+from optax_mi._rules import DecayRule, residual_rule
+from optax_mi.estimators import MIEstimate, MIEstimator, contingency
+
+
+class MIDecayState(NamedTuple):
+    """State of :func:`mi_decay`: fixed shapes, whatever the params and their dtypes.
+
+    Attributes:
+      step: number of updates so far, saturating.
+      step_in_epoch: number of updates in the open epoch.
+      epoch: number of epochs closed.
+      held: number of closed epochs whose estimate was unusable: no valid sample, or
+        not finite. They held the learning rate.
+      learning_rate: what the next update is multiplied by, if no epoch closes with it.
+      estimate: of the last epoch closed, usable or not; nan nats before the first.
+      estimator_state: accumulator of the open epoch.
+      rule_state: what the rule remembers.
+    """
+
+    step: jax.Array  # shape=(), dtype=int32
+    step_in_epoch: jax.Array  # shape=(), dtype=int32
+    epoch: jax.Array  # shape=(), dtype=int32
+    held: jax.Array  # shape=(), dtype=int32
+    learning_rate: jax.Array  # shape=(), dtype=float32
+    estimate: MIEstimate  # shapes=(), dtypes=float32
+    estimator_state: Any
+    rule_state: Any
+
+
+def mi_decay(
+    lr_max: chex.Numeric = 1.0,
+    lr_min: chex.Numeric | None = None,
+    *,
+    num_classes: int | None = None,
+    estimator: MIEstimator | None = None,
+    steps_per_epoch: chex.Numeric,
+    rule: DecayRule | None = None,
+    init_lr: chex.Numeric | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Scales updates by a learning rate that mutual information decays.
+
+    An epoch is `steps_per_epoch` updates. At its end the estimator has seen the outputs
+    and labels of all its batches, and the rule turns the estimate
+    :math:`I(X; Y) \in [0, H(Y)]`, in nats, into the next learning rate
+    :math:`\eta \in [\eta_{\min}, \eta_{\max}]`; that very update is already scaled by
+    it. The learning rate never rises and never leaves its bounds, whatever the rule
+    says. An epoch without a valid sample, or whose estimate is not finite, holds it.
+
+    Chained after `optax.sgd(1.0)`, the bounds are absolute learning rates; after an
+    optimizer with a learning rate of its own they are factors of it:
+
+    .. code-block:: python
+
+        optax.chain(optax.sgd(1.0, momentum=0.9), mi_decay(0.3, 0.003, ...))
+        optax.chain(optax.adamw(3e-3), mi_decay(...))
+
+    Everything is traced and of static shape: one compiled train step, no host
+    callbacks, no gradient through the estimator. Updates keep their dtypes.
+
+    Args:
+      lr_max: upper bound of the learning rate, positive.
+      lr_min: lower bound, in [0, lr_max]; None means lr_max / 100.
+      num_classes: short for `estimator=contingency(num_classes)`. Exactly one of the
+        two is given.
+      estimator: what measures the mutual information, an :class:`MIEstimator`.
+      steps_per_epoch: number of updates between two decisions, at least 1; commonly the
+        number of batches in the training set.
+      rule: how an estimate sets the learning rate, a :class:`DecayRule`; None means
+        :func:`residual_rule` with its defaults.
+      init_lr: learning rate of the first epoch, within the bounds; None means lr_max.
+      axis_name: mesh axis (or axes) over which each device holds a part of the batch,
+        inside `jax.shard_map` or `jax.pmap`; the estimate is then of all parts, the
+        same on every device. Under plain `jit`, sharded batches need no axis name.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with state :class:`MIDecayState`. Its
+      `update` requires the estimator's keywords, `outputs` and `labels` unless the
+      estimator has others, takes `weights` (0 ignores a sample, 1 counts it), and
+      ignores keywords it does not know.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range, or neither or both of
+        `num_classes` and `estimator` are given; in `update`, a required keyword is
+        missing. Each names the argument, the value and the fix.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from optax_mi import learning_rates, mi_decay
+      >>> tx = optax.chain(
+      ...     optax.sgd(1.0, momentum=0.9),
+      ...     mi_decay(0.3, 0.003, num_classes=2, steps_per_epoch=2),
+      ... )
+      >>> params = {"w": jnp.ones(3)}
+      >>> state = tx.init(params)
+      >>> grads = {"w": jnp.full(3, 0.1)}
+      >>> seen = {"outputs": 3.0 * jnp.eye(2), "labels": jnp.array([0, 1])}
+      >>> for _ in range(4):  # two epochs that know the same: the second has stalled
+      ...     updates, state = tx.update(grads, state, params, **seen)
+      >>> print(f"{learning_rates(state)['all']:.3f}")
+      0.191
+
+    References:
+      Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
+      Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
+      Entropy 22(5):560, 2020. The formulas of the rules are our reading of it.
+    """
+    if (num_classes is None) == (estimator is None):
+        raise ValueError(
+            "Give exactly one of num_classes and estimator, got "
+            f"num_classes={num_classes!r} and estimator={estimator!r}."
+        )
+    if estimator is None:
+        assert num_classes is not None
+        estimator = contingency(num_classes)
+    check_is("estimator", estimator, MIEstimator, "contingency(num_classes)")
+    rule = residual_rule() if rule is None else rule
+    check_is("rule", rule, DecayRule, "residual_rule()")
+    _check_rates(lr_max, lr_min, init_lr)
+    if concrete(steps_per_epoch) is not None:
+        check_int("steps_per_epoch", steps_per_epoch, 1)
+    required = _required_keywords(estimator)
+
+    def bounds() -> tuple[jax.Array, jax.Array]:
+        high = jnp.asarray(lr_max).astype(jnp.float32)
+        low = high / 100 if lr_min is None else jnp.asarray(lr_min).astype(jnp.float32)
+        return low, high
+
+    def init_fn(params: optax.Params) -> MIDecayState:
+        del params
+        low, high = bounds()
+        first = high if init_lr is None else jnp.asarray(init_lr).astype(jnp.float32)
+        zero, nothing = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
+        unknown = jnp.full((), jnp.nan, jnp.float32)
+        return MIDecayState(
+            step=zero,
+            step_in_epoch=zero,
+            epoch=zero,
+            held=zero,
+            learning_rate=jnp.clip(first, low, high),
+            estimate=MIEstimate(unknown, unknown, nothing, unknown, nothing),
+            estimator_state=estimator.init(),
+            rule_state=rule.init(),
+        )
+
+    def close_epoch(state: MIDecayState) -> MIDecayState:
+        low, high = bounds()
+        estimate = estimator.estimate(state.estimator_state)
+        proposed, rule_state = rule.update(
+            state.rule_state,
+            estimate,
+            state.learning_rate,
+            step=state.step,
+            lr_min=low,
+            lr_max=high,
+        )
+        usable = (
+            (estimate.count > 0)
+            & jnp.isfinite(estimate.mi)
+            & jnp.isfinite(estimate.entropy)
+        )
+        moves = usable & jnp.isfinite(proposed)
+        learning_rate = jnp.where(
+            moves, jnp.minimum(proposed, state.learning_rate), state.learning_rate
+        )
+        return MIDecayState(
+            step=state.step,
+            step_in_epoch=jnp.zeros_like(state.step_in_epoch),
+            epoch=_increment(state.epoch),
+            held=jnp.where(moves, state.held, _increment(state.held)),
+            learning_rate=learning_rate.astype(jnp.float32),
+            estimate=estimate,
+            estimator_state=estimator.init(),
+            rule_state=jax.tree.map(
+                lambda new, old: jnp.where(moves, new, old).astype(old.dtype),
+                rule_state,
+                state.rule_state,
+            ),
+        )
+
+    def update_fn(
+        updates: optax.Updates,
+        state: MIDecayState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, MIDecayState]:
+        del params
+        missing = [name for name in required if name not in extra_args]
+        if missing:
+            raise TypeError(_missing_message(missing, required))
+        if axis_name is None:
+            seen = estimator.update(state.estimator_state, **extra_args)
+        else:
+            part = estimator.update(estimator.init(), **extra_args)
+            whole = _merge_across(estimator, part, axis_name)
+            seen = estimator.merge(state.estimator_state, whole)
+        state = state._replace(
+            step=_increment(state.step),
+            step_in_epoch=_increment(state.step_in_epoch),
+            estimator_state=seen,
+        )
+        state = jax.lax.cond(
+            state.step_in_epoch >= steps_per_epoch, close_epoch, lambda s: s, state
+        )
+        # Bounds may move, under inject_hyperparams.
+        learning_rate = jnp.clip(state.learning_rate, *bounds())
+        updates = jax.tree.map(lambda u: _scale(u, learning_rate), updates)
+        return updates, state._replace(learning_rate=learning_rate)
+
+    return optax.GradientTransformationExtraArgs(
+        init_fn,
+        update_fn,  # pyright: ignore[reportArgumentType]: optax's states are pytrees
+    )
+
+
+def mi_sgd(
+    lr_max: chex.Numeric = 1.0,
+    lr_min: chex.Numeric | None = None,
+    *,
+    momentum: chex.Numeric | None = None,
+    nesterov: bool = False,
+    num_classes: int | None = None,
+    estimator: MIEstimator | None = None,
+    steps_per_epoch: chex.Numeric,
+    rule: DecayRule | None = None,
+    init_lr: chex.Numeric | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Stochastic gradient descent whose learning rate mutual information decays.
+
+    Short for `optax.chain(optax.sgd(1.0, momentum, nesterov), mi_decay(...))`:
+
+    .. math::
+        m_t = \mu\, m_{t-1} + g_t, \qquad
+        \theta_t = \theta_{t-1} - \eta_t\, m_t,
+        \qquad \eta_t \in [\eta_{\min}, \eta_{\max}].
+
+    Args:
+      lr_max: upper bound of the learning rate, positive.
+      lr_min: lower bound, in [0, lr_max]; None means lr_max / 100.
+      momentum: decay of the momentum, or None for none.
+      nesterov: whether the momentum is Nesterov's.
+      num_classes: as in :func:`mi_decay`, like all that follow.
+      estimator: what measures the mutual information.
+      steps_per_epoch: number of updates between two decisions.
+      rule: how an estimate sets the learning rate.
+      init_lr: learning rate of the first epoch.
+      axis_name: mesh axis over which the batch is split, inside `jax.shard_map`.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`, called like that of :func:`mi_decay`.
+
+    Raises:
+      TypeError, ValueError: as :func:`mi_decay`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optax_mi import mi_sgd
+      >>> tx = mi_sgd(0.3, momentum=0.9, num_classes=2, steps_per_epoch=100)
+      >>> params = jnp.ones(2)
+      >>> state = tx.init(params)
+      >>> seen = {"outputs": 3.0 * jnp.eye(2), "labels": jnp.array([0, 1])}
+      >>> updates, state = tx.update(params, state, params, **seen)
+      >>> print(updates)
+      [-0.3 -0.3]
+
+    References:
+      Vasudevan, Entropy 22(5):560, 2020; see :func:`mi_decay`.
+    """
+    return optax.chain(
+        optax.sgd(1.0, momentum=momentum, nesterov=nesterov),
+        mi_decay(
+            lr_max,
+            lr_min,
+            num_classes=num_classes,
+            estimator=estimator,
+            steps_per_epoch=steps_per_epoch,
+            rule=rule,
+            init_lr=init_lr,
+            axis_name=axis_name,
+        ),
+    )
+
+
+def _check_rates(
+    lr_max: chex.Numeric, lr_min: chex.Numeric | None, init_lr: chex.Numeric | None
+) -> None:
+    """Raises unless 0 <= lr_min <= init_lr <= lr_max, as far as they are concrete."""
+    check_number("lr_max", lr_max, lambda lr: lr > 0, "positive and finite")
+    high = concrete(lr_max)
+    high = math.inf if high is None else high
+    low = 0.0
+    if lr_min is not None:
+        check_number(
+            "lr_min",
+            lr_min,
+            lambda lr: 0 <= lr <= high,
+            f"at least 0 and at most lr_max={high:g}",
+        )
+        low = concrete(lr_min) or 0.0
+    elif high < math.inf:
+        low = high / 100
+    if init_lr is not None:
+        check_number(
+            "init_lr",
+            init_lr,
+            lambda lr: low <= lr <= high,
+            f"at least lr_min={low:g} and at most lr_max={high:g}",
+        )
+
+
+def _required_keywords(estimator: MIEstimator) -> tuple[str, ...]:
+    """The keywords without default of the estimator's `update`."""
+    parameters = inspect.signature(estimator.update).parameters.values()
+    return tuple(
+        p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty
+    )
+
+
+def _missing_message(missing: list[str], required: tuple[str, ...]) -> str:
+    call = ", ".join(f"{name}=..." for name in required)
+    return (
+        f"update() is missing {' and '.join(missing)}. Call it as tx.update(grads, "
+        f"state, params, {call}); with optax_mi.flax.MITrainState, as "
+        "state.apply_gradients(grads=grads, extra_args={...}). If you do pass them, a "
+        "wrapper strips them, as MultiSteps(...).gradient_transformation() and flax's "
+        "TrainState do: put mi_decay outside it."
+    )
+
+
+def _merge_across(
+    estimator: MIEstimator, part: Any, axis_name: str | tuple[str, ...]
+) -> Any:
+    """The accumulator of every device's part, the same on all of them."""
+    size = jax.lax.axis_size(axis_name)
+    mine = jnp.arange(size) == jax.lax.axis_index(axis_name)
+
+    def gather(x: jax.Array) -> jax.Array:
+        # A sum over one-hot places: unlike all_gather's, its result counts as equal
+        # on all devices, so the optimizer state stays replicated.
+        here = mine.reshape((size,) + (1,) * x.ndim)
+        return jax.lax.psum(jnp.where(here, x[None], jnp.zeros_like(x)), axis_name)
+
+    parts = jax.tree.map(gather, part)
+
+    def fold(i: jax.Array, merged: Any) -> Any:
+        return estimator.merge(merged, jax.tree.map(lambda x: x[i], parts))
+
+    return jax.lax.fori_loop(0, size, fold, estimator.init())
+
+
+def _increment(count: jax.Array) -> jax.Array:
+    """Count + 1, held at the largest int32."""
+    return jnp.asarray(optax.safe_increment(count))
+
+
+def _scale(update: Any, learning_rate: jax.Array) -> jax.Array:
+    """The update times the learning rate, rounded once, in the update's dtype."""
+    update = jnp.asarray(update)
+    dtype = jnp.promote_types(update.dtype, jnp.float32)
+    return (update.astype(dtype) * learning_rate.astype(dtype)).astype(update.dtype)

@@ -1,0 +1,137 @@
+"""Reading learning rates and estimates out of any optimizer state."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from optax_mi._decay import MIDecayState
+from optax_mi.estimators import MIEstimate
+
+
+class MIDiagnostics(NamedTuple):
+    """What :func:`optax_mi.mi_decay` measured last, and what it did.
+
+    Attributes:
+      learning_rate: the present learning rate, float32.
+      mi: I(outputs; labels) of the last epoch closed, nats; nan before the first.
+      entropy: H(labels) of that epoch, nats.
+      normalized: mi / entropy, Theil's U, in [0, 1].
+      std_error: standard error of `mi`, nats.
+      count: effective number of samples of that epoch.
+      dropped: samples of that epoch that were ignored.
+      epoch: number of epochs closed, int32.
+      held: number of those that were unusable and held the learning rate, int32.
+    """
+
+    learning_rate: jax.Array
+    mi: jax.Array
+    entropy: jax.Array
+    normalized: jax.Array
+    std_error: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
+    dropped: jax.Array
+    epoch: jax.Array
+    held: jax.Array
+
+
+def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
+    """Finds every MI learning rate in an optimizer state.
+
+    Looks through `optax.chain`, `partition`, `masked`, `MultiSteps`, `apply_if_finite`,
+    `inject_hyperparams` and every other wrapper whose state is a pytree, and through
+    train states: a linen `TrainState`, an `nnx.Optimizer`. It traces, so that a
+    compiled train step can return the learning rates as metrics.
+
+    Args:
+      opt_state: an optimizer state, a train state, or any pytree that contains one.
+
+    Returns:
+      A dict from group to learning rate, a float32 scalar. A group is named by the
+      dictionary keys on the way to it, such as the labels of `optax.partition`, joined
+      by "/"; a lone transformation is "all". Names that meet are numbered: "all",
+      "all_2". It is empty if the state contains no :class:`MIDecayState`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from optax_mi import learning_rates, mi_sgd
+      >>> tx = optax.partition(
+      ...     {
+      ...         "body": mi_sgd(0.125, num_classes=10, steps_per_epoch=100),
+      ...         "head": mi_sgd(0.5, num_classes=10, steps_per_epoch=100),
+      ...     },
+      ...     {"conv": "body", "dense": "head"},
+      ... )
+      >>> state = tx.init({"conv": jnp.zeros(3), "dense": jnp.zeros(2)})
+      >>> {group: float(lr) for group, lr in learning_rates(state).items()}
+      {'body': 0.125, 'head': 0.5}
+    """
+    return {
+        group: _array(state.learning_rate)
+        for group, state in _find_states(opt_state).items()
+    }
+
+
+def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
+    """Finds every MI state in an optimizer state, and what it measured last.
+
+    Args:
+      opt_state: as for :func:`learning_rates`.
+
+    Returns:
+      A dict from group, named as by :func:`learning_rates`, to :class:`MIDiagnostics`,
+      whose `_asdict()` suits loggers.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optax_mi import mi_diagnostics, mi_sgd
+      >>> tx = mi_sgd(0.5, num_classes=2, steps_per_epoch=1)
+      >>> labels = jnp.array([0, 1, 1, -1])
+      >>> grads = jnp.zeros(3)
+      >>> _, state = tx.update(grads, tx.init(grads), outputs=labels, labels=labels)
+      >>> seen = mi_diagnostics(state)["all"]
+      >>> print(f"{seen.mi:.3f} of {seen.entropy:.3f} nats, {seen.dropped:.0f} dropped")
+      0.637 of 0.637 nats, 1 dropped
+    """
+    diagnostics = {}
+    for group, state in _find_states(opt_state).items():
+        estimate = MIEstimate(*map(_array, state.estimate))
+        diagnostics[group] = MIDiagnostics(
+            learning_rate=_array(state.learning_rate),
+            mi=estimate.mi,
+            entropy=estimate.entropy,
+            normalized=estimate.normalized,
+            std_error=estimate.std_error,
+            count=estimate.count,
+            dropped=estimate.dropped,
+            epoch=_array(state.epoch),
+            held=_array(state.held),
+        )
+    return diagnostics
+
+
+def _find_states(tree: Any) -> dict[str, MIDecayState]:
+    # An nnx.Optimizer is a pytree only in some versions of flax; its attribute is ours
+    # to look into in all, and params of the same train state are passed over.
+    tree = getattr(tree, "opt_state", tree)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda node: isinstance(node, MIDecayState)
+    )
+    states: dict[str, MIDecayState] = {}
+    for path, state in leaves:
+        if not isinstance(state, MIDecayState):
+            continue
+        keys = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
+        name = group = "/".join(keys) or "all"
+        copies = 1
+        while group in states:
+            copies += 1
+            group = f"{name}_{copies}"
+        states[group] = state
+    return states
+
+
+def _array(leaf: Any) -> jax.Array:
+    """The array in a leaf; nnx wraps each leaf of an optimizer state in a Variable."""
+    (array,) = jax.tree.leaves(leaf)
+    return array

@@ -1,0 +1,188 @@
+r"""Rules: how an estimate of mutual information becomes a learning rate.
+
+A rule looks at the epoch that has just closed. With U = I / H(Y), Theil's U, it decides
+whether the network still learns at the present learning rate, and if it has stalled,
+what the next learning rate is. Both rules below share that form: they differ in what
+counts as progress and in where the learning rate goes.
+
+A rule sees scalars only, and only epochs with a usable estimate. What it returns is
+held within the bounds and never rises: `mi_decay` sees to that, so a rule need not.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi._checks import check_number
+from optax_mi.estimators import MIEstimate
+
+
+class RuleInitFn(Protocol):
+    """Makes the state of a rule that has seen no epoch."""
+
+    def __call__(self) -> Any: ...
+
+
+class RuleUpdateFn(Protocol):
+    """Turns the estimate of an epoch into the next learning rate."""
+
+    def __call__(
+        self,
+        state: Any,
+        estimate: MIEstimate,
+        learning_rate: jax.Array,
+        *,
+        step: jax.Array,
+        lr_min: jax.Array,
+        lr_max: jax.Array,
+    ) -> tuple[jax.Array, Any]: ...
+
+
+class DecayRule(NamedTuple):
+    """A pair of pure functions that turn estimates into a decaying learning rate.
+
+    Attributes:
+      init: `init() -> state`, any pytree of fixed shapes and dtypes.
+      update: `update(state, estimate, learning_rate, *, step, lr_min, lr_max) ->
+        (learning_rate, state)`. `estimate` is the :class:`MIEstimate` of the epoch,
+        `step` the number of updates so far (int32), the rest are float32 scalars. It is
+        called at the end of every epoch that has a finite estimate and a valid sample.
+
+    Example:
+      A rule that ignores the estimate and halves the learning rate every epoch:
+
+      >>> import jax.numpy as jnp
+      >>> from optax_mi import DecayRule, mi_decay
+      >>> halve = DecayRule(
+      ...     init=lambda: (),
+      ...     update=lambda state, estimate, lr, **_: (lr / 2, state),
+      ... )
+      >>> tx = mi_decay(1.0, num_classes=2, steps_per_epoch=1, rule=halve)
+      >>> state = tx.init(jnp.zeros(3))
+      >>> labels = jnp.array([0, 1])
+      >>> updates, state = tx.update(jnp.ones(3), state, outputs=labels, labels=labels)
+      >>> print(updates)
+      [0.5 0.5 0.5]
+    """
+
+    init: RuleInitFn
+    update: RuleUpdateFn
+
+
+def proportional_rule(threshold: float = 0.01) -> DecayRule:
+    r"""Decays in proportion to what the network knows, when the MI stops growing.
+
+    An epoch stalls when the relative gain of MI over the epoch before it is no more
+    than the threshold, :math:`I_t - I_{t-1} \le \mathrm{threshold} \cdot I_{t-1}`. Then
+
+    .. math::
+        \eta_{t+1} = \eta_{\min} + (\eta_{\max} - \eta_{\min}) (1 - U_t),
+        \qquad U_t = I_t / H(Y).
+
+    This is our plainest reading of the paper, whose formulas are not quoted here. The
+    relative gain of MI must vanish as U nears 1, so that rule decays early where the
+    labels are easy; and where U levels off below 1, the learning rate does too.
+
+    Args:
+      threshold: relative gain of MI per epoch at or below which an epoch stalls, at
+        least 0. Larger values decay sooner.
+
+    Returns:
+      A :class:`DecayRule`; its state is the MI of the epoch before, nats.
+
+    Raises:
+      ValueError: `threshold` is negative or not finite.
+
+    Example:
+      >>> from optax_mi import mi_sgd, proportional_rule
+      >>> rule = proportional_rule(threshold=0.02)
+      >>> tx = mi_sgd(0.3, num_classes=10, steps_per_epoch=100, rule=rule)
+
+    References:
+      Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
+      Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
+      Entropy 22(5):560, 2020.
+    """
+    check_number("threshold", threshold, lambda t: t >= 0, "at least 0 and finite")
+
+    def update(
+        state: jax.Array,
+        estimate: MIEstimate,
+        learning_rate: jax.Array,
+        *,
+        step: jax.Array,
+        lr_min: jax.Array,
+        lr_max: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        del step
+        # False for the first epoch, whose predecessor is nan.
+        stalled = estimate.mi - state <= threshold * state
+        decayed = lr_min + (lr_max - lr_min) * (1.0 - estimate.normalized)
+        return jnp.where(stalled, decayed, learning_rate), estimate.mi
+
+    return DecayRule(_unknown, update)
+
+
+def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
+    r"""Decays by a factor when the network stops closing in on the labels.
+
+    The residual :math:`R = H(Y) - I` is what the network does not know yet. An epoch
+    stalls when it falls by no more than a share `threshold` of itself,
+    :math:`R_{t-1} - R_t \le \mathrm{threshold} \cdot R_{t-1}`. Then
+
+    .. math::
+        \eta_{t+1} = \max(\eta_{\min},\ \eta_t (1 - \mathrm{strength} \cdot U_t)),
+        \qquad U_t = I_t / H(Y).
+
+    The relative fall of the residual does not saturate as U nears 1, and the factor
+    keeps the learning rate falling where U levels off below 1. A network that knows
+    nothing (U = 0) keeps its learning rate. This is our reading, not the paper's text.
+
+    Args:
+      threshold: relative fall of the residual per epoch at or below which an epoch
+        stalls, in [0, 1). Larger values decay sooner.
+      strength: share of the learning rate that a stall takes when U = 1, in (0, 1].
+
+    Returns:
+      A :class:`DecayRule`; its state is the residual of the epoch before, nats.
+
+    Raises:
+      ValueError: `threshold` or `strength` is out of its range.
+
+    Example:
+      >>> from optax_mi import mi_sgd, residual_rule
+      >>> rule = residual_rule(threshold=0.1)
+      >>> tx = mi_sgd(0.3, num_classes=10, steps_per_epoch=100, rule=rule)
+
+    References:
+      Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
+      Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
+      Entropy 22(5):560, 2020.
+    """
+    check_number("threshold", threshold, lambda t: 0 <= t < 1, "in [0, 1)")
+    check_number("strength", strength, lambda s: 0 < s <= 1, "in (0, 1]")
+
+    def update(
+        state: jax.Array,
+        estimate: MIEstimate,
+        learning_rate: jax.Array,
+        *,
+        step: jax.Array,
+        lr_min: jax.Array,
+        lr_max: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        del step, lr_max
+        residual = estimate.entropy - estimate.mi
+        stalled = state - residual <= threshold * state
+        decayed = jnp.maximum(
+            lr_min, learning_rate * (1.0 - strength * estimate.normalized)
+        )
+        return jnp.where(stalled, decayed, learning_rate), residual
+
+    return DecayRule(_unknown, update)
+
+
+def _unknown() -> jax.Array:
+    """State of a rule that remembers one number and has seen none."""
+    return jnp.full((), jnp.nan, jnp.float32)

@@ -1,0 +1,79 @@
+"""Mutual information that was measured elsewhere, such as in a validation pass."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi._checks import check_number
+from optax_mi.estimators._base import MIEstimate, MIEstimator
+
+
+def measured(entropy: float | None = None) -> MIEstimator:
+    r"""Takes the mutual information from the caller instead of estimating it.
+
+    Its `update` takes `mi`: an :class:`MIEstimate`, or a scalar in nats, clipped to
+    [0, H(Y)]. nan means "no new measurement", so that one compiled step serves the
+    updates with a measurement and those without. An epoch keeps the last measurement
+    in it; an epoch without one holds the learning rate.
+
+    Args:
+      entropy: H(Y), the entropy of the labels in nats, which a bare scalar does not
+        tell: `math.log(num_classes)` where the classes are balanced. Not needed when
+        `mi` is an :class:`MIEstimate`.
+
+    Returns:
+      An :class:`MIEstimator` whose `update` requires `mi`. For a scalar, `count` is 1
+      and `std_error` is nan.
+
+    Raises:
+      ValueError: `entropy` is not positive and finite; in `update`, `mi` is a bare
+        scalar and no entropy was given, or it is not a scalar.
+
+    Example:
+      >>> import math
+      >>> import jax.numpy as jnp
+      >>> from optax_mi import measured
+      >>> estimator = measured(entropy=math.log(10))
+      >>> state = estimator.update(estimator.init(), mi=1.5)
+      >>> state = estimator.update(state, mi=jnp.nan)  # no validation pass this time
+      >>> print(f"{estimator.estimate(state).mi:.2f}")
+      1.50
+    """
+    if entropy is not None:
+        check_number("entropy", entropy, lambda h: h > 0, "positive and finite")
+
+    def init() -> MIEstimate:
+        nothing = jnp.zeros((), jnp.float32)
+        unknown = jnp.full((), math.nan, jnp.float32)
+        return MIEstimate(unknown, unknown, nothing, unknown, nothing)
+
+    def update(state: MIEstimate, *, mi: Any, **extra_args: Any) -> MIEstimate:
+        del extra_args
+        if isinstance(mi, MIEstimate):
+            new = mi
+        elif entropy is None:
+            raise ValueError(
+                "mi is a scalar, which does not tell H(Y): use measured(entropy=...) "
+                "in nats, math.log(num_classes) for balanced classes, or pass mi as "
+                "an MIEstimate."
+            )
+        else:
+            nats = jnp.clip(jnp.asarray(mi), 0.0, entropy)
+            new = (nats, entropy, 1.0, math.nan, 0.0)
+        new = MIEstimate(*(jnp.asarray(x).astype(jnp.float32) for x in new))
+        shapes = {field.shape for field in new}
+        if shapes != {()}:
+            raise ValueError(f"mi must be a scalar, got shape {max(shapes)}.")
+        return merge(state, jax.lax.stop_gradient(new))
+
+    def estimate(state: MIEstimate) -> MIEstimate:
+        return state
+
+    def merge(state: MIEstimate, other: MIEstimate) -> MIEstimate:
+        return jax.tree.map(
+            lambda old, new: jnp.where(jnp.isnan(other.mi), old, new), state, other
+        )
+
+    return MIEstimator(init, update, estimate, merge)

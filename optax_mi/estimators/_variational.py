@@ -1,0 +1,131 @@
+"""A lower bound on mutual information from the cross-entropy of the network."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_mi._checks import check_static_int
+from optax_mi.estimators import _sums
+from optax_mi.estimators._base import MIEstimate, MIEstimator
+from optax_mi.estimators._batch import (
+    check_logits,
+    class_ids,
+    health,
+    in_range,
+    make_batch,
+    read_arrays,
+)
+from optax_mi.estimators._scatter import scatter_rows
+
+
+class VariationalState(NamedTuple):
+    """Accumulator of :func:`variational`, for C classes: 16 C bytes."""
+
+    by_label: _sums.CompensatedSum  # float32 [C, 2] twice: weight, weighted loss
+    losses: _sums.CompensatedSum  # float32 [2] twice: sum of losses, of their squares
+    totals: _sums.CompensatedSum  # float32 [3] twice, see Batch.totals
+
+
+def variational(num_classes: int) -> MIEstimator:
+    r"""Estimates a lower bound on I(output; label) in O(C) memory.
+
+    The cross-entropy of any decoder :math:`q(y \mid x)` bounds the conditional entropy
+    from above, so in nats
+
+    .. math::
+        I(X; Y) \ge \hat H(Y) + \frac1N \sum_n \ln q(y_n \mid x_n),
+        \qquad q = \mathrm{softmax}(\mathrm{outputs}),
+
+    with equality where the network is calibrated. The value is clipped to [0, H(Y)]:
+    a network that is confidently wrong reads 0. The accumulator is 16 C bytes, 0.8 MB
+    for a vocabulary of 50,000; an update costs the log-softmax that the loss computes
+    anyway, and one scatter of N numbers.
+
+    Args:
+      num_classes: number of classes C, at least 2.
+
+    Returns:
+      An :class:`MIEstimator`. Its `update` takes `outputs`, logits of shape [..., C];
+      `labels`, integers of shape [...], dropped and counted when out of range; and
+      `weights`, None or of shape [...]. A sample whose loss is not finite is dropped
+      and counted. `std_error` is the delta method's.
+
+    Raises:
+      TypeError, ValueError: `num_classes` is below 2 or not a Python int; in `update`,
+        shapes or dtypes that do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optax_mi import variational
+      >>> estimator = variational(num_classes=2)
+      >>> probabilities = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+      >>> state = estimator.update(
+      ...     estimator.init(), outputs=jnp.log(probabilities), labels=jnp.array([0, 1])
+      ... )
+      >>> print(f"{estimator.estimate(state).mi:.4f}")  # ln 2 + ln 0.9
+      0.5878
+
+    References:
+      Barber and Agakov, The IM algorithm: a variational approach to information
+      maximization, NIPS 2003, equation 3.
+    """
+    num_classes = check_static_int("num_classes", num_classes, 2)
+
+    def init() -> VariationalState:
+        return VariationalState(
+            _sums.zeros((num_classes, 2)), _sums.zeros((2,)), _sums.zeros((3,))
+        )
+
+    def update(
+        state: VariationalState,
+        *,
+        outputs: jax.typing.ArrayLike,
+        labels: jax.typing.ArrayLike,
+        weights: jax.typing.ArrayLike | None = None,
+        **extra_args: Any,
+    ) -> VariationalState:
+        del extra_args
+        outputs, labels = read_arrays(outputs, labels)
+        check_logits(outputs, labels, num_classes)
+        loss = optax.softmax_cross_entropy_with_integer_labels(
+            outputs.astype(jnp.float32),
+            class_ids(labels, in_range(labels, num_classes)),
+        )
+        batch = make_batch(labels, weights, jnp.isfinite(loss), num_classes)
+        loss = jnp.where(batch.used, loss, 0.0)
+        weighted = batch.weights * loss
+        rows = jnp.stack([batch.weights, weighted], -1)
+        table = scatter_rows(rows, batch.labels, num_classes)
+        losses = jnp.stack([jnp.sum(weighted), jnp.sum(weighted * loss)])
+        return VariationalState(
+            _sums.add(state.by_label, table),
+            _sums.add(state.losses, losses),
+            _sums.add(state.totals, batch.totals),
+        )
+
+    def estimate(state: VariationalState) -> MIEstimate:
+        weight, count, dropped = health(state.totals)
+        scale = jnp.where(count > 0, 1.0 / jnp.where(count > 0, weight, 1.0), 0.0)
+        p, loss_share = (state.by_label.value * scale).T
+        loss, square = state.losses.value * scale
+        log_p = jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)
+        entropy = -jnp.sum(p * log_p)
+        bound = entropy - loss
+        # Variance of -ln p(y) - loss, the pointwise information.
+        second = jnp.sum(p * log_p**2) + 2.0 * jnp.sum(log_p * loss_share) + square
+        variance = jnp.maximum(second - bound**2, 0.0)
+        std_error = jnp.sqrt(variance / jnp.maximum(count, 1.0))
+        return MIEstimate(
+            mi=jnp.clip(bound, 0.0, entropy),
+            entropy=entropy,
+            count=count,
+            std_error=jnp.where(count > 0, std_error, jnp.nan),
+            dropped=dropped,
+        )
+
+    def merge(state: VariationalState, other: VariationalState) -> VariationalState:
+        return VariationalState(*map(_sums.merge, state, other))
+
+    return MIEstimator(init, update, estimate, merge)

@@ -1,0 +1,109 @@
+"""Every public transformation and every wrapper, once, for the tests that use them.
+
+A case makes a transformation and the keywords that its update requires. A wrapper takes
+a case's factory and settings, since `inject_hyperparams` must see the factory.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_mi import (
+    contingency,
+    measured,
+    mi_decay,
+    mi_sgd,
+    proportional_rule,
+    variational,
+)
+
+NUM_CLASSES = 4
+LABELS = jnp.arange(16) % NUM_CLASSES
+
+
+def logits(knowledge=1.0, dtype=jnp.float32):
+    """Outputs that tell more of the labels the larger `knowledge` is."""
+    return (4.0 * knowledge * jax.nn.one_hot(LABELS, NUM_CLASSES)).astype(dtype)
+
+
+def labelled(knowledge=1.0, dtype=jnp.float32):
+    return {"outputs": logits(knowledge, dtype), "labels": LABELS}
+
+
+class Case(NamedTuple):
+    factory: Callable[..., optax.GradientTransformationExtraArgs]
+    settings: dict[str, Any]
+    signal: Callable[..., dict[str, Any]] = labelled
+
+    def make(self, **overrides):
+        return self.factory(**{**self.settings, **overrides})
+
+
+SETTINGS = {"lr_max": 0.5, "lr_min": 0.01, "steps_per_epoch": 3}
+CASES = {
+    "mi_decay": Case(mi_decay, {**SETTINGS, "num_classes": NUM_CLASSES}),
+    "mi_decay-hard": Case(
+        mi_decay, {**SETTINGS, "estimator": contingency(NUM_CLASSES, soft=False)}
+    ),
+    "mi_decay-ids": Case(
+        mi_decay,
+        {**SETTINGS, "num_classes": NUM_CLASSES},
+        lambda *_: {"outputs": LABELS, "labels": LABELS},
+    ),
+    "mi_decay-variational": Case(
+        mi_decay, {**SETTINGS, "estimator": variational(NUM_CLASSES)}
+    ),
+    "mi_decay-measured": Case(
+        mi_decay,
+        {**SETTINGS, "estimator": measured(1.5)},
+        lambda knowledge=1.0, dtype=jnp.float32: {
+            "mi": jnp.asarray(knowledge).astype(dtype)
+        },
+    ),
+    "mi_decay-proportional": Case(
+        mi_decay,
+        {**SETTINGS, "num_classes": NUM_CLASSES, "rule": proportional_rule()},
+    ),
+    "mi_sgd": Case(mi_sgd, {**SETTINGS, "num_classes": NUM_CLASSES}),
+    "mi_sgd-nesterov": Case(
+        mi_sgd,
+        {**SETTINGS, "num_classes": NUM_CLASSES, "momentum": 0.9, "nesterov": True},
+    ),
+}
+
+
+def inject(case):
+    static = [k for k in ("num_classes",) if k in case.settings]
+    return optax.inject_hyperparams(case.factory, static_args=static)(**case.settings)
+
+
+def partition(case):
+    return optax.partition(
+        {"ours": case.make(), "theirs": optax.sgd(0.1), "nobody": case.make()},
+        lambda params: jax.tree.map(
+            lambda x: "ours" if jnp.ndim(x) else "theirs", params
+        ),
+    )
+
+
+WRAPPERS = {
+    "bare": lambda case: case.make(),
+    "chain": lambda case: optax.chain(optax.clip_by_global_norm(1.0), case.make()),
+    "chain-adamw": lambda case: optax.chain(optax.adamw(1e-2), case.make()),
+    "named_chain": lambda case: optax.named_chain(
+        ("trace", optax.trace(0.9)), ("mi", case.make())
+    ),
+    "apply_if_finite": lambda case: optax.apply_if_finite(case.make(), 3),
+    "inject_hyperparams": inject,
+    "masked": lambda case: optax.masked(
+        case.make(), lambda params: jax.tree.map(lambda x: jnp.ndim(x) > 0, params)
+    ),
+    "partition": partition,
+    "multi_steps": lambda case: optax.MultiSteps(case.make(), 2),
+    "multi_steps-inside": lambda case: optax.chain(
+        optax.MultiSteps(optax.sgd(1.0), 2).gradient_transformation(), case.make()
+    ),
+}

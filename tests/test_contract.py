@@ -1,0 +1,211 @@
+"""What Optax asks of a member, of every transformation in every wrapper."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from optax_mi import learning_rates
+from tests.contract import CASES, LABELS, NUM_CLASSES, WRAPPERS, Case, inject, labelled
+
+DTYPES = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
+PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.ones(3), "s": jnp.ones(())}
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+every_wrapper = pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+
+
+def types(tree):
+    """Shape, dtype, weak_type and sharding of every leaf."""
+    return jax.tree.map(jax.typeof, tree)
+
+
+def sample_targets():
+    """Four functions to minimise, as optax's own common tests have them."""
+
+    def square(goal):
+        return lambda params: sum(
+            jnp.sum((p - g) ** 2)
+            for p, g in zip(jax.tree.leaves(params), jax.tree.leaves(goal), strict=True)
+        )
+
+    vector = jnp.array([1.0, -1.0, 1.0])
+    matrix = jnp.array([[3.0, -2.0], [1.0, 4.0]])
+    return {
+        "parabola": (jnp.array([-1.0, 10.0, 1.0]), vector, square(vector)),
+        "rosenbrock": (
+            jnp.zeros(2),
+            jnp.ones(2),
+            lambda p: (1.0 - p[0]) ** 2 + 100.0 * (p[1] - p[0] ** 2) ** 2,
+        ),
+        "matrix": (jnp.zeros((2, 2)), matrix, square(matrix)),
+        "mixed": (
+            (jnp.zeros(3), jnp.zeros((2, 2))),
+            (vector, matrix),
+            square((vector, matrix)),
+        ),
+    }
+
+
+@every_case
+@every_wrapper
+def test_ignores_unknown_keywords_and_compiles_once(case: Case, wrap):
+    tx = wrap(case)
+
+    @jax.jit
+    def step(params, state):
+        grads = jax.tree.map(jnp.ones_like, params)
+        updates, state = tx.update(
+            grads, state, params, nobody_expects_this=1, **case.signal()
+        )
+        return optax.apply_updates(params, updates), state
+
+    params, state = PARAMS, tx.init(PARAMS)
+    for _ in range(7):
+        before = types(state)
+        params, state = step(params, state)
+        assert types(state) == before
+    assert step._cache_size() == 1
+    for lr in learning_rates(state).values():
+        assert 0.01 <= lr <= 0.5
+
+
+@every_case
+@every_wrapper
+def test_tree_map_params(case: Case, wrap):
+    tx = wrap(case)
+    state = tx.init(PARAMS)
+    mapped = optax.tree.map_params(tx, lambda p: p, state)
+    jax.tree.map(np.testing.assert_array_equal, mapped, state)
+
+
+@every_case
+@every_wrapper
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_updates_keep_the_dtype_of_the_params(case: Case, wrap, dtype):
+    params = jax.tree.map(lambda x: x.astype(dtype), PARAMS)
+    tx = wrap(case)
+    state = jax.jit(tx.init)(params)
+    updates, _ = jax.jit(tx.update)(
+        params, state, params, **case.signal(1.0, jnp.float16)
+    )
+    assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
+
+
+@every_case
+@every_wrapper
+def test_init_takes_shapes_for_arrays(case: Case, wrap):
+    tx = wrap(case)
+    shapes = jax.eval_shape(lambda: PARAMS)
+    assert types(jax.eval_shape(tx.init, shapes)) == types(
+        jax.eval_shape(tx.init, PARAMS)
+    )
+
+
+@every_case
+def test_init_takes_shapes_for_arrays_without_tracing(case: Case):
+    tx = optax.chain(optax.sgd(1.0), case.make())
+    assert types(tx.init(jax.eval_shape(lambda: PARAMS))) == types(tx.init(PARAMS))
+
+
+@every_case
+def test_inject_hyperparams_changes_nothing(case: Case):
+    tx, injected = case.make(), inject(case)
+    args = (PARAMS, tx.init(PARAMS), PARAMS)
+    updates, state = jax.jit(tx.update)(*args, **case.signal())
+    injected_updates, injected_state = jax.jit(injected.update)(
+        PARAMS, jax.jit(injected.init)(PARAMS), PARAMS, **case.signal()
+    )
+    jax.tree.map(np.testing.assert_array_equal, injected_updates, updates)
+    jax.tree.map(np.testing.assert_array_equal, injected_state.inner_state, state)
+
+
+@every_case
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_gradient_accumulation_emits_zeros_in_between(case: Case, dtype):
+    params = jnp.array([1.0, 2.0], dtype)
+    tx = optax.MultiSteps(case.make(), every_k_schedule=4)
+    updates, _ = jax.jit(tx.update)(params, tx.init(params), params, **case.signal())
+    np.testing.assert_array_equal(updates, jnp.zeros_like(params))
+
+
+@every_case
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_state_is_stable_under_cond(case: Case, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        params = jnp.array([-1.0, 10.0, 1.0], dtype)
+        tx = case.make()
+        # A signal of another dtype than the params, on purpose.
+        other = jnp.bfloat16 if dtype == jnp.float16 else jnp.float16
+
+        @jax.jit
+        def step(params, state, go):
+            updates, state = jax.lax.cond(
+                go,
+                lambda: tx.update(params, state, params, **case.signal(1.0, other)),
+                lambda: (params, state),
+            )
+            return optax.apply_updates(params, updates), state
+
+        state = tx.init(params)
+        for go in (True, False, True):
+            params, state = step(params, state, go)
+            assert params.dtype == dtype
+
+
+@every_case
+@pytest.mark.parametrize("name", sample_targets())
+def test_converges(case: Case, name):
+    start, goal, objective = sample_targets()[name]
+    tx = case.make(lr_max=1.5e-3, lr_min=5e-4, steps_per_epoch=100)
+    if not case.factory.__name__.endswith("sgd"):
+        tx = optax.chain(optax.sgd(1.0), tx)
+
+    @jax.jit
+    def train(params):
+        def step(carry, _):
+            params, state = carry
+            value, grads = jax.value_and_grad(objective)(params)
+            # The closer to the goal, the more the outputs tell, as in training.
+            signal = case.signal(1.0 / (1.0 + value))
+            updates, state = tx.update(grads, state, params, **signal)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, tx.init(params)), length=30_000)[0]
+
+    params, state = train(start)
+    (rate,) = learning_rates(state).values()
+    assert 5e-4 <= rate < 1.5e-3
+    jax.tree.map(
+        lambda p, g: np.testing.assert_allclose(p, g, rtol=3e-2, atol=3e-2),
+        params,
+        goal,
+    )
+
+
+@every_case
+@pytest.mark.parametrize("jit", [True, False])
+def test_state_types_hold_on_an_explicit_mesh(case: Case, jit):
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        params = jnp.zeros((2, 8, 4), jnp.float16, out_sharding=jax.P(None, "x", None))
+        # The batch is sharded too, as it is in a real step.
+        signal = {
+            k: jax.device_put(v, jax.P("x")) if v.ndim else v
+            for k, v in case.signal().items()
+        }
+        tx = case.make(steps_per_epoch=2)
+        update = jax.jit(tx.update) if jit else tx.update
+        state = jax.jit(tx.init)(params) if jit else tx.init(params)
+        assert types(state) == types(tx.init(params))
+        for _ in range(3):
+            before = types(state)
+            updates, state = update(params, state, params, **signal)
+            assert types(state) == before
+        assert types(updates) == types(params)
+
+
+def test_the_labels_of_the_contract_hold_every_class():
+    assert set(np.asarray(LABELS)) == set(range(NUM_CLASSES))
+    assert labelled()["outputs"].shape == (16, NUM_CLASSES)

@@ -1,0 +1,348 @@
+"""The laws of mi_decay."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optax_mi import (
+    DecayRule,
+    MIEstimate,
+    contingency,
+    measured,
+    mi_decay,
+    mi_diagnostics,
+    mi_sgd,
+    proportional_rule,
+    residual_rule,
+    variational,
+)
+from tests import reference
+from tests.helpers import measure
+
+LABELS = jnp.array([0, 1, 2, 0, 1, 2])
+LOGITS = 4.0 * jax.nn.one_hot(LABELS, 3)
+PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.zeros(3)}
+
+
+def make(**kwargs):
+    defaults = {"num_classes": 3, "steps_per_epoch": 2}
+    return mi_decay(0.5, 0.01, **{**defaults, **kwargs})
+
+
+def diagnostics(state):
+    return jax.device_get(mi_diagnostics(state)["all"])
+
+
+def run(tx, signals):
+    """Learning rates after each update, and the last state."""
+    update = jax.jit(tx.update)
+    state, rates = tx.init(PARAMS), []
+    for signal in signals:
+        _, state = update(PARAMS, state, PARAMS, **signal)
+        rates.append(float(state.learning_rate))
+    assert update._cache_size() == 1
+    return rates, state
+
+
+def scalar_signals(*values):
+    return [{"mi": jnp.float32(v)} for v in values]
+
+
+class TestEpochs:
+    def test_decides_every_steps_per_epoch_and_scales_that_very_update(self):
+        halve = DecayRule(lambda: (), lambda s, e, lr, **_: (lr / 2, s))
+        tx = make(rule=halve, steps_per_epoch=3)
+        state = tx.init(PARAMS)
+        scales = []
+        for _ in range(7):
+            updates, state = tx.update(PARAMS, state, outputs=LOGITS, labels=LABELS)
+            scales.append(float(updates["w"][0, 0]))
+        assert scales == [0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125]
+        assert (state.step, state.epoch, state.step_in_epoch) == (7, 2, 1)
+
+    def test_each_epoch_is_measured_on_its_own(self):
+        tx = make(estimator=contingency(3, soft=False), num_classes=None)
+        wrong = jnp.zeros(6, jnp.int32)
+        signals = [{"outputs": x, "labels": LABELS} for x in (LABELS, LABELS, wrong)]
+        _, state = run(tx, signals[:2])
+        assert diagnostics(state).mi == pytest.approx(math.log(3))
+        _, state = run(tx, [*signals, signals[2]])
+        assert diagnostics(state).mi == 0
+        assert diagnostics(state).count == 12
+
+    def test_the_estimate_is_of_all_batches_of_the_epoch(self):
+        rng = np.random.default_rng(0)
+        logits = rng.normal(size=(4, 8, 3)).astype(np.float32)
+        labels = rng.integers(-1, 3, (4, 8))
+        tx = make(steps_per_epoch=4)
+        signals = [
+            {"outputs": x, "labels": y} for x, y in zip(logits, labels, strict=True)
+        ]
+        _, state = run(tx, signals)
+        truth = measure(contingency(3), logits.reshape(32, 3), labels.ravel())
+        seen = diagnostics(state)
+        np.testing.assert_allclose(seen.mi, truth.mi, rtol=1e-5)
+        assert seen.dropped == truth.dropped == (labels < 0).sum()
+
+    def test_defaults(self):
+        tx = mi_decay(0.3, num_classes=3, steps_per_epoch=1)
+        assert tx.init(PARAMS).learning_rate == jnp.float32(0.3)
+        seen = [{"outputs": LABELS, "labels": LABELS}] * 50
+        rates, _ = run(tx, seen)
+        assert rates[-1] == pytest.approx(0.003)
+        explicit = mi_decay(
+            0.3,
+            0.003,
+            estimator=contingency(3),
+            rule=residual_rule(),
+            init_lr=0.3,
+            steps_per_epoch=1,
+        )
+        assert rates == run(explicit, seen)[0]
+
+    @pytest.mark.parametrize("rule", ["residual", "proportional"])
+    def test_follows_its_rule(self, rule):
+        curve = [0.1, 0.6, 1.0, 1.005, 1.005, 1.006, 1.05]
+        pairs = [(mi, 1.1) for mi in curve]
+        if rule == "residual":
+            chosen = residual_rule(0.1, 0.7)
+            want = reference.residual_rule(pairs, 0.5, 0.01, 0.1, 0.7)
+        else:
+            chosen = proportional_rule(0.05)
+            want = reference.proportional_rule(pairs, 0.5, 0.01, 0.5, 0.05)
+        tx = mi_decay(
+            0.5, 0.01, estimator=measured(1.1), rule=chosen, steps_per_epoch=1
+        )
+        got, _ = run(tx, scalar_signals(*curve))
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+class TestLearningRateLaws:
+    @given(
+        proposals=st.lists(
+            st.floats(-1e3, 1e3, width=32)
+            | st.sampled_from([math.nan, math.inf, -math.inf]),
+            min_size=10,
+            max_size=10,
+        ),
+        mis=st.lists(
+            st.floats(0, 2, width=32) | st.just(math.nan), min_size=10, max_size=10
+        ),
+        init_lr=st.sampled_from([0.01, 0.1, 0.5]),
+    )
+    @settings(deadline=None, max_examples=50)
+    def test_never_rises_and_stays_in_bounds_whatever_the_rule_says(
+        self, proposals, mis, init_lr
+    ):
+        rates = [np.float32(init_lr)]
+        for state in self._run_any(init_lr, np.float32(proposals), np.float32(mis)):
+            rates.append(state)
+        assert all(np.float32(0.01) <= lr <= np.float32(0.5) for lr in rates)
+        assert all(b <= a for a, b in itertools.pairwise(rates))
+        lr = np.float32(init_lr)
+        for proposal, mi, got in zip(proposals, mis, rates[1:], strict=True):
+            if math.isfinite(mi) and math.isfinite(proposal):
+                lr = np.clip(np.float32(min(proposal, lr)), 0.01, 0.5)
+            assert got == pytest.approx(lr)
+
+    @staticmethod
+    def _run_any(init_lr, proposals, mis):
+        return np.asarray(_scan_proposals(init_lr, proposals, mis))
+
+    @pytest.mark.parametrize(
+        "signal",
+        [
+            {"outputs": LOGITS, "labels": jnp.full(6, -1)},
+            {"outputs": LOGITS, "labels": LABELS, "weights": jnp.zeros(6)},
+            {"outputs": LOGITS * jnp.nan, "labels": LABELS},
+            {"outputs": LOGITS[:0], "labels": LABELS[:0]},
+        ],
+        ids=["padding", "weights", "nan", "empty"],
+    )
+    @pytest.mark.parametrize("estimator", [contingency(3), variational(3)])
+    def test_an_epoch_without_a_valid_sample_holds_and_is_no_stall(
+        self, signal, estimator
+    ):
+        tx = make(num_classes=None, estimator=estimator, steps_per_epoch=1)
+        update = jax.jit(tx.update)
+        good = {"outputs": LOGITS, "labels": LABELS}
+        _, state = update(PARAMS, tx.init(PARAMS), **good)
+        before = state
+        for _ in range(3):
+            _, state = update(PARAMS, state, **signal)
+        assert state.learning_rate == before.learning_rate
+        np.testing.assert_array_equal(state.rule_state, before.rule_state)
+        seen = diagnostics(state)
+        assert (seen.epoch, seen.held, seen.count) == (4, 3, 0)
+        assert seen.dropped == signal["labels"].size
+        # The next good epoch is compared with the last good one: that is a stall.
+        _, state = update(PARAMS, state, **good)
+        assert state.learning_rate < before.learning_rate
+        assert diagnostics(state).held == 3
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    @pytest.mark.parametrize("field", ["mi", "entropy"])
+    def test_an_estimate_that_is_not_finite_holds(self, bad, field):
+        good = MIEstimate(*(jnp.float32(x) for x in (1.0, 1.1, 50, math.nan, 0)))
+        tx = make(num_classes=None, estimator=measured(), steps_per_epoch=1)
+        signals = [{"mi": good}, {"mi": good._replace(**{field: jnp.float32(bad)})}]
+        rates, state = run(tx, signals)
+        assert rates == [0.5, 0.5]
+        assert diagnostics(state).held == 1
+
+    def test_a_nan_measurement_means_hold(self):
+        tx = make(num_classes=None, estimator=measured(1.1), steps_per_epoch=2)
+        nan = math.nan
+        rates, state = run(tx, scalar_signals(nan, 1.0, nan, nan, nan, nan, nan, 1.0))
+        assert rates[:7] == [0.5] * 7
+        assert rates[7] < 0.5
+        assert diagnostics(state).held == 2
+
+    def test_bounds_that_move_are_kept(self):
+        factory = optax.inject_hyperparams(
+            mi_decay, static_args=("num_classes", "steps_per_epoch")
+        )
+        tx = factory(0.5, 0.01, num_classes=3, steps_per_epoch=1)
+        state = tx.init(PARAMS)
+        state.hyperparams["lr_max"] = jnp.float32(0.2)
+        updates, state = jax.jit(tx.update)(
+            PARAMS, state, PARAMS, outputs=LOGITS, labels=LABELS
+        )
+        assert updates["w"][0, 0] == jnp.float32(0.2)
+
+
+@jax.jit
+def _scan_proposals(init_lr, proposals, mis):
+    scripted = DecayRule(
+        lambda: jnp.int32(0),
+        lambda s, e, lr, *, step, **_: (proposals[step - 1], s + 1),
+    )
+    tx = mi_decay(
+        0.5,
+        0.01,
+        estimator=measured(2.0),
+        rule=scripted,
+        steps_per_epoch=1,
+        init_lr=init_lr,
+    )
+
+    def step(state, mi):
+        _, state = tx.update(PARAMS, state, mi=mi)
+        return state, state.learning_rate
+
+    return jax.lax.scan(step, tx.init(PARAMS), mis)[1]
+
+
+class TestUpdates:
+    @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+    def test_keep_their_dtype_while_the_state_is_float32(self, dtype):
+        grads = jax.tree.map(lambda x: x.astype(dtype), PARAMS)
+        tx = make(steps_per_epoch=1)
+        state = tx.init(grads)
+        before = jax.tree.map(jax.typeof, state)
+        updates, state = tx.update(
+            grads, state, grads, outputs=LOGITS.astype(dtype), labels=LABELS
+        )
+        assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
+        assert before == jax.tree.map(jax.typeof, state)
+        dtypes = {x.dtype for x in jax.tree.leaves(state)}
+        assert dtypes == {jnp.dtype("float32"), jnp.dtype("int32")}
+
+    def test_are_rounded_once(self):
+        # 3 * 0.3: rounding the learning rate to bfloat16 first would give 0.90234375.
+        tx = mi_decay(0.3, num_classes=3, steps_per_epoch=9)
+        grads = jnp.full(2, 3.0, jnp.bfloat16)
+        updates, _ = tx.update(grads, tx.init(grads), outputs=LOGITS, labels=LABELS)
+        assert updates[0] == jnp.bfloat16(0.9)
+        assert jnp.bfloat16(0.3) * grads[0] != jnp.bfloat16(0.9)
+
+    def test_float64_is_not_rounded_to_float32(self):
+        with jax.enable_x64(True):
+            tx = mi_decay(0.5, num_classes=3, steps_per_epoch=1)
+            grads = jnp.full(2, 1 + 2.0**-40, jnp.float64)
+            state = tx.init(grads)
+            updates, after = jax.jit(tx.update)(
+                grads, state, outputs=LOGITS.astype(jnp.float64), labels=LABELS
+            )
+            assert updates.dtype == jnp.float64
+            assert updates[0] == 0.5 + 2.0**-41
+            assert jax.tree.map(jax.typeof, state) == jax.tree.map(jax.typeof, after)
+
+    def test_unknown_keywords_are_ignored(self):
+        tx = make()
+        plain = tx.update(PARAMS, tx.init(PARAMS), outputs=LOGITS, labels=LABELS)
+        more = tx.update(
+            PARAMS, tx.init(PARAMS), outputs=LOGITS, labels=LABELS, value=1.0, who="?"
+        )
+        jax.tree.map(np.testing.assert_array_equal, plain, more)
+
+    def test_mi_sgd_is_sgd_under_mi_decay(self):
+        tx = mi_sgd(0.5, 0.01, momentum=0.9, num_classes=3, steps_per_epoch=2)
+        long = optax.chain(optax.sgd(1.0, momentum=0.9), make())
+        states = [tx.init(PARAMS), long.init(PARAMS)]
+        for _ in range(5):
+            results = [
+                t.update(PARAMS, s, PARAMS, outputs=LOGITS, labels=LABELS)
+                for t, s in zip((tx, long), states, strict=True)
+            ]
+            jax.tree.map(np.testing.assert_array_equal, *results)
+            states = [state for _, state in results]
+
+
+class TestPurity:
+    def test_one_compilation_no_callback_and_a_state_that_scans(self):
+        tx = make()
+
+        @jax.jit
+        def epochs(state):
+            def step(state, _):
+                _, state = tx.update(PARAMS, state, outputs=LOGITS, labels=LABELS)
+                return state, state.learning_rate
+
+            return jax.lax.scan(step, state, length=20)
+
+        state, rates = epochs(tx.init(PARAMS))
+        epochs(state)
+        assert epochs._cache_size() == 1
+        assert "callback" not in str(jax.make_jaxpr(epochs)(state))
+        assert rates[-1] < rates[0]
+
+    def test_vmaps_over_seeds(self):
+        tx = make(steps_per_epoch=1)
+        scales = jnp.array([0.0, 1.0, 4.0])
+
+        def rate(scale):
+            state = tx.init(PARAMS)
+            for _ in range(3):
+                _, state = tx.update(
+                    PARAMS, state, outputs=scale * LOGITS, labels=LABELS
+                )
+            return state.learning_rate
+
+        np.testing.assert_allclose(
+            jax.vmap(rate)(scales), [rate(s) for s in scales], rtol=1e-5
+        )
+
+    def test_init_takes_shapes_and_params_without_leaves(self):
+        tx = make()
+        real = tx.init(PARAMS)
+        for params in (jax.eval_shape(lambda: PARAMS), {}, None):
+            jax.tree.map(np.testing.assert_array_equal, tx.init(params), real)
+
+    def test_multi_steps_outside_sees_every_micro_batch(self):
+        accumulate = optax.MultiSteps(optax.sgd(1.0), 4).gradient_transformation()
+        tx = optax.chain(accumulate, make(steps_per_epoch=8))
+        state = tx.init(PARAMS)
+        for i in range(8):
+            rows = slice(i % 3, i % 3 + 2)
+            _, state = tx.update(
+                PARAMS, state, PARAMS, outputs=LOGITS[rows], labels=LABELS[rows]
+            )
+        assert diagnostics(state).count == 16

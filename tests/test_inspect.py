@@ -1,0 +1,88 @@
+"""Learning rates found wherever they are."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from flax import nnx
+from flax.training.train_state import TrainState
+
+from optax_mi import learning_rates, mi_decay, mi_diagnostics, mi_sgd
+from optax_mi.flax import MITrainState
+from tests.contract import CASES, WRAPPERS
+
+PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.ones(3), "s": jnp.ones(())}
+
+
+def make(lr=0.5):
+    return mi_decay(lr, num_classes=2, steps_per_epoch=1)
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_inside_every_wrapper(wrap):
+    groups = {
+        WRAPPERS["named_chain"]: ["mi"],
+        WRAPPERS["partition"]: ["nobody", "ours"],
+    }.get(wrap, ["all"])
+    state = wrap(CASES["mi_decay"]).init(PARAMS)
+    for found in (learning_rates(state), jax.jit(learning_rates)(state)):
+        assert list(found) == groups
+        assert all(lr.dtype == jnp.float32 and lr == 0.5 for lr in found.values())
+    assert list(mi_diagnostics(state)) == groups
+
+
+def test_nested_groups_and_names_that_meet():
+    inner = optax.partition({"a": make(0.1), "b": make(0.2)}, {"w": "a", "b": "b"})
+    state = {
+        "net": inner.init({"w": PARAMS["w"], "b": PARAMS["b"]}),
+        "rest": optax.chain(make(0.3), make(0.4)).init(PARAMS),
+    }
+    found = {group: round(float(lr), 3) for group, lr in learning_rates(state).items()}
+    assert found == {"net/a": 0.1, "net/b": 0.2, "rest": 0.3, "rest_2": 0.4}
+
+
+def test_none_to_find():
+    assert learning_rates(optax.adam(1e-3).init(PARAMS)) == {}
+    assert mi_diagnostics(()) == {}
+
+
+@pytest.mark.parametrize("kind", [TrainState, MITrainState])
+def test_in_a_linen_train_state(kind):
+    model = nn.Dense(2)
+    params = model.init(jax.random.key(0), jnp.ones((1, 3)))["params"]
+    state = kind.create(
+        apply_fn=model.apply,
+        params=params,
+        tx=mi_sgd(0.5, num_classes=2, steps_per_epoch=1),
+    )
+    assert learning_rates(state) == {"all": 0.5}
+
+
+def test_in_an_nnx_optimizer():
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    tx = optax.chain(optax.adam(1.0), make(0.25))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    for state in (optimizer, optimizer.opt_state):
+        (lr,) = learning_rates(state).values()
+        assert isinstance(lr, jax.Array)
+        assert lr == 0.25
+    assert jnp.isnan(mi_diagnostics(optimizer)["all"].mi)
+
+
+def test_diagnostics_before_and_after_an_epoch():
+    tx = mi_decay(0.5, num_classes=2, steps_per_epoch=2)
+    state = tx.init(PARAMS)
+    labels = jnp.array([0, 1, 0, 1, -1])
+    for epoch in (0, 1):
+        _, state = tx.update(PARAMS, state, outputs=labels, labels=labels)
+        seen = mi_diagnostics(state)["all"]
+        assert seen.epoch == epoch
+        assert jnp.isnan(seen.mi) == (epoch == 0)
+    assert seen.normalized == pytest.approx(1.0)
+    assert (seen.count, seen.dropped, seen.held) == (8, 2, 0)
+
+
+def test_the_learning_rate_is_also_found_by_name():
+    state = optax.chain(optax.sgd(1.0, momentum=0.9), make(0.25)).init(PARAMS)
+    assert optax.tree.get(state, "learning_rate") == 0.25

@@ -1,0 +1,90 @@
+"""The rules against the slow reference, epoch by epoch."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optax_mi import MIEstimate, proportional_rule, residual_rule
+from tests import reference
+
+pytestmark = pytest.mark.usefixtures("strict")
+
+LR_MIN, LR_MAX = 0.01, 0.5
+# Learns, levels off, learns again, forgets, and levels off for good.
+CURVE = [0.1, 0.6, 1.2, 1.21, 1.21, 1.6, 1.5, 1.55, 1.5501, 1.5501, 1.5501]
+
+
+def estimate(mi, entropy):
+    fields = (mi, entropy, 100.0, math.nan, 0.0)
+    return MIEstimate(*(jnp.asarray(x, jnp.float32) for x in fields))
+
+
+def rates(rule, pairs, lr=LR_MAX):
+    state, out = rule.init(), []
+    lr = jnp.float32(lr)
+    for step, (mi, entropy) in enumerate(pairs):
+        new, state = rule.update(
+            state,
+            estimate(mi, entropy),
+            lr,
+            step=jnp.int32(step),
+            lr_min=jnp.float32(LR_MIN),
+            lr_max=jnp.float32(LR_MAX),
+        )
+        lr = jnp.minimum(lr, new)
+        out.append(float(lr))
+    return out
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.4])
+@pytest.mark.parametrize("strength", [0.2, 1.0])
+def test_residual_rule_equals_the_reference(threshold, strength):
+    pairs = [(mi, 1.7) for mi in CURVE]
+    got = rates(residual_rule(threshold, strength), pairs)
+    want = reference.residual_rule(pairs, LR_MAX, LR_MIN, threshold, strength)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert got[0] == LR_MAX
+    assert got[-1] < LR_MAX
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.4])
+def test_proportional_rule_equals_the_reference(threshold):
+    pairs = [(mi, 1.7) for mi in CURVE]
+    got = rates(proportional_rule(threshold), pairs)
+    want = reference.proportional_rule(pairs, LR_MAX, LR_MIN, LR_MAX, threshold)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert got[-1] < LR_MAX
+
+
+def test_residual_rule_anneals_at_a_plateau_and_proportional_rule_levels_off():
+    plateau = [(0.85, 1.7)] * 50
+    assert rates(residual_rule(), plateau)[-1] == pytest.approx(LR_MIN)
+    assert rates(proportional_rule(), plateau)[-1] == pytest.approx(
+        (LR_MIN + LR_MAX) / 2
+    )
+
+
+def test_a_network_that_knows_all_decays_and_one_that_knows_nothing_does_not():
+    for rule in (residual_rule(), proportional_rule()):
+        assert rates(rule, [(1.0, 1.0)] * 40)[-1] == pytest.approx(LR_MIN)
+        assert rates(rule, [(0.0, 1.0)] * 40)[-1] == LR_MAX
+        # One class only: nothing to know, so nothing is decided.
+        assert rates(rule, [(0.0, 0.0)] * 40)[-1] == LR_MAX
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: residual_rule(threshold=1.0), "threshold must be in"),
+        (lambda: residual_rule(threshold=-0.1), "threshold=-0.1"),
+        (lambda: residual_rule(strength=0.0), "strength must be in"),
+        (lambda: residual_rule(strength=math.nan), "strength must be in"),
+        (lambda: proportional_rule(threshold=-1), "threshold must be at least 0"),
+        (lambda: proportional_rule(threshold=math.inf), "finite"),
+    ],
+)
+def test_refuses_settings_out_of_range(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
