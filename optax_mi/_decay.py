@@ -208,6 +208,7 @@ def mi_decay(
             raise TypeError(_missing_message(missing, required))
         if axis_name is None:
             seen = estimator.update(state.estimator_state, **extra_args)
+            _check_same_on_all_devices(state.estimator_state, seen)
         else:
             part = estimator.update(estimator.init(), **extra_args)
             whole = _merge_across(estimator, part, axis_name)
@@ -217,8 +218,12 @@ def mi_decay(
             step_in_epoch=_increment(state.step_in_epoch),
             estimator_state=seen,
         )
-        state = jax.lax.cond(
-            state.step_in_epoch >= steps_per_epoch, close_epoch, lambda s: s, state
+        # A loop of at most one round, since it works in place: XLA's conditional would
+        # copy the accumulator at every update. No gradient flows through the decision.
+        state = jax.lax.while_loop(
+            lambda s: s.step_in_epoch >= steps_per_epoch,
+            close_epoch,
+            jax.lax.stop_gradient(state),
         )
         # Bounds may move, under inject_hyperparams.
         learning_rate = jnp.clip(state.learning_rate, *bounds())
@@ -344,6 +349,24 @@ def _missing_message(missing: list[str], required: tuple[str, ...]) -> str:
         "wrapper strips them, as MultiSteps(...).gradient_transformation() and flax's "
         "TrainState do: put mi_decay outside it."
     )
+
+
+def _check_same_on_all_devices(before: Any, after: Any) -> None:
+    """Raises if an accumulator came to differ between the devices of a shard_map."""
+
+    def axes(tree: Any) -> frozenset[str]:
+        types = [jax.typeof(leaf) for leaf in jax.tree.leaves(tree)]
+        # Where a type keeps them depends on the version of JAX.
+        return frozenset().union(
+            *(t.mat.varying if hasattr(t, "mat") else t.vma for t in types)
+        )
+
+    new = sorted(axes(after) - axes(before))
+    if new:
+        raise ValueError(
+            f"The batch differs between devices along the mesh axes {new}, so each "
+            f"would get a learning rate of its own: pass axis_name={tuple(new)}."
+        )
 
 
 def _merge_across(

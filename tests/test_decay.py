@@ -314,6 +314,23 @@ class TestPurity:
         assert "callback" not in str(jax.make_jaxpr(epochs)(state))
         assert rates[-1] < rates[0]
 
+    def test_gradients_flow_through_the_update_but_not_the_decision(self):
+        tx = make(steps_per_epoch=1)
+
+        def loss(scale):
+            state = tx.init(PARAMS)
+            total = 0.0
+            for _ in range(3):
+                grads = {"w": scale * jnp.ones(3)}
+                updates, state = tx.update(
+                    grads, state, outputs=scale * LOGITS, labels=LABELS
+                )
+                total += updates["w"].sum()
+            return total
+
+        value, slope = jax.value_and_grad(loss)(1.0)
+        assert slope == pytest.approx(value)
+
     def test_vmaps_over_seeds(self):
         tx = make(steps_per_epoch=1)
         scales = jnp.array([0.0, 1.0, 4.0])

@@ -130,7 +130,7 @@ def test_class_ids_of_another_shape():
 def test_a_batch_too_large_to_count_exactly():
     estimator = contingency(3)
     many = jax.ShapeDtypeStruct((2**24 + 1,), jnp.int32)
-    with pytest.raises(ValueError, match="more than 16777216 samples: split"):
+    with pytest.raises(ValueError, match="more than 8388608 samples: split"):
         jax.eval_shape(
             lambda ids: estimator.update(estimator.init(), outputs=ids, labels=ids),
             many,

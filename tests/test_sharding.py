@@ -110,6 +110,19 @@ def test_shard_map_over_two_axes(truth):
     assert_same(run(jax.jit(mapped), tx.init(GRADS), lambda x: x), want)
 
 
+def test_shard_map_without_an_axis_name_is_an_error():
+    tx, update = plain(contingency(CLASSES))
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+    mapped = jax.shard_map(
+        update,
+        mesh=mesh,
+        in_specs=(jax.P(), jax.P("x"), jax.P("x")),
+        out_specs=jax.P(),
+    )
+    with pytest.raises(ValueError, match=r"axes \['x'\].*pass axis_name=\('x',\)"):
+        mapped(tx.init(GRADS), LOGITS[0], LABELS[0])
+
+
 def test_shard_map_takes_a_measurement():
     tx = mi_decay(0.5, estimator=measured(1.0), steps_per_epoch=1, axis_name="x")
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))

@@ -2,8 +2,6 @@
 
 from optax_mi.estimators._base import MIEstimate as MIEstimate
 from optax_mi.estimators._base import MIEstimator as MIEstimator
-from optax_mi.estimators._contingency import ContingencyState as ContingencyState
 from optax_mi.estimators._contingency import contingency as contingency
 from optax_mi.estimators._measured import measured as measured
-from optax_mi.estimators._variational import VariationalState as VariationalState
 from optax_mi.estimators._variational import variational as variational

@@ -11,10 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_mi._checks import check_integer_dtype
-from optax_mi.estimators import _sums
-
-# Float32 holds every whole number up to here, so the counts of one batch are exact.
-_MAX_SAMPLES = 2**24
+from optax_mi.estimators._sums import MAX_BATCH
 
 
 class Batch(NamedTuple):
@@ -24,15 +21,10 @@ class Batch(NamedTuple):
     weights: jax.Array  # float32 [...]; 0 where dropped
     totals: jax.Array  # float32 [3]: sum of weights, of their squares, dropped samples
 
-    @property
-    def used(self) -> jax.Array:
-        """True for the samples that count."""
-        return self.weights > 0
 
-
-def health(totals: _sums.CompensatedSum) -> tuple[jax.Array, jax.Array, jax.Array]:
+def health(totals: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Total weight, effective number of samples and dropped samples, float32."""
-    weight, squares, dropped = totals.value
+    weight, squares, dropped = totals
     some = squares > 0
     # Kish's effective sample size, with the division first: weight**2 could overflow.
     count = jnp.where(some, weight * (weight / jnp.where(some, squares, 1.0)), 0.0)
@@ -60,24 +52,26 @@ def read_arrays(
         jax.lax.stop_gradient(jnp.asarray(array)) for array in (outputs, labels)
     )
     check_integer_dtype("labels", labels, "One-hot labels: pass labels.argmax(-1).")
-    if labels.size > _MAX_SAMPLES:
+    if labels.size > MAX_BATCH:
         raise ValueError(
-            f"labels has shape {labels.shape}, more than {_MAX_SAMPLES} samples: split "
+            f"labels has shape {labels.shape}, more than {MAX_BATCH} samples: split "
             "the batch into several updates, or merge several accumulators."
         )
     return outputs, labels
 
 
-def check_logits(outputs: jax.Array, labels: jax.Array, num_classes: int) -> None:
-    """Raises unless `outputs` is floating of shape labels.shape + (num_classes,)."""
-    if outputs.shape != (*labels.shape, num_classes):
+def read_logits(outputs: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
+    """`outputs` as float32, if they are real of shape labels.shape + (num_classes,)."""
+    shape = (*labels.shape, num_classes)
+    if outputs.shape != shape:
         raise ValueError(
-            f"outputs must have the shape of labels and a last axis of "
-            f"num_classes, {(*labels.shape, num_classes)}, got outputs of shape {outputs.shape} with "
-            f"labels of shape {labels.shape} and num_classes={num_classes}."
+            f"outputs must have the shape of labels and a last axis of num_classes, "
+            f"{shape}, got outputs of shape {outputs.shape} with labels of shape "
+            f"{labels.shape} and num_classes={num_classes}."
         )
     if not jnp.issubdtype(outputs.dtype, jnp.floating):
         raise TypeError(f"outputs must be real logits, got dtype {outputs.dtype}.")
+    return outputs.astype(jnp.float32)
 
 
 def make_batch(
@@ -90,6 +84,7 @@ def make_batch(
     valid = finite & in_range(labels, num_classes)
     if weights is None:
         kept = valid.astype(jnp.float32)
+        weight = squares = used = jnp.sum(kept)
     else:
         given = jax.lax.stop_gradient(jnp.asarray(weights)).astype(jnp.float32)
         if given.shape != labels.shape:
@@ -99,7 +94,7 @@ def make_batch(
             )
         valid &= (given > 0) & jnp.isfinite(given)
         kept = jnp.where(valid, given, 0.0)
-    totals = jnp.stack(
-        [jnp.sum(kept), jnp.sum(kept * kept), jnp.sum(~valid, dtype=jnp.float32)]
-    )
+        weight, squares = jnp.sum(kept), jnp.sum(kept * kept)
+        used = jnp.sum(valid, dtype=jnp.float32)
+    totals = jnp.stack([weight, squares, labels.size - used])
     return Batch(class_ids(labels, valid), kept, totals)

@@ -1,41 +1,28 @@
-"""Sums of rows by label: table[c] = sum of rows[n] over the n with labels[n] = c.
+"""Sums of rows by label: table[c] += sum of rows[n] over the n with labels[n] = c.
 
-A scatter-add costs O(N K) and is the fast form on the CPU. On accelerators it adds
-floats in no fixed order, so sums that must be reproducible go through a product with
-the one-hot labels there: O(N C K), on the matrix unit.
+A scatter-add costs O(N K), in place, and is the fast form on the CPU. On accelerators
+it adds floats in no fixed order, so sums that must be reproducible go through a product
+with the one-hot labels there: O(N C K), on the matrix unit.
 """
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
-def scatter_rows(rows: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
-    """Sums rows [..., K] by labels [...] into [num_classes, K], by scatter-add.
-
-    The labels must be in range.
-    """
-    table = jnp.zeros((num_classes, rows.shape[-1]), rows.dtype)
-    return table.at[labels].add(
-        rows, mode="promise_in_bounds", out_sharding=_replicated(rows)
-    )
-
-
-def scatter_pairs(
-    ids: jax.Array, labels: jax.Array, weights: jax.Array, num_classes: int
+def scatter(
+    table: jax.Array, index: tuple[jax.Array, ...], values: jax.Array
 ) -> jax.Array:
-    """Sums weights [...] by (labels, ids) into [num_classes, num_classes]."""
-    table = jnp.zeros((num_classes, num_classes), weights.dtype)
-    return table.at[labels, ids].add(
-        weights, mode="promise_in_bounds", out_sharding=_replicated(weights)
+    """Adds values [..., *rest] into a table at indices [...], which are in range."""
+    return table.at[index].add(
+        values, mode="promise_in_bounds", out_sharding=_replicated(values)
     )
 
 
-def contract_rows(rows: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
-    """What `scatter_rows` computes, by a product with the one-hot labels."""
-    one_hot = jax.nn.one_hot(labels, num_classes, dtype=rows.dtype)
+def contract(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
+    """Adds rows [..., K] by labels [...] into a table [C, K], as a matrix product."""
+    one_hot = jax.nn.one_hot(labels, len(table), dtype=rows.dtype)
     samples = tuple(range(labels.ndim))
-    return jax.lax.dot_general(
+    return table + jax.lax.dot_general(
         one_hot,
         rows,
         ((samples, samples), ((), ())),

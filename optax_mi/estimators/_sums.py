@@ -1,4 +1,4 @@
-"""Sums that stay exact over a long epoch.
+"""Sums that stay exact over a long epoch, and cost a train step next to nothing.
 
 A float32 total stops growing at 2**24 when ones are added to it. A total kept as
 the unevaluated sum of two float32 numbers, `high + low`, carries about 48 bits: whole
@@ -7,42 +7,99 @@ With s = fl(a + b) and t = fl(s - a), the rounding error of s is
 
     e = (a - (s - t)) + (b - t)         exactly (Knuth, TAOCP vol. 2, 4.2.2, theorem B)
 
-and goes into `low`.
+and goes into `low`. Doing so at every update would read and write all of a large table
+for the few cells that a batch touches. So batches are added to a third number,
+`recent`, in place, which is folded into the other two before its counts could round.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-
-class CompensatedSum(NamedTuple):
-    """The total `high + low`, with abs(low) at most half an ulp of `high`."""
-
-    high: jax.Array  # float32
-    low: jax.Array  # float32, same shape
-
-    @property
-    def value(self) -> jax.Array:
-        """The total, rounded to float32."""
-        return self.high + self.low
+# `recent` is folded once it holds this many samples. The last batch may overshoot, but
+# stays below 2**24, up to where float32 holds every whole number.
+_FOLD_AT = 2**16
+MAX_BATCH = 2**23
 
 
-def zeros(shape: tuple[int, ...]) -> CompensatedSum:
-    """The sum of nothing."""
-    return CompensatedSum(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32))
+class LongSum(NamedTuple):
+    """The total `high + low + recent`, three pytrees of one structure."""
+
+    high: Any  # float32
+    low: Any  # float32, at most half an ulp of `high`
+    recent: Any  # float32, the sum of `pending` samples
+    pending: jax.Array  # shape=(), dtype=int32
 
 
-def merge(total: CompensatedSum, other: CompensatedSum) -> CompensatedSum:
+def zeros(like: Any) -> LongSum:
+    """The sum of nothing, for a pytree with leaves of the shapes in `like`."""
+    parts = [
+        jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), like) for _ in range(3)
+    ]
+    return LongSum(*parts, pending=jnp.zeros((), jnp.int32))
+
+
+def value(total: LongSum) -> Any:
+    """The total, rounded to float32."""
+    return jax.tree.map(
+        lambda high, low, recent: high + (low + recent),
+        total.high,
+        total.low,
+        total.recent,
+    )
+
+
+def advance(total: LongSum, recent: Any, samples: int) -> LongSum:
+    """The total after a batch of so many samples made `recent` what it is given as."""
+
+    def typed_like_recent(x: jax.Array, r: jax.Array) -> jax.Array:
+        # Compiles to x. In shard_map it makes x as device-dependent as r, since the
+        # loop below must end with the types that it began with.
+        return jnp.where(r.ravel()[0] == 0, x, x)
+
+    total = LongSum(
+        jax.tree.map(typed_like_recent, total.high, recent),
+        jax.tree.map(typed_like_recent, total.low, recent),
+        recent,
+        total.pending + samples,
+    )
+    # A loop of at most one round works in place, where XLA's conditional would copy
+    # the tables at every update.
+    return jax.lax.while_loop(lambda t: t.pending >= _FOLD_AT, _fold, total)
+
+
+def merge(total: LongSum, other: LongSum) -> LongSum:
     """The sum of two totals."""
-    s = total.high + other.high
-    t = s - total.high
-    error = (total.high - (s - t)) + (other.high - t)
-    low = total.low + other.low + error
-    high = s + low
-    return CompensatedSum(high, low - (high - s))
+    total = _fold(total)
+    for values in (other.high, other.low, other.recent):
+        total = _add(total, values)
+    return total
 
 
-def add(total: CompensatedSum, values: jax.Array) -> CompensatedSum:
-    """`total` after float32 `values` of the same shape came in."""
-    return merge(total, CompensatedSum(values, jnp.zeros_like(values)))
+def _fold(total: LongSum) -> LongSum:
+    """The same total, with nothing recent."""
+    empty = jax.tree.map(jnp.zeros_like, total.recent)
+    return _add(
+        total._replace(recent=empty, pending=jnp.zeros_like(total.pending)),
+        total.recent,
+    )
+
+
+def _add(total: LongSum, values: Any) -> LongSum:
+    """Adds float32 values to `high + low`."""
+
+    def add(a: jax.Array, low: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+        s = a + b
+        t = s - a
+        low = low + ((a - (s - t)) + (b - t))
+        high = s + low
+        return high, low - (high - s)
+
+    highs, structure = jax.tree.flatten(total.high)
+    lows, parts = jax.tree.leaves(total.low), jax.tree.leaves(values)
+    sums = [add(*leaf) for leaf in zip(highs, lows, parts, strict=True)]
+    return total._replace(
+        high=structure.unflatten(high for high, _ in sums),
+        low=structure.unflatten(low for _, low in sums),
+    )

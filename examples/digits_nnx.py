@@ -1,0 +1,41 @@
+"""The digits through flax.nnx, in as few lines as possible."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from optax_mi import learning_rates, mi_diagnostics, mi_sgd
+
+x, y = load_digits(return_X_y=True)
+x = (x / 16).astype(np.float32)
+train_x, test_x, train_y, test_y = train_test_split(x, y, test_size=360, random_state=0)
+rngs = nnx.Rngs(0)
+model = nnx.Sequential(
+    nnx.Linear(64, 128, rngs=rngs), nnx.relu, nnx.Linear(128, 10, rngs=rngs)
+)
+tx = mi_sgd(0.3, 0.003, momentum=0.9, num_classes=10, steps_per_epoch=44)
+optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+
+
+@nnx.jit
+def train_step(model: nnx.Module, optimizer: nnx.Optimizer, x, y):
+    """One update: the logits serve the loss and the mutual information."""
+
+    def loss_fn(model):
+        logits = model(x)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), logits
+
+    grads, logits = nnx.grad(loss_fn, has_aux=True)(model)
+    optimizer.update(model, grads, outputs=logits, labels=y)
+
+
+for epoch in range(1, 21):
+    for batch in np.random.default_rng(epoch).permutation(1408).reshape(44, 32):
+        train_step(model, optimizer, train_x[batch], train_y[batch])
+    seen, lr = mi_diagnostics(optimizer)["all"], learning_rates(optimizer)["all"]
+    test = jnp.mean(model(test_x).argmax(-1) == test_y)
+    print(f"{epoch:2d}  MI {seen.mi:.3f} of {seen.entropy:.3f} nats", end="  ")
+    print(f"LR {lr:.4f}  test {test:.1%}")

@@ -1,0 +1,122 @@
+"""Figures of a training run (matplotlib, an extra)."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_MI, _LR, _FAINT = "#1b6ca8", "#c44e2b", "#9a9a9a"
+_ACCURACY = ("#7a5195", "#2f8f5b", "#b8860b", "#555555")
+
+
+def plot_training(
+    *,
+    mi: Sequence[float],
+    entropy: Sequence[float],
+    learning_rate: Sequence[float],
+    accuracy: Mapping[str, Sequence[float]] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draws mutual information, learning rate and accuracy over the epochs.
+
+    Aligned panels, one value an epoch: the mutual information under its ceiling, the
+    entropy of the labels; the learning rate on a log scale, with a mark on every epoch
+    that ended in a decay and a line through the other panels there; and accuracies.
+
+    Args:
+      mi: I(outputs; labels) of each epoch, nats.
+      entropy: H(labels) of each epoch, nats.
+      learning_rate: the learning rate after each epoch.
+      accuracy: from a name, such as "test", to an accuracy in [0, 1] for each epoch;
+        None leaves the panel out.
+      title: over the figure.
+
+    Returns:
+      A `matplotlib.figure.Figure`, not tied to pyplot: `figure.savefig("run.png")`.
+
+    Raises:
+      ValueError: the sequences differ in length, or are empty.
+
+    Example:
+      >>> from optax_mi.plotting import plot_training
+      >>> figure = plot_training(
+      ...     mi=[0.9, 1.9, 2.1],
+      ...     entropy=[2.3, 2.3, 2.3],
+      ...     learning_rate=[0.3, 0.3, 0.16],
+      ...     accuracy={"train": [0.5, 0.9, 0.95], "test": [0.5, 0.88, 0.93]},
+      ... )
+      >>> len(figure.axes)
+      3
+    """
+    curves = {"mi": mi, "entropy": entropy, "learning_rate": learning_rate}
+    curves |= {
+        f"accuracy[{name!r}]": values for name, values in (accuracy or {}).items()
+    }
+    lengths = {name: len(values) for name, values in curves.items()}
+    if len(set(lengths.values())) != 1 or not len(mi):
+        raise ValueError(f"All curves need one value per epoch, got lengths {lengths}.")
+
+    epochs = range(1, len(mi) + 1)
+    rates = itertools.pairwise(learning_rate)
+    decays = [e for e, (old, new) in enumerate(rates, start=2) if new < old]
+    panels = 3 if accuracy else 2
+    figure = Figure(figsize=(7.0, 2.3 * panels), layout="constrained")
+    axes = figure.subplots(panels, sharex=True)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        for epoch in decays:
+            panel.axvline(epoch, color=_FAINT, linewidth=0.6, alpha=0.35)
+    _draw_mi(axes[0], epochs, mi, entropy)
+    _draw_rates(axes[1], epochs, learning_rate, decays)
+    if accuracy:
+        _draw_accuracies(axes[2], epochs, accuracy)
+    axes[-1].set_xlabel("epoch")
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.align_ylabels(axes)
+    return figure
+
+
+def _draw_mi(
+    axes: Axes, epochs: range, mi: Sequence[float], entropy: Sequence[float]
+) -> None:
+    axes.plot(epochs, entropy, color=_FAINT, linestyle="--", linewidth=1.2)
+    axes.fill_between(epochs, mi, entropy, color=_FAINT, alpha=0.12, linewidth=0)
+    axes.plot(epochs, mi, color=_MI, marker="o", markersize=3)
+    axes.annotate(
+        "H(labels): all there is to know",
+        (epochs[-1], entropy[-1]),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color="#666666",
+    )
+    axes.set_ylabel("mutual information\n(nats)")
+    axes.set_ylim(0, max(entropy) * 1.15 or 1.0)
+
+
+def _draw_rates(
+    axes: Axes, epochs: range, learning_rate: Sequence[float], decays: Sequence[int]
+) -> None:
+    axes.plot(epochs, learning_rate, color=_LR, drawstyle="steps-post")
+    marked = [learning_rate[epoch - 1] for epoch in decays]
+    axes.plot(decays, marked, "v", color=_LR, markersize=6, label="decay")
+    axes.set_yscale("log")
+    if decays:
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
+    axes.set_ylabel("learning rate")
+
+
+def _draw_accuracies(
+    axes: Axes, epochs: range, accuracy: Mapping[str, Sequence[float]]
+) -> None:
+    for (name, values), color in zip(
+        accuracy.items(), itertools.cycle(_ACCURACY), strict=False
+    ):
+        label = f"{name}: {values[-1]:.1%} at the end"
+        axes.plot(epochs, values, color=color, marker="o", markersize=3, label=label)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_ylabel("accuracy")
