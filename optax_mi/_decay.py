@@ -16,7 +16,7 @@ import optax
 
 from optax_mi._checks import check_int, check_is, check_number, concrete
 from optax_mi._rules import DecayRule, residual_rule
-from optax_mi.estimators import MIEstimate, MIEstimator, contingency
+from optax_mi.estimators import MIEstimate, MIEstimator, contingency, no_estimate
 
 
 class MIDecayState(NamedTuple):
@@ -148,15 +148,15 @@ def mi_decay(
         del params
         low, high = bounds()
         first = high if init_lr is None else jnp.asarray(init_lr).astype(jnp.float32)
-        zero, nothing = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
-        unknown = jnp.full((), jnp.nan, jnp.float32)
+        # An array a field: a train step that donates its state may see none twice.
+        step, step_in_epoch, epoch, held = (jnp.zeros((), jnp.int32) for _ in range(4))
         return MIDecayState(
-            step=zero,
-            step_in_epoch=zero,
-            epoch=zero,
-            held=zero,
+            step=step,
+            step_in_epoch=step_in_epoch,
+            epoch=epoch,
+            held=held,
             learning_rate=jnp.clip(first, low, high),
-            estimate=MIEstimate(unknown, unknown, nothing, unknown, nothing),
+            estimate=no_estimate(),
             estimator_state=estimator.init(),
             rule_state=rule.init(),
         )

@@ -2,6 +2,7 @@
 
 from optax_mi.estimators._base import MIEstimate as MIEstimate
 from optax_mi.estimators._base import MIEstimator as MIEstimator
+from optax_mi.estimators._base import no_estimate as no_estimate
 from optax_mi.estimators._contingency import contingency as contingency
 from optax_mi.estimators._measured import measured as measured
 from optax_mi.estimators._variational import variational as variational

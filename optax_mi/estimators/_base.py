@@ -8,6 +8,7 @@ makes the accumulator of two samples from the accumulators of each, so that devi
 hosts and restarts agree.
 """
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -48,6 +49,12 @@ class MIEstimate(NamedTuple):
         """Theil's U = I(X; Y) / H(Y), in [0, 1]; 0 where the entropy is 0."""
         known = self.entropy > 0
         return jnp.where(known, self.mi / jnp.where(known, self.entropy, 1.0), 0.0)
+
+
+def no_estimate() -> MIEstimate:
+    """What is known before any measurement: nothing, of no samples."""
+    fields = (math.nan, math.nan, 0.0, math.nan, 0.0)
+    return MIEstimate(*(jnp.full((), value, jnp.float32) for value in fields))
 
 
 class InitFn(Protocol):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_mi._checks import check_number
-from optax_mi.estimators._base import MIEstimate, MIEstimator
+from optax_mi.estimators._base import MIEstimate, MIEstimator, no_estimate
 
 
 def measured(entropy: float | None = None) -> MIEstimator:
@@ -44,11 +44,6 @@ def measured(entropy: float | None = None) -> MIEstimator:
     if entropy is not None:
         check_number("entropy", entropy, lambda h: h > 0, "positive and finite")
 
-    def init() -> MIEstimate:
-        nothing = jnp.zeros((), jnp.float32)
-        unknown = jnp.full((), math.nan, jnp.float32)
-        return MIEstimate(unknown, unknown, nothing, unknown, nothing)
-
     def update(state: MIEstimate, *, mi: Any, **extra_args: Any) -> MIEstimate:
         del extra_args
         if isinstance(mi, MIEstimate):
@@ -76,4 +71,4 @@ def measured(entropy: float | None = None) -> MIEstimator:
             lambda old, new: jnp.where(jnp.isnan(other.mi), old, new), state, other
         )
 
-    return MIEstimator(init, update, estimate, merge)
+    return MIEstimator(no_estimate, update, estimate, merge)

@@ -1,0 +1,39 @@
+"""The figure shows the run that it is given."""
+
+import pytest
+
+from optax_mi.plotting import plot_training
+
+RUN = {
+    "mi": [0.5, 1.0, 1.2, 1.2],
+    "entropy": [1.4, 1.4, 1.4, 1.4],
+    "learning_rate": [0.3, 0.3, 0.1, 0.05],
+}
+
+
+def test_three_aligned_panels_with_the_decays_marked():
+    figure = plot_training(**RUN, accuracy={"train": [0.5] * 4, "test": [0.4] * 4})
+    mi, rates, accuracy = figure.axes
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1
+    assert [list(line.get_ydata()) for line in mi.lines[-2:]] == [
+        RUN["entropy"],
+        RUN["mi"],
+    ]
+    assert rates.get_yscale() == "log"
+    marks = rates.lines[-1]
+    assert list(marks.get_xdata()) == [3, 4]
+    assert list(marks.get_ydata()) == [0.1, 0.05]
+    assert "test: 40.0% at the end" in accuracy.get_legend_handles_labels()[1]
+
+
+def test_one_epoch_and_no_accuracy(tmp_path):
+    figure = plot_training(mi=[0.0], entropy=[0.0], learning_rate=[0.1], title="short")
+    assert len(figure.axes) == 2
+    figure.savefig(tmp_path / "run.png")
+    assert (tmp_path / "run.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("change", [{"mi": [0.5]}, {k: [] for k in RUN}])
+def test_refuses_curves_of_different_lengths(change):
+    with pytest.raises(ValueError, match=r"one value per epoch, got lengths \{'mi': "):
+        plot_training(**{**RUN, **change})
