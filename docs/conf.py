@@ -22,6 +22,7 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
+default_role = "literal"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
