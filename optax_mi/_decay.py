@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_mi._checks import check_int, check_is, check_number, concrete
+from optax_mi._devices import check_same_on_all_devices, merge_across
 from optax_mi._rules import DecayRule, residual_rule
 from optax_mi.estimators import MIEstimate, MIEstimator, contingency, no_estimate
 
@@ -208,10 +209,10 @@ def mi_decay(
             raise TypeError(_missing_message(missing, required))
         if axis_name is None:
             seen = estimator.update(state.estimator_state, **extra_args)
-            _check_same_on_all_devices(state.estimator_state, seen)
+            check_same_on_all_devices(state.estimator_state, seen)
         else:
             part = estimator.update(estimator.init(), **extra_args)
-            whole = _merge_across(estimator, part, axis_name)
+            whole = merge_across(estimator, part, axis_name)
             seen = estimator.merge(state.estimator_state, whole)
         state = state._replace(
             step=_increment(state.step),
@@ -349,45 +350,6 @@ def _missing_message(missing: list[str], required: tuple[str, ...]) -> str:
         "wrapper strips them, as MultiSteps(...).gradient_transformation() and flax's "
         "TrainState do: put mi_decay outside it."
     )
-
-
-def _check_same_on_all_devices(before: Any, after: Any) -> None:
-    """Raises if an accumulator came to differ between the devices of a shard_map."""
-
-    def axes(tree: Any) -> frozenset[str]:
-        types = [jax.typeof(leaf) for leaf in jax.tree.leaves(tree)]
-        # Where a type keeps them depends on the version of JAX.
-        return frozenset().union(
-            *(t.mat.varying if hasattr(t, "mat") else t.vma for t in types)
-        )
-
-    new = sorted(axes(after) - axes(before))
-    if new:
-        raise ValueError(
-            f"The batch differs between devices along the mesh axes {new}, so each "
-            f"would get a learning rate of its own: pass axis_name={tuple(new)}."
-        )
-
-
-def _merge_across(
-    estimator: MIEstimator, part: Any, axis_name: str | tuple[str, ...]
-) -> Any:
-    """The accumulator of every device's part, the same on all of them."""
-    size = jax.lax.axis_size(axis_name)
-    mine = jnp.arange(size) == jax.lax.axis_index(axis_name)
-
-    def gather(x: jax.Array) -> jax.Array:
-        # A sum over one-hot places: unlike all_gather's, its result counts as equal
-        # on all devices, so the optimizer state stays replicated.
-        here = mine.reshape((size,) + (1,) * x.ndim)
-        return jax.lax.psum(jnp.where(here, x[None], jnp.zeros_like(x)), axis_name)
-
-    parts = jax.tree.map(gather, part)
-
-    def fold(i: jax.Array, merged: Any) -> Any:
-        return estimator.merge(merged, jax.tree.map(lambda x: x[i], parts))
-
-    return jax.lax.fori_loop(0, size, fold, estimator.init())
 
 
 def _increment(count: jax.Array) -> jax.Array:

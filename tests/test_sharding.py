@@ -43,6 +43,13 @@ def plain(estimator, **kwargs):
     return tx, update
 
 
+def spread(update, mesh, batch):
+    """The update in a shard_map, each device with its part of the batch."""
+    return jax.shard_map(
+        update, mesh=mesh, in_specs=(jax.P(), batch, batch), out_specs=jax.P()
+    )
+
+
 def run(update, state, place):
     seen = []
     for logits, labels in zip(LOGITS, LABELS, strict=True):
@@ -90,12 +97,7 @@ def test_shard_map_with_an_axis_name(truth):
     estimator, want = truth
     tx, update = plain(estimator, axis_name="x")
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
-    mapped = jax.shard_map(
-        update,
-        mesh=mesh,
-        in_specs=(jax.P(), jax.P("x"), jax.P("x")),
-        out_specs=jax.P(),
-    )
+    mapped = spread(update, mesh, jax.P("x"))
     assert_same(run(jax.jit(mapped), tx.init(GRADS), lambda x: x), want)
 
 
@@ -104,21 +106,14 @@ def test_shard_map_over_two_axes(truth):
     tx, update = plain(estimator, axis_name=("x", "y"))
     mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
     batch = jax.P(("x", "y"))
-    mapped = jax.shard_map(
-        update, mesh=mesh, in_specs=(jax.P(), batch, batch), out_specs=jax.P()
-    )
+    mapped = spread(update, mesh, batch)
     assert_same(run(jax.jit(mapped), tx.init(GRADS), lambda x: x), want)
 
 
 def test_shard_map_without_an_axis_name_is_an_error():
     tx, update = plain(contingency(CLASSES))
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
-    mapped = jax.shard_map(
-        update,
-        mesh=mesh,
-        in_specs=(jax.P(), jax.P("x"), jax.P("x")),
-        out_specs=jax.P(),
-    )
+    mapped = spread(update, mesh, jax.P("x"))
     with pytest.raises(ValueError, match=r"axes \['x'\].*pass axis_name=\('x',\)"):
         mapped(tx.init(GRADS), LOGITS[0], LABELS[0])
 
