@@ -141,9 +141,8 @@ class TestLearningRateLaws:
     def test_never_rises_and_stays_in_bounds_whatever_the_rule_says(
         self, proposals, mis, init_lr
     ):
-        rates = [np.float32(init_lr)]
-        for state in self._run_any(init_lr, np.float32(proposals), np.float32(mis)):
-            rates.append(state)
+        after = _scan_proposals(init_lr, np.float32(proposals), np.float32(mis))
+        rates = [np.float32(init_lr), *np.asarray(after)]
         assert all(np.float32(0.01) <= lr <= np.float32(0.5) for lr in rates)
         assert all(b <= a for a, b in itertools.pairwise(rates))
         lr = np.float32(init_lr)
@@ -151,10 +150,6 @@ class TestLearningRateLaws:
             if math.isfinite(mi) and math.isfinite(proposal):
                 lr = np.clip(np.float32(min(proposal, lr)), 0.01, 0.5)
             assert got == pytest.approx(lr)
-
-    @staticmethod
-    def _run_any(init_lr, proposals, mis):
-        return np.asarray(_scan_proposals(init_lr, proposals, mis))
 
     @pytest.mark.parametrize(
         "signal",

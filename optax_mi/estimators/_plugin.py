@@ -26,10 +26,12 @@ def plugin_estimate(
     scale = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
     p, p_label, p_output = joint * scale, by_label * scale, joint.sum(0) * scale
     pointwise = jnp.where(
-        p > 0, _log(p) - _log(p_label)[:, None] - _log(p_output)[None, :], 0.0
+        p > 0,
+        log_or_zero(p) - log_or_zero(p_label)[:, None] - log_or_zero(p_output)[None, :],
+        0.0,
     )
     mi = jnp.sum(jnp.sum(p * pointwise, 1))
-    entropy = -jnp.sum(p_label * _log(p_label))
+    entropy = -jnp.sum(p_label * log_or_zero(p_label))
     variance = jnp.sum(jnp.sum(p * jnp.square(pointwise - mi), 1))
     samples = jnp.maximum(count, 1.0)
     if miller_madow:
@@ -48,6 +50,6 @@ def plugin_estimate(
     )
 
 
-def _log(p: jax.Array) -> jax.Array:
+def log_or_zero(p: jax.Array) -> jax.Array:
     """Natural logarithm, 0 where p is 0: such cells have no weight in any sum."""
     return jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)

@@ -17,6 +17,7 @@ from optax_mi.estimators._batch import (
     read_arrays,
     read_logits,
 )
+from optax_mi.estimators._plugin import log_or_zero
 from optax_mi.estimators._scatter import scatter
 
 
@@ -109,7 +110,7 @@ def variational(num_classes: int) -> MIEstimator:
         scale = jnp.where(count > 0, 1.0 / jnp.where(count > 0, weight, 1.0), 0.0)
         p, loss_share = (by_label * scale).T
         loss, square = sums * scale
-        log_p = jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)
+        log_p = log_or_zero(p)
         entropy = -jnp.sum(p * log_p)
         bound = entropy - loss
         # Variance of -ln p(y) - loss, the pointwise information.
