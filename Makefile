@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench constraints clean
+.PHONY: help demo test lint format docs bench bench-compare constraints clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
 	$(BIN)/python examples/digits.py
@@ -31,6 +31,9 @@ docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
 
 bench: $(VENV)/.installed-examples  ## print what a train step pays for the MI
 	$(BIN)/python benchmarks/overhead.py
+
+bench-compare: $(VENV)/.installed-bench  ## compare ways to train, in short
+	$(BIN)/python benchmarks/compare.py --short --seeds 2 --trials 3
 
 constraints: $(VENV)/.installed-dev  ## pin the newest versions of everything again
 	$(BIN)/uv pip compile --upgrade --universal --all-extras --no-header \

@@ -23,12 +23,22 @@ from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from optax_mi import mi_diagnostics, mi_sgd, proportional_rule, residual_rule
+from optax_mi import (
+    log_time_rule,
+    mi_diagnostics,
+    mi_sgd,
+    proportional_rule,
+    residual_rule,
+)
 from optax_mi.flax import MITrainState
 from optax_mi.plotting import plot_training
 
 BATCH = 32
-RULES = {"residual": residual_rule, "proportional": proportional_rule}
+RULES = {
+    "log-time": log_time_rule,
+    "residual": residual_rule,
+    "proportional": proportional_rule,
+}
 
 
 class CNN(nn.Module):
@@ -174,7 +184,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = OneLineParser(description=__doc__)
     parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
     parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=30)
-    parser.add_argument("--rule", choices=RULES, default="residual")
+    parser.add_argument("--rule", choices=RULES, default="log-time")
     parser.add_argument("--no-plot", action="store_true", help="save no figure")
     parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
     args = parser.parse_args(argv)

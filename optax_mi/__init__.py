@@ -18,6 +18,7 @@ from optax_mi._inspect import mi_diagnostics as mi_diagnostics
 
 # Rules: estimate in, learning rate out.
 from optax_mi._rules import DecayRule as DecayRule
+from optax_mi._rules import log_time_rule as log_time_rule
 from optax_mi._rules import proportional_rule as proportional_rule
 from optax_mi._rules import residual_rule as residual_rule
 
@@ -38,6 +39,7 @@ __all__ = [
     "MIEstimator",
     "contingency",
     "learning_rates",
+    "log_time_rule",
     "measured",
     "mi_decay",
     "mi_diagnostics",

@@ -16,7 +16,7 @@ import optax
 
 from optax_mi._checks import check_int, check_is, check_number, concrete
 from optax_mi._devices import check_same_on_all_devices, merge_across
-from optax_mi._rules import DecayRule, residual_rule
+from optax_mi._rules import DecayRule, log_time_rule
 from optax_mi.estimators import MIEstimate, MIEstimator, contingency, no_estimate
 
 
@@ -85,7 +85,7 @@ def mi_decay(
       steps_per_epoch: number of updates between two decisions, at least 1; commonly the
         number of batches in the training set.
       rule: how an estimate sets the learning rate, a :class:`DecayRule`; None means
-        :func:`residual_rule` with its defaults.
+        :func:`log_time_rule` with its defaults.
       init_lr: learning rate of the first epoch, within the bounds; None means lr_max.
       axis_name: mesh axis (or axes) over which each device holds a part of the batch,
         inside `jax.shard_map` or `jax.pmap`; the estimate is then of all parts, the
@@ -114,10 +114,10 @@ def mi_decay(
       >>> state = tx.init(params)
       >>> grads = {"w": jnp.full(3, 0.1)}
       >>> seen = {"outputs": 3.0 * jnp.eye(2), "labels": jnp.array([0, 1])}
-      >>> for _ in range(4):  # two epochs that know the same: the second has stalled
+      >>> for _ in range(4):  # two epochs that know the same: nothing is learned
       ...     updates, state = tx.update(grads, state, params, **seen)
       >>> print(f"{learning_rates(state)['all']:.3f}")
-      0.191
+      0.009
 
     References:
       Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
@@ -133,8 +133,8 @@ def mi_decay(
         assert num_classes is not None
         estimator = contingency(num_classes)
     check_is("estimator", estimator, MIEstimator, "contingency(num_classes)")
-    rule = residual_rule() if rule is None else rule
-    check_is("rule", rule, DecayRule, "residual_rule()")
+    rule = log_time_rule() if rule is None else rule
+    check_is("rule", rule, DecayRule, "log_time_rule()")
     _check_rates(lr_max, lr_min, init_lr)
     if concrete(steps_per_epoch) is not None:
         check_int("steps_per_epoch", steps_per_epoch, 1)

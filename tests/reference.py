@@ -52,3 +52,23 @@ def proportional_rule(pairs, lr, lr_min, lr_max, threshold):
         before = mi
         rates.append(lr)
     return rates
+
+
+def log_time_rule(pairs, lr, ends, rate, sharpness):
+    """Likewise; an epoch ends after as many steps as `ends` says.
+
+    Both averages are sums over single steps: all equal for the mean, rising with the
+    ninth power of the step for the recent one, which puts its memory at a tenth.
+    """
+    estimates, rates = [], []
+    for (mi, h), end in zip(pairs, ends, strict=True):
+        start = len(estimates)
+        estimates += [mi] * (end - start)
+        edges = np.arange(end + 1) / end
+        mean = np.sum(np.diff(edges) * estimates)
+        recent = np.sum(np.diff(edges**10) * estimates)
+        if start > 0:
+            ratio = min(1.0, mean / recent) if recent > 0 else 1.0
+            lr *= (start / end) ** (rate * math.sqrt(mi / h) * ratio**sharpness)
+        rates.append(lr)
+    return rates

@@ -15,6 +15,7 @@ from optax_mi import (
     DecayRule,
     MIEstimate,
     contingency,
+    log_time_rule,
     measured,
     mi_decay,
     mi_diagnostics,
@@ -101,17 +102,20 @@ class TestEpochs:
             0.3,
             0.003,
             estimator=contingency(3),
-            rule=residual_rule(),
+            rule=log_time_rule(),
             init_lr=0.3,
             steps_per_epoch=1,
         )
         assert rates == run(explicit, seen)[0]
 
-    @pytest.mark.parametrize("rule", ["residual", "proportional"])
+    @pytest.mark.parametrize("rule", ["log-time", "residual", "proportional"])
     def test_follows_its_rule(self, rule):
         curve = [0.1, 0.6, 1.0, 1.005, 1.005, 1.006, 1.05]
         pairs = [(mi, 1.1) for mi in curve]
-        if rule == "residual":
+        if rule == "log-time":
+            chosen = log_time_rule(2.0, 5.0)
+            want = reference.log_time_rule(pairs, 0.5, range(1, 8), 2.0, 5.0)
+        elif rule == "residual":
             chosen = residual_rule(0.1, 0.7)
             want = reference.residual_rule(pairs, 0.5, 0.01, 0.1, 0.7)
         else:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_mi import MIEstimate, proportional_rule, residual_rule
+from optax_mi import MIEstimate, log_time_rule, proportional_rule, residual_rule
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -21,10 +21,12 @@ def estimate(mi, entropy):
     return MIEstimate(*(jnp.asarray(x, jnp.float32) for x in fields))
 
 
-def rates(rule, pairs, lr=LR_MAX):
+def rates(rule, pairs, lr=LR_MAX, steps=10):
+    """After each epoch; `steps` is its length, or the step at which each ends."""
+    ends = steps * np.arange(1, len(pairs) + 1) if np.ndim(steps) == 0 else steps
     state, out = rule.init(), []
     lr = jnp.float32(lr)
-    for step, (mi, entropy) in enumerate(pairs):
+    for step, (mi, entropy) in zip(ends, pairs, strict=True):
         new, state = rule.update(
             state,
             estimate(mi, entropy),
@@ -66,9 +68,50 @@ def test_residual_rule_anneals_at_a_plateau_and_proportional_rule_levels_off():
     )
 
 
+@pytest.mark.parametrize(("rate", "sharpness"), [(6.0, 10.0), (1.0, 3.0), (2.5, 0.0)])
+@pytest.mark.parametrize("steps", [1, 37, [3, 4, 9, 10, 50, 51, 52, 90, 300, 301, 900]])
+def test_log_time_rule_equals_the_reference(rate, sharpness, steps):
+    pairs = [(mi, 1.7) for mi in CURVE]
+    got = rates(log_time_rule(rate, sharpness), pairs, steps=steps)
+    ends = steps if isinstance(steps, list) else [steps * (i + 1) for i in range(11)]
+    want = reference.log_time_rule(pairs, LR_MAX, ends, rate, sharpness)
+    np.testing.assert_allclose(got, want, rtol=2e-5)
+    assert got[0] == LR_MAX
+    assert got[-1] < 0.9 * LR_MAX
+
+
+@pytest.mark.parametrize("steps", [1, 10, 100])
+def test_log_time_rule_falls_by_a_power_of_time_whatever_the_epoch(steps):
+    epochs = 1000 // steps
+    got = rates(log_time_rule(rate=3.0), [(0.36, 1.0)] * epochs, steps=steps)
+    # From the end of the first epoch: 0.6 is the square root of U.
+    assert got[-1] == pytest.approx(LR_MAX * epochs ** (-3.0 * 0.6), rel=1e-4)
+
+
+def test_log_time_rule_holds_while_the_network_learns():
+    ends = np.arange(1, 200)
+    learning = [(t / 200, 1.0) for t in ends]
+    assert rates(log_time_rule(), learning, steps=ends)[-1] > 0.9 * LR_MAX
+    slowing = [(1 - 1 / t, 1.0) for t in ends]
+    assert rates(log_time_rule(), slowing, steps=ends)[-1] < 0.01 * LR_MAX
+
+
+def test_log_time_rule_sees_shares_and_not_nats():
+    small = rates(log_time_rule(), [(mi, 1.7) for mi in CURVE])
+    large = rates(log_time_rule(), [(4 * mi, 4 * 1.7) for mi in CURVE])
+    np.testing.assert_allclose(small, large, rtol=1e-6)
+
+
+def test_log_time_rule_keeps_counting_after_two_thousand_million_steps():
+    ends = [2**30, 2**30 + 2**24, 2**30 + 2**25, 2**31 - 1, 2**31 - 1]
+    got = rates(log_time_rule(rate=1.0), [(1.0, 1.0)] * 5, steps=ends)
+    want = [LR_MAX * 2**30 / end for end in ends]
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 def test_a_network_that_knows_all_decays_and_one_that_knows_nothing_does_not():
-    for rule in (residual_rule(), proportional_rule()):
-        assert rates(rule, [(1.0, 1.0)] * 40)[-1] == pytest.approx(LR_MIN)
+    for rule in (residual_rule(), proportional_rule(), log_time_rule()):
+        assert rates(rule, [(1.0, 1.0)] * 40)[-1] <= 1.001 * LR_MIN
         assert rates(rule, [(0.0, 1.0)] * 40)[-1] == LR_MAX
         # One class only: nothing to know, so nothing is decided.
         assert rates(rule, [(0.0, 0.0)] * 40)[-1] == LR_MAX
@@ -81,6 +124,9 @@ def test_a_network_that_knows_all_decays_and_one_that_knows_nothing_does_not():
         (lambda: residual_rule(threshold=-0.1), "threshold=-0.1"),
         (lambda: residual_rule(strength=0.0), "strength must be in"),
         (lambda: residual_rule(strength=math.nan), "strength must be in"),
+        (lambda: log_time_rule(rate=0.0), "rate must be positive"),
+        (lambda: log_time_rule(rate=math.inf), "rate=inf"),
+        (lambda: log_time_rule(sharpness=-1.0), "sharpness must be at least 0"),
         (lambda: proportional_rule(threshold=-1), "threshold must be at least 0"),
         (lambda: proportional_rule(threshold=math.inf), "finite"),
     ],

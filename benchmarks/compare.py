@@ -1,0 +1,186 @@
+"""Compares ways to train: every method on every task, at equal tuning budgets.
+
+A method tries the same number of learning rates on every task, all on the same seeds;
+the trial with the lowest final validation loss is reported, on test data. What is done
+is kept in the output folder, so that an interrupted run resumes, and tables and figures
+are drawn anew from what is kept.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+import optax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+from suite.methods import METHODS, SEATS, Method
+from suite.report import rank_table, write_report
+from suite.results import cell_path, load_cell, save_cell, save_json, summarise
+from suite.tasks import Task, bundled_tasks, image_tasks
+from suite.training import train
+
+import optax_mi
+
+SHOWN = (
+    "sgd",
+    "sgd cosine",
+    "sgd plateau",
+    "adam",
+    "schedule-free adamw",
+    "mi sgd",
+    "mi adamw",
+)
+
+
+def run_cell(
+    task: Task, method: Method, folder: Path, seeds: int, trials: int, short: bool
+) -> Any:
+    """The summary of a cell, run now unless its figures are kept."""
+    # A short run tries every other learning rate, so that it spans the same range.
+    rates = method.trials[:: -(-len(method.trials) // trials)]
+    steps, evaluations = (task.steps // 10, 5) if short else (task.steps, 15)
+    config = {
+        "learning_rates": rates,
+        "seeds": seeds,
+        "steps": steps,
+        "evaluations": evaluations,
+        "batch": task.batch,
+        "steps_per_epoch": task.steps_per_epoch,
+    }
+    path = cell_path(folder, task.name, method.name)
+    curves = load_cell(path, config)
+    if curves is None:
+        done = train(
+            task,
+            method,
+            np.asarray(rates, np.float32),
+            range(seeds),
+            steps=steps,
+            evaluations=evaluations,
+        )
+        curves = save_cell(path, config, done)
+    return summarise(curves, rates, task.target)
+
+
+def choose(kind: str, wanted: str | None, known: dict[str, Any]) -> list[str]:
+    """Names in a comma-separated list, all by default.
+
+    Raises:
+      ValueError: a name is not known.
+    """
+    names = list(known) if wanted is None else [n.strip() for n in wanted.split(",")]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"--{kind}: no {', '.join(unknown)}; there are {list(known)}")
+    return names
+
+
+def find_tasks(
+    data_dir: Path | None, wanted: str | None, console: Console
+) -> list[Task]:
+    """The tasks asked for whose data are there; says of the others how to get them."""
+    tasks = {task.name: task for task in bundled_tasks()}
+    images, missing = image_tasks(data_dir)
+    names = choose("tasks", wanted, {**tasks, **images, **missing})
+    for name in names:
+        if name in missing:
+            console.print(f"skipped {name}: {missing[name]}", soft_wrap=True)
+    return [(tasks | images)[name] for name in names if name not in missing]
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a wrong argument in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with the message alone."""
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs what is missing, then writes tables and figures."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--tasks", help="comma-separated; all by default")
+    parser.add_argument("--methods", help="comma-separated; all by default")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=7, help="learning rates a method")
+    parser.add_argument(
+        "--short", action="store_true", help="a tenth of the steps: shows that it runs"
+    )
+    parser.add_argument("--data-dir", type=Path, help="folder of MNIST, CIFAR, ...")
+    parser.add_argument("--output", type=Path, default=Path("outputs/compare"))
+    parser.add_argument(
+        "--report", type=Path, help="folder of tables and figures; --output by default"
+    )
+    args = parser.parse_args(argv)
+    if args.seeds < 2 or not 1 <= args.trials <= 7:
+        parser.error("--seeds must be at least 2, and --trials from 1 to 7")
+    console = Console()
+    try:
+        tasks = find_tasks(args.data_dir, args.tasks, console)
+        names = choose("methods", args.methods, METHODS)
+    except ValueError as error:
+        parser.error(str(error))
+    if not tasks:
+        parser.error("no task is left to run")
+
+    folder = args.output / "short" if args.short else args.output
+    results: dict[str, Any] = {
+        "versions": {
+            "jax": jax.__version__,
+            "optax": optax.__version__,
+            "optax_mi": optax_mi.__version__,
+        },
+        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
+        "seeds": args.seeds,
+        "trials": args.trials,
+        "knows_horizon": [name for name in names if METHODS[name].knows_horizon],
+        "shown": [name for name in SHOWN if name in names],
+        "tasks": {task.name: task.describe() for task in tasks},
+        "cells": {},
+        "seats": SEATS,
+        "skipped": {},
+    }
+    progress = Progress(
+        "{task.description}",
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    with progress:
+        bar = progress.add_task("", total=len(tasks) * len(names))
+        for task in tasks:
+            cells = results["cells"][task.name] = {}
+            for name in names:
+                progress.update(bar, description=f"{task.name}, {name}")
+                method = METHODS[name]
+                reason = method.unfit(task.num_classes)
+                if reason:
+                    results["skipped"].setdefault(task.name, {})[name] = reason
+                else:
+                    cells[name] = run_cell(
+                        task, method, folder, args.seeds, args.trials, args.short
+                    )
+                progress.advance(bar)
+    source = (args.report or folder) / "compare.json"
+    save_json(source, results)
+    paths = [source, *write_report(source)]
+    results = json.loads(source.read_text())
+    table = Table(title="average rank of the final test loss")
+    ranks = rank_table(results)
+    for column in ("method", *ranks.columns):
+        table.add_column(str(column), justify="left" if column == "method" else "right")
+    for method, row in zip(ranks.index, ranks.to_numpy(), strict=True):
+        table.add_row(str(method), *(f"{value:.2f}" for value in row))
+    console.print(table)
+    for path in paths:
+        console.print(f"wrote {path}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

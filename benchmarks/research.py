@@ -1,0 +1,254 @@
+"""The trials behind the default rule: what was varied, and what came of it.
+
+    epochs     the final test loss when steps_per_epoch varies 16-fold
+    budgets    when the number of steps varies 16-fold, settings kept
+    variants   parts of the default rule changed one at a time
+    batches    when the batch varies 16-fold, for the same number of steps
+
+Every figure is the mean over five seeds of the final test loss, at the learning rate
+with the lowest final validation loss, chosen once for a row at the task's own settings.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
+from suite import candidates
+from suite.methods import METHODS, Method, ours
+from suite.report import markdown
+from suite.results import save_json
+from suite.tasks import Task, bundled_tasks
+from suite.training import train
+
+from optax_mi import contingency, log_time_rule
+
+RATES = (0.01, 0.03, 0.1, 0.3)
+FACTORS = (0.25, 1.0, 4.0)
+Row = tuple[str, Callable[[float], float]]
+
+
+def warmed(setting: Any) -> optax.GradientTransformation:
+    """The default after a linear warm-up over a twentieth of the steps."""
+    return optax.chain(
+        METHODS["mi sgd"].make(setting),
+        optax.scale_by_schedule(
+            optax.linear_schedule(0.0, 1.0, max(1, setting.steps // 20))
+        ),
+    )
+
+
+def returning(setting: Any) -> optax.GradientTransformation:
+    """The default with a return to the best epoch's weights."""
+    return candidates.back_to_best(METHODS["mi sgd"].make(setting))
+
+
+def rules() -> dict[str, Method]:
+    """The rules that `epochs` compares, and two peers."""
+    return {
+        "log_time_rule": METHODS["mi sgd"],
+        "residual in log-time": ours("", candidates.residual_in_log_time),
+        "residual_rule": METHODS["mi sgd residual"],
+        "proportional_rule": METHODS["mi sgd proportional"],
+        "reduce_on_plateau": METHODS["sgd plateau"],
+    }
+
+
+def variants() -> dict[str, Method]:
+    """The default, and the default with one part changed."""
+    default = METHODS["mi sgd"]
+    hard = functools.partial(contingency, soft=False)
+    change = candidates.log_time
+
+    def with_rule(**options: Any) -> Method:
+        return ours("", lambda: change(**options))
+
+    return {
+        "default": default,
+        "rate 3": with_rule(rate=3.0),
+        "rate 12": with_rule(rate=12.0),
+        "sharpness 5": with_rule(sharpness=5.0),
+        "sharpness 20": with_rule(sharpness=20.0),
+        "not weighted by U": with_rule(knows=jnp.ones_like),
+        "weighted by U": with_rule(knows=lambda u: u),
+        "last epoch for the recent average": with_rule(memory=jnp.inf),
+        "recent average of a third": with_rule(memory=3.0),
+        "hard counts": ours("", log_time_rule, estimator=hard),
+        "variational bound": METHODS["mi sgd variational"],
+        "warm-up": dataclasses.replace(default, make=warmed),
+        "return to the best epoch": dataclasses.replace(default, make=returning),
+        "stall by significance": ours("", candidates.significant),
+        "residual in log-time": ours("", candidates.residual_in_log_time),
+        "cosine, told the horizon": METHODS["sgd cosine"],
+        "constant": METHODS["sgd"],
+    }
+
+
+def final_losses(
+    task: Task, method: Method, seeds: int, **options: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean final validation and test loss of each rate."""
+    rates = np.asarray(RATES, np.float32)
+    values = train(task, method, rates, range(seeds), evaluations=1, **options).values
+    valid, test = (values[f"{part}_loss"][:, :, -1] for part in ("valid", "test"))
+    return np.where(np.isfinite(valid), valid, np.inf).mean(1), test.mean(1)
+
+
+def sweep(
+    tasks: Iterable[Task],
+    methods: dict[str, Method],
+    vary: Callable[[Task, float], tuple[Task, dict[str, Any]]],
+    seeds: int,
+    factors: tuple[float, ...],
+    tick: Callable[[str], None],
+) -> dict[str, Any]:
+    """Test losses by task, method and factor; the rate is chosen at factor 1."""
+    table: dict[str, Any] = {}
+    for task in tasks:
+        for name, method in methods.items():
+            losses = {}
+            for factor in factors:
+                tick(f"{task.name}, {name}, x {factor:g}")
+                changed, options = vary(task, factor)
+                losses[factor] = final_losses(changed, method, seeds, **options)
+            chosen = int(np.argmin(losses[1.0][0]))
+            row = {f"{factor:g}": test[chosen] for factor, (_, test) in losses.items()}
+            table.setdefault(task.name, {})[name] = {"rate": RATES[chosen], **row}
+    return table
+
+
+def vary_epochs(task: Task, factor: float) -> tuple[Task, dict[str, Any]]:
+    """Another steps_per_epoch."""
+    return task, {"steps_per_epoch": max(1, round(task.steps_per_epoch * factor))}
+
+
+def vary_budget(task: Task, factor: float) -> tuple[Task, dict[str, Any]]:
+    """Another number of steps."""
+    return task, {"steps": round(task.steps * factor)}
+
+
+def vary_batch(task: Task, factor: float) -> tuple[Task, dict[str, Any]]:
+    """Another batch; the number of steps and of steps an epoch stay."""
+    return dataclasses.replace(task, batch=round(task.batch * factor)), {}
+
+
+def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
+    """Runs one study."""
+    tasks = [task for task in bundled_tasks() if task.num_classes]
+    tuned = [task for task in tasks if not task.held_out]
+    peers = {"sgd cosine": METHODS["sgd cosine"], "sgd": METHODS["sgd"]}
+    if name == "epochs":
+        return sweep(tasks, rules(), vary_epochs, seeds, FACTORS, tick)
+    if name == "variants":
+        return sweep(tuned, variants(), vary_epochs, seeds, (1.0,), tick)
+    kept = ("log_time_rule", "reduce_on_plateau")
+    methods = {k: v for k, v in rules().items() if k in kept} | peers
+    small = [task for task in tasks if task.name in ("digits_mlp", "teacher", "flower")]
+    vary = vary_budget if name == "budgets" else vary_batch
+    return sweep(small, methods, vary, seeds, FACTORS, tick)
+
+
+def as_markdown(name: str, table: dict[str, Any]) -> str:
+    """A table a task; for variants, one table with a column a task."""
+    if name == "variants":
+        rows = [
+            [row, *(f"{table[task][row]['1']:.4f}" for task in table)]
+            for row in next(iter(table.values()))
+        ]
+        return markdown(["variant", *table], rows)
+    parts = []
+    for task, methods in table.items():
+        rows = []
+        for method, row in methods.items():
+            losses = [row[f"{factor:g}"] for factor in FACTORS]
+            known = [loss for loss in losses if loss is not None]
+            spread = f"{max(known) / min(known) - 1:.1%}"
+            rows.append(
+                [
+                    method,
+                    f"{row['rate']:g}",
+                    *("diverged" if v is None else f"{v:.4f}" for v in losses),
+                    spread if len(known) == len(losses) else "-",
+                ]
+            )
+        header = [task, "LR", *(f"x {factor:g}" for factor in FACTORS), "spread"]
+        parts.append(markdown(header, rows))
+    return "\n".join(parts)
+
+
+def draw(name: str, table: dict[str, Any], path: Path) -> None:
+    """Loss against the factor, relative to the lowest of the task, a panel a task."""
+    figure, axes = plt.subplots(
+        1,
+        len(table),
+        figsize=(2.3 * len(table), 3),
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
+    )
+    for ax, (task, methods) in zip(axes[0], table.items(), strict=True):
+        rows = {
+            method: np.array([row[f"{f:g}"] or np.nan for f in FACTORS], float)
+            for method, row in methods.items()
+        }
+        lowest = min(np.nanmin(row) for row in rows.values())
+        for method, row in rows.items():
+            width = 2.5 if method == "log_time_rule" else 1.2
+            ax.plot(FACTORS, row / lowest, "o-", lw=width, ms=3, label=method)
+        ax.set(xscale="log", xlabel=f"{name}, factor", ylim=(0.99, 1.25))
+        ax.set_xticks(FACTORS, [f"{factor:g}" for factor in FACTORS])
+        ax.set_title(task, fontsize=10)
+        ax.minorticks_off()
+    axes[0, 0].set_ylabel("final test loss / lowest")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=9)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the studies asked for and writes their tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    studies = ("epochs", "budgets", "variants", "batches")
+    parser.add_argument("studies", nargs="*", metavar="study", help="all by default")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=Path("outputs/research"))
+    args = parser.parse_args(argv)
+    wanted = args.studies or studies
+    if unknown := [name for name in wanted if name not in studies]:
+        parser.error(f"no study {', '.join(unknown)}; there are {', '.join(studies)}")
+    console = Console()
+    columns = ("{task.description}", BarColumn(bar_width=20), TimeElapsedColumn())
+    for name in wanted:
+        with Progress(*columns, console=console, transient=True) as progress:
+            bar = progress.add_task(name, total=None)
+            table = study(
+                name,
+                args.seeds,
+                lambda text, bar=bar: progress.update(bar, description=text),
+            )
+        source = args.output / f"{name}.json"
+        save_json(source, table)
+        table = json.loads(source.read_text())
+        text = as_markdown(name, table)
+        source.with_suffix(".md").write_text(text)
+        if name != "variants":
+            draw(name, table, source.with_suffix(".png"))
+        console.print(f"{name} ({jax.devices()[0].device_kind})\n\n{text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The suite of tasks and methods that `benchmarks/compare.py` runs."""

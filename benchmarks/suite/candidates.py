@@ -1,0 +1,122 @@
+"""Rules that were tried for the default and lost, kept so that the trial can be rerun.
+
+They are written for a benchmark: shorter than the library's, without its checks.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_mi import DecayRule, mi_diagnostics
+
+
+def log_time(
+    rate: float = 6.0,
+    sharpness: float = 10.0,
+    knows: Callable[[jax.Array], jax.Array] = jnp.sqrt,
+    memory: float = 10.0,
+) -> DecayRule:
+    """`log_time_rule` with its fixed parts open.
+
+    `knows` turns U into the share of the rate that applies; `memory` is the number of
+    parts of the steps so far of which the recent average holds one.
+    """
+
+    def init() -> Any:
+        return tuple(jnp.zeros((), jnp.float32) for _ in range(3))
+
+    def update(state: Any, estimate: Any, learning_rate: Any, **context: Any) -> Any:
+        last, recent, mean = state
+        step = context["step"].astype(jnp.float32)
+        kept = last / step
+        recent = estimate.mi + kept**memory * (recent - estimate.mi)
+        mean = estimate.mi + kept * (mean - estimate.mi)
+        ratio = jnp.clip(mean / jnp.maximum(recent, 1e-6), 0.0, 1.0)
+        speed = rate * knows(estimate.normalized) * ratio**sharpness
+        factor = jnp.where(last > 0, kept**speed, 1.0)
+        return learning_rate * factor, (step, recent, mean)
+
+    return DecayRule(init, update)
+
+
+def residual_in_log_time(rate: float = 2.5, threshold: float = 0.25) -> DecayRule:
+    """Decays when the residual falls by less than a share `threshold` an e-fold.
+
+    With the residual R = H - I and b its fall an e-fold of time, from averages over a
+    tenth and a third of the steps so far:
+    d ln lr = -rate U max(0, 1 - b / (threshold R)) d ln t.
+    """
+    memories = jnp.array([10.0, 3.0], jnp.float32)
+
+    def init() -> Any:
+        pair = jnp.zeros(2, jnp.float32)
+        return jnp.zeros((), jnp.float32), pair, pair
+
+    def update(state: Any, estimate: Any, learning_rate: Any, **context: Any) -> Any:
+        last, residuals, places = state
+        step = context["step"].astype(jnp.float32)
+        kept = (last / step) ** memories
+        # The mean of ln t over the epoch, so that its length does not bias the slope.
+        before = jnp.where(last > 0, last * jnp.log(jnp.maximum(last, 1.0)), 0.0)
+        place = (step * jnp.log(step) - before) / (step - last) - 1.0
+        residual = estimate.entropy - estimate.mi
+        residuals = residual + kept * (residuals - residual)
+        places = place + kept * (places - place)
+        gap = places[0] - places[1]
+        fall = (residuals[1] - residuals[0]) / jnp.where(gap > 0, gap, 1.0)
+        stall = 1.0 - fall / (threshold * jnp.maximum(residuals[0], 1e-6))
+        speed = rate * estimate.normalized * jnp.maximum(stall, 0.0)
+        factor = jnp.where(gap > 1e-6, (last / step) ** speed, 1.0)
+        return learning_rate * factor, (step, residuals, places)
+
+    return DecayRule(init, update)
+
+
+def significant(strength: float = 0.5, sigmas: float = 2.0) -> DecayRule:
+    """`residual_rule` that waits: a stall is a gain below `sigmas` standard errors."""
+
+    def init() -> Any:
+        return tuple(jnp.full((), jnp.nan, jnp.float32) for _ in range(2))
+
+    def update(state: Any, estimate: Any, learning_rate: Any, **context: Any) -> Any:
+        del context
+        mi, std_error = state
+        noise = jnp.hypot(std_error, estimate.std_error)
+        stalled = estimate.mi - mi <= sigmas * noise
+        factor = jnp.where(stalled, 1.0 - strength * estimate.normalized, 1.0)
+        return learning_rate * factor, (estimate.mi, estimate.std_error)
+
+    return DecayRule(init, update)
+
+
+def back_to_best(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Goes back to the weights of the best epoch when an epoch loses 2 % of its MI.
+
+    `tx` ends in `mi_decay`, whose estimate is read from its state.
+    """
+    wrapped = optax.with_extra_args_support(tx)
+
+    def init(params: Any) -> Any:
+        nothing = jnp.zeros((), jnp.float32)
+        return wrapped.init(params), params, nothing, jnp.zeros((), jnp.int32)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        inner, best, best_mi, epoch = state
+        updates, inner = wrapped.update(updates, inner, params, **extra)
+        seen = mi_diagnostics(inner)["all"]
+        mi, now = seen.mi, seen.epoch
+        closed = now > epoch
+        worse = closed & (mi < 0.98 * best_mi)
+        better = closed & (mi > best_mi)
+        updates = jax.tree.map(
+            lambda u, b, p: jnp.where(worse, b - p, u), updates, best, params
+        )
+        best = jax.tree.map(
+            lambda b, p, u: jnp.where(better, p + u, b), best, params, updates
+        )
+        return updates, (inner, best, jnp.where(better, mi, best_mi), now)
+
+    return optax.GradientTransformationExtraArgs(init, update)

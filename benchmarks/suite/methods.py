@@ -1,0 +1,167 @@
+"""What trains the networks: every method, its grid of trials, and what it is told."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from optax_mi import (
+    MIEstimator,
+    contingency,
+    learning_rates,
+    log_time_rule,
+    mi_decay,
+    mi_sgd,
+    proportional_rule,
+    residual_rule,
+    variational,
+)
+
+
+class Setting(NamedTuple):
+    """What a method is made from: the number that is tuned, and facts of the task."""
+
+    trial: Any
+    steps: int
+    steps_per_epoch: int
+    num_classes: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One column of the suite.
+
+    Attributes:
+      name: key in results and on the command line.
+      make: `make(setting) -> optax transformation`.
+      trials: the grid that the trial is chosen from on validation data. For
+        methods that find their own, it is the multiplier or the first guess they ask.
+      knows_horizon: whether it is told the number of steps.
+      needs_classes: whether it measures MI with class labels.
+      eval_params: `eval_params(state, params)`, the weights to be judged.
+      rate: `rate(state)`, the learning rate in force, nan where the state has none.
+    """
+
+    name: str
+    make: Callable[[Setting], optax.GradientTransformation]
+    trials: tuple[float, ...]
+    knows_horizon: bool = False
+    needs_classes: bool = False
+    eval_params: Callable[[Any, Any], Any] = lambda state, params: params
+    rate: Callable[[Any], jax.Array] = lambda state: jnp.full((), jnp.nan)
+
+    def unfit(self, num_classes: int | None) -> str:
+        """Why the method cannot run on a task; empty if it can."""
+        if self.needs_classes and num_classes is None:
+            return "no estimator for real labels yet"
+        return ""
+
+
+def grid(low: float, num: int = 7) -> tuple[float, ...]:
+    """`num` values from `low`, two a decade: 1, 3, 10, 30, ..."""
+    values = [float(f"{digit}e{power}") for power in range(-9, 4) for digit in (1, 3)]
+    start = values.index(low)
+    return tuple(values[start : start + num])
+
+
+SGD, ADAM = grid(1e-3), grid(1e-4)
+
+
+def cosine(setting: Setting) -> Any:
+    """From the trial's learning rate to 0, at the last step."""
+    return optax.cosine_decay_schedule(setting.trial, setting.steps)
+
+
+def plateau(setting: Setting) -> optax.GradientTransformation:
+    """Momentum sgd, halved when the mean loss of two epochs in a row brings nothing."""
+    return optax.chain(
+        optax.sgd(setting.trial, momentum=0.9),
+        contrib.reduce_on_plateau(
+            factor=0.5, patience=2, accumulation_size=setting.steps_per_epoch
+        ),
+    )
+
+
+def ours(
+    name: str,
+    rule: Callable[[], Any],
+    base: str = "sgd",
+    estimator: Callable[[int], MIEstimator] = contingency,
+) -> Method:
+    """`mi_decay` on momentum sgd or on adamw; the trial's learning rate is lr_max."""
+
+    def make(setting: Setting) -> optax.GradientTransformation:
+        assert setting.num_classes is not None
+        decay: dict[str, Any] = {
+            "estimator": estimator(setting.num_classes),
+            "steps_per_epoch": setting.steps_per_epoch,
+            "rule": rule(),
+        }
+        if base == "sgd":
+            return mi_sgd(setting.trial, momentum=0.9, **decay)
+        return optax.chain(optax.adamw(1.0), mi_decay(setting.trial, **decay))
+
+    return Method(
+        name,
+        make,
+        SGD if base == "sgd" else ADAM,
+        needs_classes=True,
+        rate=lambda state: learning_rates(state)["all"],
+    )
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method("sgd", lambda s: optax.sgd(s.trial, momentum=0.9), SGD),
+        Method(
+            "sgd cosine",
+            lambda s: optax.sgd(cosine(s), momentum=0.9),
+            SGD,
+            knows_horizon=True,
+        ),
+        Method("sgd plateau", plateau, SGD),
+        Method("adam", lambda s: optax.adam(s.trial), ADAM),
+        Method(
+            "adamw cosine", lambda s: optax.adamw(cosine(s)), ADAM, knows_horizon=True
+        ),
+        Method("rmsprop", lambda s: optax.rmsprop(s.trial), grid(3e-5)),
+        Method("lars", lambda s: optax.lars(s.trial), grid(0.1)),
+        Method(
+            "schedule-free sgd",
+            lambda s: contrib.schedule_free_sgd(s.trial, warmup_steps=50),
+            grid(1e-2),
+            eval_params=contrib.schedule_free_eval_params,
+        ),
+        Method(
+            "schedule-free adamw",
+            lambda s: contrib.schedule_free_adamw(s.trial, warmup_steps=50),
+            grid(3e-4),
+            eval_params=contrib.schedule_free_eval_params,
+        ),
+        Method("prodigy", lambda s: contrib.prodigy(s.trial), grid(0.03)),
+        Method("dog", lambda s: contrib.dog(s.trial), grid(0.03)),
+        Method(
+            "mechanic adam",
+            lambda s: contrib.mechanize(optax.adam(1.0), s_init=s.trial),
+            (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3),
+        ),
+        Method("momo", lambda s: contrib.momo(s.trial), grid(1e-2)),
+        ours("mi sgd", log_time_rule),
+        ours("mi sgd variational", log_time_rule, estimator=variational),
+        ours("mi sgd residual", residual_rule),
+        ours("mi sgd proportional", proportional_rule),
+        ours("mi adamw", log_time_rule, "adamw"),
+        ours("mi adamw residual", residual_rule, "adamw"),
+    )
+}
+
+# Columns to come, and what each waits for.
+SEATS = {
+    "mi layer-wise": "waits for a layer-wise variant",
+    "mi with bounds from a range test": "waits for the range test",
+}

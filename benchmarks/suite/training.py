@@ -1,0 +1,152 @@
+"""Trains one method on one task: all learning rates and seeds in one compiled call."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from suite.methods import Method, Setting
+from suite.tasks import Data, Task
+
+METRICS = ("valid_loss", "valid_accuracy", "test_loss", "test_accuracy")
+
+
+class Curves(NamedTuple):
+    """What a call of :func:`train` measured.
+
+    Attributes:
+      steps: updates made before each measurement, [E].
+      values: name of a metric -> [trials, seeds, E]; `learning_rate` is nan for methods
+        that keep none in their state. Accuracy is nan in a regression.
+      seconds: of the compiled call, all trials and seeds together.
+      compile_seconds: before it.
+    """
+
+    steps: np.ndarray
+    values: dict[str, np.ndarray]
+    seconds: float
+    compile_seconds: float
+
+
+def train(
+    task: Task,
+    method: Method,
+    trials: Any,
+    seeds: Sequence[int],
+    *,
+    steps: int | None = None,
+    steps_per_epoch: int | None = None,
+    evaluations: int = 15,
+) -> Curves:
+    """Trains from the same start and on the same batches at every setting.
+
+    Args:
+      task: what is learned.
+      method: what learns it.
+      trials: what `method.make` finds in `setting.trial`: a pytree of arrays with a
+        leading axis, one entry a trial.
+      seeds: each gives a split of the data, a start and an order of the batches.
+      steps: updates of a run, rounded down to a multiple of `evaluations`; None means
+        the task's.
+      steps_per_epoch: updates between decisions; None means the task's.
+      evaluations: measurements of a run, at equal distances, the last at its end.
+
+    Raises:
+      ValueError: fewer steps than evaluations, or fewer rows than a batch takes.
+    """
+    steps = task.steps if steps is None else steps
+    chunk = steps // evaluations
+    if chunk < 1:
+        raise ValueError(f"steps={steps} must be at least evaluations={evaluations}")
+    total = chunk * evaluations
+    loaded = [task.load(seed) for seed in seeds]
+    rows = len(loaded[0].train[0])
+    if rows < task.batch:
+        raise ValueError(f"{task.name}: batch={task.batch} of only {rows} rows")
+    orders = np.stack([_order(seed, rows, total, task.batch) for seed in seeds])
+    orders = orders.reshape(len(seeds), evaluations, chunk, task.batch)
+    data: Data = jax.tree.map(lambda *parts: np.stack(parts), *loaded)
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+
+    spe = task.steps_per_epoch if steps_per_epoch is None else steps_per_epoch
+
+    def run(trial: Any, data: Data, orders: jax.Array, key: jax.Array) -> Any:
+        setting = Setting(trial, total, spe, task.num_classes)
+        tx = optax.with_extra_args_support(method.make(setting))
+        loss_fn = _make_loss(task)
+        x, y = data.train
+        params = task.model.init(key, task.prepare(x[:1]))
+
+        def step(carry: Any, rows: jax.Array) -> tuple[Any, None]:
+            params, state, i = carry
+            inputs = task.prepare(x[rows])
+            inputs = task.augment(jax.random.fold_in(key, i), inputs)
+            (loss, outputs), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+                params, inputs, y[rows]
+            )
+            updates, state = tx.update(
+                grads, state, params, value=loss, outputs=outputs, labels=y[rows]
+            )
+            return (optax.apply_updates(params, updates), state, i + 1), None
+
+        def measure(carry: Any, rows: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+            carry, _ = jax.lax.scan(step, carry, rows)
+            shown = method.eval_params(carry[1], carry[0])
+            measured = {"learning_rate": method.rate(carry[1])}
+            for name, (x, y) in (("valid", data.valid), ("test", data.test)):
+                loss, outputs = loss_fn(shown, task.prepare(x), y)
+                hits = jnp.mean(outputs.argmax(-1) == y)
+                measured[f"{name}_loss"] = loss
+                measured[f"{name}_accuracy"] = (
+                    jnp.full((), jnp.nan) if task.num_classes is None else hits
+                )
+            return carry, measured
+
+        start = (params, tx.init(params), jnp.zeros((), jnp.int32))
+        return jax.lax.scan(measure, start, orders)[1]
+
+    def run_all(trials: Any, data: Data, orders: jax.Array, keys: Any) -> Any:
+        over_seeds = jax.vmap(run, in_axes=(None, 0, 0, 0))
+        return jax.lax.map(
+            lambda trial: over_seeds(trial, data, orders, keys),
+            trials,
+            batch_size=task.parallel or len(jax.tree.leaves(trials)[0]),
+        )
+
+    begin = time.perf_counter()
+    arguments = jax.device_put((trials, data, orders, keys))
+    compiled = jax.jit(run_all).lower(*arguments).compile()
+    between = time.perf_counter()
+    values = jax.device_get(compiled(*arguments))
+    return Curves(
+        chunk * np.arange(1, evaluations + 1),
+        values,
+        time.perf_counter() - between,
+        between - begin,
+    )
+
+
+def _make_loss(task: Task) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """Mean cross-entropy in nats, or half the mean squared error."""
+
+    def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> tuple[Any, Any]:
+        outputs: Any = task.model.apply(params, x)
+        if task.num_classes is None:
+            return optax.l2_loss(outputs[:, 0], y).mean(), outputs[:, 0]
+        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, y)
+        return losses.mean(), outputs
+
+    return loss_fn
+
+
+def _order(seed: int, rows: int, steps: int, batch: int) -> np.ndarray:
+    """Rows of each batch, [steps * batch]: shuffled anew each pass, none cut short."""
+    rng = np.random.default_rng([seed, 1])
+    each = rows // batch * batch
+    passes = -(-steps * batch // each)
+    order = [rng.permutation(rows)[:each] for _ in range(passes)]
+    return np.concatenate(order)[: steps * batch].astype(np.int32)
