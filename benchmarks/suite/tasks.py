@@ -80,9 +80,15 @@ def split(x: np.ndarray, y: np.ndarray, seed: int, valid: int, test: int) -> Dat
     return Data(train_part, valid_part, test_part)
 
 
+def bundled(load: Callable[..., Any]) -> Arrays:
+    """Inputs and labels of one of scikit-learn's data sets."""
+    x, y = load(return_X_y=True)
+    return np.asarray(x), np.asarray(y)
+
+
 def digits(seed: int) -> Data:
     """UCI digits, 8 x 8, ten classes."""
-    x, y = load_digits(return_X_y=True)
+    x, y = bundled(load_digits)
     x = (x / 16).astype(np.float32).reshape(-1, 8, 8, 1)
     return split(x, y.astype(np.int32), seed, 360, 360)
 
@@ -105,13 +111,13 @@ def flip_and_shift(key: jax.Array, images: jax.Array) -> jax.Array:
 
 def cancer(seed: int) -> Data:
     """Breast cancer, Wisconsin: 30 measurements, two classes."""
-    x, y = load_breast_cancer(return_X_y=True)
+    x, y = bundled(load_breast_cancer)
     return split(standardise(x), y.astype(np.int32), seed, 114, 114)
 
 
 def diabetes(seed: int) -> Data:
     """Diabetes progression: ten measurements, a real label."""
-    x, y = load_diabetes(return_X_y=True)
+    x, y = bundled(load_diabetes)
     return split(standardise(x), standardise(y), seed, 88, 88)
 
 

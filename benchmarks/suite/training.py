@@ -74,7 +74,7 @@ def train(
 
     spe = task.steps_per_epoch if steps_per_epoch is None else steps_per_epoch
 
-    def run(trial: Any, data: Data, orders: jax.Array, key: jax.Array) -> Any:
+    def run(trial: Any, data: Any, orders: jax.Array, key: jax.Array) -> Any:
         setting = Setting(trial, total, spe, task.num_classes)
         tx = optax.with_extra_args_support(method.make(setting))
         loss_fn = _make_loss(task)
