@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import numpy as np
@@ -93,17 +93,9 @@ def find_tasks(
     return [(tasks | images)[name] for name in names if name not in missing]
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Reports a wrong argument in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exits with the message alone."""
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes tables and figures."""
-    parser = OneLineParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", help="comma-separated; all by default")
     parser.add_argument("--methods", help="comma-separated; all by default")
     parser.add_argument("--seeds", type=int, default=5)
@@ -117,16 +109,16 @@ def main(argv: list[str] | None = None) -> None:
         "--report", type=Path, help="folder of tables and figures; --output by default"
     )
     args = parser.parse_args(argv)
-    if args.seeds < 2 or not 1 <= args.trials <= 7:
-        parser.error("--seeds must be at least 2, and --trials from 1 to 7")
     console = Console()
     try:
-        tasks = find_tasks(args.data_dir, args.tasks, console)
+        if args.seeds < 2 or not 1 <= args.trials <= 7:
+            raise ValueError("--seeds must be at least 2, and --trials from 1 to 7")
         names = choose("methods", args.methods, METHODS)
+        tasks = find_tasks(args.data_dir, args.tasks, console)
+        if not tasks:
+            raise ValueError("no task is left to run")
     except ValueError as error:
-        parser.error(str(error))
-    if not tasks:
-        parser.error("no task is left to run")
+        parser.exit(2, f"{parser.prog}: {error}\n")
 
     folder = args.output / "short" if args.short else args.output
     results: dict[str, Any] = {
