@@ -28,10 +28,9 @@ from suite.training import train
 import optax_mi
 
 SHOWN = (
-    "sgd",
     "sgd cosine",
     "sgd plateau",
-    "adam",
+    "adamw cosine",
     "schedule-free adamw",
     "mi sgd",
     "mi adamw",

@@ -156,7 +156,7 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
         return sweep(tuned, variants(), vary_epochs, seeds, (1.0,), tick)
     kept = ("log_time_rule", "reduce_on_plateau")
     methods = {k: v for k, v in rules().items() if k in kept} | peers
-    small = [task for task in tasks if task.name in ("digits_mlp", "teacher", "flower")]
+    small = [task for task in tasks if task.name in ("digits_mlp", "teacher")]
     vary = vary_budget if name == "budgets" else vary_batch
     return sweep(small, methods, vary, seeds, FACTORS, tick)
 

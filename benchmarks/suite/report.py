@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 OURS = "mi "
+COLUMNS = 4
 
 
 def mean(values: Sequence[float | None]) -> float:
@@ -125,7 +126,7 @@ def _task_table(cells: Any, horizon: set[str], classes: bool) -> str:
                 f"{mean(best['test_loss']):.4f}",
                 f"{mean(best['test_accuracy']):.2%}" if classes else "-",
                 f"{np.mean(steps):.0f}" if all_reach else "-",
-                f"{np.mean(steps) * per_step / 1e6:.2f}" if all_reach else "-",
+                f"{np.mean(steps) * per_step / 1e6:.2g}" if all_reach else "-",
                 f"{per_step / base:.2f}",
             ]
         )
@@ -174,25 +175,18 @@ def draw_ranks(results: Any) -> Figure:
 
 
 def draw_curves(results: Any, methods: Sequence[str]) -> Figure:
-    """Test loss and relative learning rate over the steps, a column a task."""
+    """Test loss over the steps, and below it the learning rate, a panel a task."""
     names = list(results["cells"])
-    figure, axes = plt.subplots(
-        2,
-        len(names),
-        figsize=(2.6 * len(names), 4.6),
-        layout="constrained",
-        sharex="col",
-        squeeze=False,
-        height_ratios=(3, 1),
-    )
-    for column, task in enumerate(names):
+    figure, axes = _panels(len(names), (3, 1))
+    for place, task in enumerate(names):
         cells = results["cells"][task]
-        top, bottom = axes[:, column]
+        row, column = divmod(place, COLUMNS)
+        top, bottom = axes[2 * row, column], axes[2 * row + 1, column]
         ends = []
         for i, method in enumerate(m for m in methods if m in cells):
             cell = cells[method]
-            ours = method.startswith(OURS)
-            style: Any = {"color": f"C{i}", "lw": 2 if ours else 1.1, "label": method}
+            width = 2 if method.startswith(OURS) else 1.1
+            style: Any = {"color": f"C{i}", "lw": width, "label": method}
             loss = _array(cell["curves"]["test_loss"])
             top.plot(cell["steps"], loss, **style)
             ends += [loss[-1], np.nanmin(loss)]
@@ -201,38 +195,66 @@ def draw_curves(results: Any, methods: Sequence[str]) -> Figure:
         low, high = min(ends), max(ends)
         top.set_ylim(low - 0.1 * (high - low), high + 0.8 * (high - low))
         top.set_title(task, fontsize=10)
-        bottom.set(xlabel="step", yscale="log", ylim=(0.008, 1.3))
-        top.set_xlim(left=0)
-    axes[0, 0].set_ylabel("test loss")
-    axes[1, 0].set_ylabel("LR / lr_max")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9)
+        top.tick_params(labelbottom=False)
+        bottom.set(yscale="log", ylim=(0.008, 1.3))
+        for ax in (top, bottom):
+            ax.set_xlim(0, max(cell["steps"][-1] for cell in cells.values()))
+        if column == 0:
+            top.set_ylabel("test loss")
+            bottom.set_ylabel("LR / lr_max")
+    _finish(figure, axes, "step")
     return figure
 
 
 def draw_trials(results: Any, methods: Sequence[str]) -> Figure:
-    """Final test loss against the trial, by how many half decades off the best."""
+    """Final test loss against the trial, a panel a task."""
     names = list(results["cells"])
-    figure, axes = plt.subplots(
-        1,
-        len(names),
-        figsize=(2.6 * len(names), 2.9),
-        layout="constrained",
-        squeeze=False,
-    )
-    for ax, task in zip(axes[0], names, strict=True):
+    figure, axes = _panels(len(names), (1,))
+    for place, task in enumerate(names):
         lows, cells = [], results["cells"][task]
+        ax = axes[divmod(place, COLUMNS)]
         for i, method in enumerate(m for m in methods if m in cells):
             trials = cells[method]["trials"]
             loss = _array(trials["test_loss"])
-            ax.plot(trials["learning_rates"], loss, "o-", color=f"C{i}", label=method)
+            ax.plot(
+                trials["learning_rates"], loss, "o-", ms=3, color=f"C{i}", label=method
+            )
             lows.append(np.nanmin(loss))
-        ax.set(xscale="log", title=task, xlabel="learning rate")
-        ax.set_ylim(min(lows) * 0.97, min(lows) * 1.6)
-    axes[0, 0].set_ylabel("final test loss")
+        ax.set(xscale="log", ylim=(min(lows) * 0.97, min(lows) * 1.6))
+        ax.set_title(task, fontsize=10)
+        if place % COLUMNS == 0:
+            ax.set_ylabel("final test loss")
+    _finish(figure, axes, "learning rate")
+    return figure
+
+
+def _panels(tasks: int, heights: tuple[int, ...]) -> tuple[Figure, np.ndarray]:
+    """Rows of four tasks, each as many axes high as `heights` has entries."""
+    rows = -(-tasks // COLUMNS)
+    figure, axes = plt.subplots(
+        rows * len(heights),
+        COLUMNS,
+        figsize=(11, (1.1 if len(heights) > 1 else 2.3) * rows * len(heights) + 1.2),
+        layout="constrained",
+        squeeze=False,
+        height_ratios=heights * rows,
+    )
+    for ax in (
+        axes.reshape(rows, len(heights), COLUMNS)
+        .swapaxes(1, 2)
+        .reshape(rows * COLUMNS, len(heights))[tasks:]
+        .ravel()
+    ):
+        ax.set_axis_off()
+    return figure, axes
+
+
+def _finish(figure: Figure, axes: np.ndarray, xlabel: str) -> None:
+    """Labels the last row and adds one legend for all panels."""
+    for ax in axes[-1]:
+        ax.set_xlabel(xlabel)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9)
-    return figure
 
 
 def _array(values: Sequence[float | None]) -> np.ndarray:

@@ -185,7 +185,7 @@ def bundled_tasks() -> list[Task]:
             steps=2000,
             batch=32,
             steps_per_epoch=33,
-            target=0.15,
+            target=0.2,
             held_out=False,
         ),
         Task(
@@ -210,7 +210,7 @@ def bundled_tasks() -> list[Task]:
             steps=3000,
             batch=64,
             steps_per_epoch=100,
-            target=1.2,
+            target=1.27,
             held_out=False,
         ),
         Task(
@@ -248,7 +248,7 @@ def bundled_tasks() -> list[Task]:
             steps=600,
             batch=32,
             steps_per_epoch=10,
-            target=0.12,
+            target=0.25,
             held_out=True,
         ),
         Task(
@@ -272,7 +272,7 @@ def bundled_tasks() -> list[Task]:
             steps=600,
             batch=32,
             steps_per_epoch=8,
-            target=0.3,
+            target=0.35,
             held_out=True,
         ),
     ]
