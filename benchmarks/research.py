@@ -208,7 +208,7 @@ def draw(name: str, table: dict[str, Any], path: Path) -> None:
         for method, row in rows.items():
             width = 2.5 if method == "log_time_rule" else 1.2
             ax.plot(FACTORS, row / lowest, "o-", lw=width, ms=3, label=method)
-        ax.set(xscale="log", xlabel=f"{name}, factor", ylim=(0.99, 1.25))
+        ax.set(xscale="log", xlabel=f"{name}, factor", ylim=(0.98, 1.4))
         ax.set_xticks(FACTORS, [f"{factor:g}" for factor in FACTORS])
         ax.set_title(task, fontsize=10)
         ax.minorticks_off()
