@@ -174,17 +174,15 @@ def as_markdown(name: str, table: dict[str, Any]) -> str:
         rows = []
         for method, row in methods.items():
             losses = [row[f"{factor:g}"] for factor in FACTORS]
-            known = [loss for loss in losses if loss is not None]
-            spread = f"{max(known) / min(known) - 1:.1%}"
-            rows.append(
-                [
-                    method,
-                    f"{row['rate']:g}",
-                    *("diverged" if v is None else f"{v:.4f}" for v in losses),
-                    spread if len(known) == len(losses) else "-",
-                ]
-            )
-        header = [task, "LR", *(f"x {factor:g}" for factor in FACTORS), "spread"]
+            shown = ["diverged" if v is None else f"{v:.4f}" for v in losses]
+            rows.append([method, f"{row['rate']:g}", *shown])
+            # Longer runs and larger batches should end lower; other epochs should not.
+            if name == "epochs":
+                whole = None not in losses
+                spread = f"{max(losses) / min(losses) - 1:.1%}" if whole else "-"
+                rows[-1].append(spread)
+        header = [task, "LR", *(f"x {factor:g}" for factor in FACTORS)]
+        header += ["spread"] if name == "epochs" else []
         parts.append(markdown(header, rows))
     return "\n".join(parts)
 
@@ -194,7 +192,7 @@ def draw(name: str, table: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(
         1,
         len(table),
-        figsize=(2.3 * len(table), 3),
+        figsize=(max(8.0, 2.3 * len(table)), 3),
         layout="constrained",
         sharey=True,
         squeeze=False,
