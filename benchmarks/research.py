@@ -32,7 +32,7 @@ from suite.results import save_json
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
 
-from optax_mi import contingency, log_time_rule
+from optax_mi import MIEstimate, contingency, log_time_rule, measured
 
 RATES = (0.01, 0.03, 0.1, 0.3)
 FACTORS = (0.25, 1.0, 4.0)
@@ -52,6 +52,13 @@ def warmed(setting: Any) -> optax.GradientTransformation:
 def returning(setting: Any) -> optax.GradientTransformation:
     """The default with a return to the best epoch's weights."""
     return candidates.back_to_best(METHODS["mi sgd"].make(setting))
+
+
+def on_validation(outputs: jax.Array, labels: jax.Array) -> MIEstimate:
+    """MI of a whole validation set."""
+    estimator = contingency(outputs.shape[-1])
+    seen = estimator.update(estimator.init(), outputs=outputs, labels=labels)
+    return estimator.estimate(seen)
 
 
 def rules() -> dict[str, Method]:
@@ -86,6 +93,10 @@ def variants() -> dict[str, Method]:
         "recent average of a third": with_rule(memory=3.0),
         "hard counts": ours("", log_time_rule, estimator=hard),
         "variational bound": METHODS["mi sgd variational"],
+        "validation MI": dataclasses.replace(
+            ours("", log_time_rule, estimator=lambda num_classes: measured()),
+            watch=on_validation,
+        ),
         "warm-up": dataclasses.replace(default, make=warmed),
         "return to the best epoch": dataclasses.replace(default, make=returning),
         "stall by significance": ours("", candidates.significant),

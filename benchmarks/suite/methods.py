@@ -44,6 +44,8 @@ class Method:
       needs_classes: whether it measures MI with class labels.
       eval_params: `eval_params(state, params)`, the weights to be judged.
       rate: `rate(state)`, the learning rate in force, nan where the state has none.
+      watch: `watch(outputs, labels)` of the validation set before every step, which
+        `update` gets as `mi`; None for methods that see training batches alone.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Method:
     needs_classes: bool = False
     eval_params: Callable[[Any, Any], Any] = lambda state, params: params
     rate: Callable[[Any], jax.Array] = lambda state: jnp.full((), jnp.nan)
+    watch: Callable[[Any, Any], Any] | None = None
 
     def unfit(self, num_classes: int | None) -> str:
         """Why the method cannot run on a task; empty if it can."""

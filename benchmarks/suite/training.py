@@ -88,9 +88,11 @@ def train(
             (loss, outputs), grads = jax.value_and_grad(loss_fn, has_aux=True)(
                 params, inputs, y[rows]
             )
-            updates, state = tx.update(
-                grads, state, params, value=loss, outputs=outputs, labels=y[rows]
-            )
+            extra = {"value": loss, "outputs": outputs, "labels": y[rows]}
+            if method.watch is not None:
+                shown = task.model.apply(params, task.prepare(data.valid[0]))
+                extra["mi"] = method.watch(shown, data.valid[1])
+            updates, state = tx.update(grads, state, params, **extra)
             return (optax.apply_updates(params, updates), state, i + 1), None
 
         def measure(carry: Any, rows: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
