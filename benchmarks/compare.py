@@ -116,6 +116,10 @@ def main(argv: list[str] | None = None) -> None:
         tasks = find_tasks(args.data_dir, args.tasks, console)
         if not tasks:
             raise ValueError("no task is left to run")
+        for task in tasks:
+            reasons = {name: METHODS[name].unfit(task.num_classes) for name in names}
+            if all(reasons.values()):
+                raise ValueError(f"no method fits {task.name}: {reasons}")
     except ValueError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
@@ -130,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
         "seeds": args.seeds,
         "trials": args.trials,
         "knows_horizon": [name for name in names if METHODS[name].knows_horizon],
-        "shown": [name for name in SHOWN if name in names],
+        "shown": [name for name in SHOWN if name in names] or names,
         "tasks": {task.name: task.describe() for task in tasks},
         "cells": {},
         "seats": SEATS,

@@ -35,7 +35,7 @@ TASKS = {task.name: task for task in bundled_tasks()}
 
 
 def plain_loop(task, method, rate, seed, steps):
-    """The losses on the test set of one run, with nothing compiled but its parts."""
+    """The loss on the test set and the last rate of one run, a step at a time."""
     data = task.load(seed)
     x, y = data.train
     rng = np.random.default_rng([seed, 1])
@@ -52,13 +52,17 @@ def plain_loop(task, method, rate, seed, steps):
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
         return losses.mean(), logits
 
-    for i, rows in enumerate(batches):
-        inputs = task.augment(jax.random.fold_in(key, i), task.prepare(x[rows]))
+    @jax.jit
+    def step(params, state, i, x, y):
+        inputs = task.augment(jax.random.fold_in(key, i), task.prepare(x))
         (_, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, inputs, y[rows]
+            params, inputs, y
         )
-        updates, state = tx.update(grads, state, params, outputs=logits, labels=y[rows])
-        params = optax.apply_updates(params, updates)
+        updates, state = tx.update(grads, state, params, outputs=logits, labels=y)
+        return optax.apply_updates(params, updates), state
+
+    for i, rows in enumerate(batches):
+        params, state = step(params, state, jnp.uint32(i), x[rows], y[rows])
     x, y = data.test
     return loss_fn(params, task.prepare(x), y)[0], learning_rates(state)["all"]
 
@@ -277,7 +281,7 @@ def compare(*arguments):
 def test_the_command_resumes_and_reports(tmp_path):
     arguments = (
         "--short",
-        "--tasks=cancer,diabetes,mnist",
+        "--tasks=cancer,flower,diabetes,mnist",
         "--methods=sgd,mi sgd",
         "--seeds=2",
         "--trials=2",
@@ -287,8 +291,13 @@ def test_the_command_resumes_and_reports(tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"skipped mnist: give --data-dir", done.stdout)
     cells = sorted((tmp_path / "short" / "cells").iterdir())
-    names = ["cancer--mi-sgd.json", "cancer--sgd.json", "diabetes--sgd.json"]
-    assert [path.name for path in cells] == names
+    assert [path.name for path in cells] == [
+        "cancer--mi-sgd.json",
+        "cancer--sgd.json",
+        "diabetes--sgd.json",
+        "flower--mi-sgd.json",
+        "flower--sgd.json",
+    ]
     results = (tmp_path / "short" / "compare.json").read_bytes()
     assert json.loads(results)["skipped"]["diabetes"] == {
         "mi sgd": "no estimator for real labels yet"
@@ -302,17 +311,18 @@ def test_the_command_resumes_and_reports(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("arguments", "message"),
     [
         ("--tasks=mnits", "--tasks: no mnits; there are ['digits_mlp'"),
         ("--methods=adam,sdg", "--methods: no sdg"),
         ("--seeds=1", "--seeds must be at least 2"),
         ("--trials=9", "--trials from 1 to 7"),
         ("--tasks=cifar10", "no task is left to run"),
+        ("--tasks=diabetes --methods=mi sgd", "no method fits diabetes"),
     ],
 )
-def test_the_command_says_what_is_wrong_in_a_line(argument, message):
-    done = compare(argument)
+def test_the_command_says_what_is_wrong_in_a_line(arguments, message):
+    done = compare(*arguments.split(" ", 1))
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -44,13 +44,18 @@ def losses(results: Any, tasks: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns")
 
 
+def ranked_tasks(results: Any) -> list[str]:
+    """The classification tasks, where every method can run; without any, all tasks."""
+    ran = [task for task, cells in results["cells"].items() if cells]
+    return [t for t in ran if results["tasks"][t]["num_classes"]] or ran
+
+
 def rank_table(results: Any, methods: Iterable[str] | None = None) -> pd.DataFrame:
     """Average ranks by mean final test loss: on all tasks, tuned on, and held out.
 
-    Only methods that ran on every classification task take part, or `methods`.
+    Only methods that ran on every ranked task take part, or `methods`.
     """
-    tasks = [t for t, info in results["tasks"].items() if info["num_classes"]]
-    tasks = [t for t in tasks if t in results["cells"]]
+    tasks = ranked_tasks(results)
     held = [t for t in tasks if results["tasks"][t]["held_out"]]
     tuned = [t for t in tasks if t not in held]
     columns = {}
@@ -151,8 +156,7 @@ def _name(method: str, horizon: set[str]) -> str:
 
 def draw_ranks(results: Any) -> Figure:
     """Critical-difference figure: methods joined by a bar cannot be told apart."""
-    tasks = [t for t, info in results["tasks"].items() if info["num_classes"]]
-    table = losses(results, [t for t in tasks if t in results["cells"]])
+    table = losses(results, ranked_tasks(results))
     figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
     ranks = table.rank(axis=1)
     # Nemenyi's test ranks within a row and takes the largest for the best.
@@ -176,7 +180,7 @@ def draw_ranks(results: Any) -> Figure:
 
 def draw_curves(results: Any, methods: Sequence[str]) -> Figure:
     """Test loss over the steps, and below it the learning rate, a panel a task."""
-    names = list(results["cells"])
+    names = _with_any(results, methods)
     figure, axes = _panels(len(names), (3, 1))
     for place, task in enumerate(names):
         cells = results["cells"][task]
@@ -208,7 +212,7 @@ def draw_curves(results: Any, methods: Sequence[str]) -> Figure:
 
 def draw_trials(results: Any, methods: Sequence[str]) -> Figure:
     """Final test loss against the trial, a panel a task."""
-    names = list(results["cells"])
+    names = _with_any(results, methods)
     figure, axes = _panels(len(names), (1,))
     for place, task in enumerate(names):
         lows, cells = [], results["cells"][task]
@@ -226,6 +230,11 @@ def draw_trials(results: Any, methods: Sequence[str]) -> Figure:
             ax.set_ylabel("final test loss")
     _finish(figure, axes, "learning rate")
     return figure
+
+
+def _with_any(results: Any, methods: Sequence[str]) -> list[str]:
+    """The tasks on which any of the methods ran."""
+    return [t for t, cells in results["cells"].items() if set(methods) & set(cells)]
 
 
 def _panels(tasks: int, heights: tuple[int, ...]) -> tuple[Figure, np.ndarray]:
@@ -271,7 +280,8 @@ def write_report(source: Path) -> list[Path]:
         "curves": lambda: draw_curves(results, results["shown"]),
         "trials": lambda: draw_trials(results, results["shown"]),
     }
-    if len([t for t in results["cells"] if results["tasks"][t]["num_classes"]]) > 1:
+    table = losses(results, ranked_tasks(results))
+    if len(table) >= 2 and table.shape[1] >= 3:  # What Friedman's test needs.
         figures["ranks"] = lambda: draw_ranks(results)
     for name, draw in figures.items():
         figure = draw()
