@@ -176,7 +176,7 @@ def mi_decay(
         usable = (
             (estimate.count > 0)
             & jnp.isfinite(estimate.mi)
-            & jnp.isfinite(estimate.entropy)
+            & ~jnp.isnan(estimate.entropy)
         )
         moves = usable & jnp.isfinite(proposed)
         learning_rate = jnp.where(

@@ -19,11 +19,12 @@ class MIEstimate(NamedTuple):
     r"""A measurement of mutual information, and how far to trust it.
 
     All five fields are float32 scalars, so that an estimate is a pytree that jits,
-    scans and checkpoints.
+    scans and checkpoints; one-shot functions give float64 for float64 samples.
 
     Attributes:
       mi: :math:`I(X; Y)` in nats, in [0, `entropy`].
-      entropy: :math:`H(Y)`, the entropy of the labels, in nats: what there is to know.
+      entropy: :math:`H(Y)`, the entropy of the labels, in nats: what there is to know;
+        infinite for real labels, of which there is always more to know.
       count: effective number of samples, :math:`(\sum w)^2 / \sum w^2`; the number of
         samples used where every weight is 0 or 1.
       std_error: standard error of `mi` in nats; nan where the estimator has none.
@@ -46,9 +47,16 @@ class MIEstimate(NamedTuple):
 
     @property
     def normalized(self) -> jax.Array:
-        """Theil's U = I(X; Y) / H(Y), in [0, 1]; 0 where the entropy is 0."""
-        known = self.entropy > 0
-        return jnp.where(known, self.mi / jnp.where(known, self.entropy, 1.0), 0.0)
+        """Theil's U = I(X; Y) / H(Y), in [0, 1]; 0 where the entropy is 0.
+
+        For real labels it is 1 - exp(-2 I): the share of their variance that is
+        explained, if all is Gaussian (Linfoot, Information and Control 1, 1957).
+        """
+        bounded = (self.entropy > 0) & jnp.isfinite(self.entropy)
+        share = self.mi / jnp.where(bounded, self.entropy, 1.0)
+        explained = -jnp.expm1(-2.0 * self.mi)
+        unbounded = jnp.where(self.entropy == jnp.inf, explained, 0.0)
+        return jnp.where(bounded, share, unbounded)
 
 
 def no_estimate() -> MIEstimate:
