@@ -1,6 +1,6 @@
 """Mutual information of predicted and true class, from their joint table."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,29 +9,29 @@ from optax_mi._checks import check_static_int
 from optax_mi.estimators import _sums
 from optax_mi.estimators._base import MIEstimate, MIEstimator
 from optax_mi.estimators._batch import (
+    Batch,
     class_ids,
-    health,
     in_range,
     make_batch,
     read_arrays,
     read_logits,
 )
-from optax_mi.estimators._plugin import plugin_estimate
+from optax_mi.estimators._plugin import BiasCorrection, check_bias_correction
 from optax_mi.estimators._scatter import contract, scatter
-
-
-class Counts(NamedTuple):
-    """What :func:`contingency` sums up, for C classes."""
-
-    joint: jax.Array  # float32 [C, C], [label, prediction]
-    totals: jax.Array  # float32 [3], see Batch.totals
+from optax_mi.estimators._table import (
+    add_ids,
+    add_joint,
+    empty_table,
+    estimate_table,
+)
 
 
 def contingency(
     num_classes: int,
     soft: bool = True,
     *,
-    bias_correction: Literal["miller_madow"] | None = None,
+    buckets: int | None = None,
+    bias_correction: BiasCorrection | None = None,
 ) -> MIEstimator:
     r"""Estimates I(prediction; label) from the joint table of an epoch.
 
@@ -49,15 +49,23 @@ def contingency(
 
     The accumulator holds three float32 tables of C x C, 12 C**2 bytes, in which counts
     are exact up to 2**48 samples; an update adds O(N C) operations to the train step.
-    For vocabularies of tens of thousands of classes see :func:`variational`.
+    For vocabularies of tens of thousands of classes see :func:`variational`, or put
+    them into buckets.
+
+    Buckets are the classes modulo their number B. Both the label and the prediction
+    are replaced by their bucket, in a table of B x B; soft counts add the probabilities
+    of a bucket's classes. By the data-processing inequality
+    :math:`I(x \bmod B;\, y \bmod B) \le I(x; y)`, and `entropy` is that of the bucketed
+    labels.
 
     Args:
       num_classes: number of classes C, at least 2.
       soft: whether logits count as probabilities (True) or by their argmax (False).
         Integer outputs are class ids either way.
-      bias_correction: `"miller_madow"` adds :math:`(K - 1) / 2N` to each entropy, with
-        K the cells in use and N the samples. It needs `soft=False`: soft counts
-        leave no cell empty. None, the default, is the plug-in estimate.
+      buckets: number of buckets B, from 2 to C, or None for the classes themselves.
+      bias_correction: `"miller_madow"`, `"grassberger"` or `"chao_shen"` correct each
+        entropy for the small number of samples a cell. They need `soft=False`: soft
+        counts leave no cell empty. None, the default, is the plug-in estimate.
 
     Returns:
       An :class:`MIEstimator`. Its `update` takes
@@ -72,9 +80,10 @@ def contingency(
       for them it is an upper bound. Near I = 0 the distribution is not normal.
 
     Raises:
-      TypeError, ValueError: `num_classes` is below 2 or not a Python int, the bias
-        correction is unknown or asked of soft counts; in `update`, shapes or dtypes
-        that do not fit, or more than 2**23 samples in one batch.
+      TypeError, ValueError: `num_classes` is below 2 or not a Python int, `buckets` is
+        not in [2, C], the bias correction is unknown or asked of soft counts; in
+        `update`, shapes or dtypes that do not fit, or more than 2**23 samples in one
+        batch.
 
     Example:
       >>> import jax.numpy as jnp
@@ -89,23 +98,29 @@ def contingency(
 
     References:
       Miller, Note on the bias of information estimates, in Quastler (ed.),
-      *Information Theory in Psychology*, 1955.
+      *Information Theory in Psychology*, 1955. Grassberger, Entropy estimates from
+      insufficient samplings, arXiv:physics/0307138, 2003. Chao and Shen, Nonparametric
+      estimation of Shannon's index of diversity when there are unseen species in
+      sample, Environmental and Ecological Statistics 10, 2003.
     """
     num_classes = check_static_int("num_classes", num_classes, 2)
-    if bias_correction not in (None, "miller_madow"):
-        raise ValueError(
-            "bias_correction must be None or 'miller_madow', got "
-            f"bias_correction={bias_correction!r}."
-        )
+    size = num_classes
+    if buckets is not None:
+        size = check_static_int("buckets", buckets, 2)
+        if size > num_classes:
+            raise ValueError(
+                f"buckets must be at most num_classes={num_classes}, got "
+                f"buckets={buckets}."
+            )
+    check_bias_correction(bias_correction)
     if bias_correction is not None and soft:
         raise ValueError(
-            "bias_correction='miller_madow' counts the cells in use, and soft counts "
-            "use all: pass soft=False with it."
+            f"bias_correction={bias_correction!r} counts the cells in use, and soft "
+            "counts use all: pass soft=False with it."
         )
 
     def init() -> _sums.LongSum:
-        joint = jnp.zeros((num_classes, num_classes))
-        return _sums.zeros(Counts(joint, totals=jnp.zeros(3)))
+        return empty_table(size, size)
 
     def update(
         state: _sums.LongSum,
@@ -117,7 +132,6 @@ def contingency(
     ) -> _sums.LongSum:
         del extra_args
         outputs, labels = read_arrays(outputs, labels)
-        joint, totals = state.recent
         if jnp.issubdtype(outputs.dtype, jnp.integer):
             if outputs.shape != labels.shape:
                 raise ValueError(
@@ -126,34 +140,50 @@ def contingency(
                 )
             known = in_range(outputs, num_classes)
             batch = make_batch(labels, weights, known, num_classes)
-            index = (batch.labels, class_ids(outputs, known))
-            joint = scatter(joint, index, batch.weights)
+            ids = class_ids(outputs, known)
         else:
             logits = read_logits(outputs, labels, num_classes)
             # Not finite where neither argmax nor softmax has a meaning.
             top = jnp.max(logits, -1)
             batch = make_batch(labels, weights, jnp.isfinite(top), num_classes)
             if soft:
-                rows = _softmax(logits, top, batch.weights)
+                batch = _in_buckets(batch, size, num_classes)
+                rows = _bucket_sums(_softmax(logits, top, batch.weights), size)
                 joint = jax.lax.platform_dependent(
-                    joint,
+                    state.recent.joint,
                     batch.labels,
                     rows,
                     cpu=lambda joint, labels, rows: scatter(joint, (labels,), rows),
                     default=contract,
                 )
-            else:
-                # Whole numbers add up to the same in any order: scatter anywhere.
-                index = (batch.labels, _argmax(logits, top))
-                joint = scatter(joint, index, batch.weights)
-        return _sums.advance(state, Counts(joint, totals + batch.totals), labels.size)
+                return add_joint(state, batch, joint)
+            ids = _argmax(logits, top)
+        # Whole numbers add up to the same in any order: scatter anywhere.
+        if size < num_classes:
+            ids = ids % size
+        return add_ids(state, _in_buckets(batch, size, num_classes), ids)
 
     def estimate(state: _sums.LongSum) -> MIEstimate:
-        joint, totals = _sums.value(state)
-        _, count, dropped = health(totals)
-        return plugin_estimate(joint, count, dropped, bias_correction is not None)
+        return estimate_table(state, bias_correction)
 
     return MIEstimator(init, update, estimate, _sums.merge)
+
+
+def _in_buckets(batch: Batch, buckets: int, num_classes: int) -> Batch:
+    """The batch with each label's bucket for the label."""
+    if buckets == num_classes:
+        return batch
+    return batch._replace(labels=batch.labels % buckets)
+
+
+def _bucket_sums(rows: jax.Array, buckets: int) -> jax.Array:
+    """Sums of rows [..., C] over the classes of a bucket, [..., B]."""
+    num_classes = rows.shape[-1]
+    if buckets == num_classes:
+        return rows
+    each = -(-num_classes // buckets)
+    pad = [(0, 0)] * (rows.ndim - 1) + [(0, each * buckets - num_classes)]
+    return jnp.pad(rows, pad).reshape(*rows.shape[:-1], each, buckets).sum(-2)
 
 
 def _softmax(logits: jax.Array, top: jax.Array, weights: jax.Array) -> jax.Array:
