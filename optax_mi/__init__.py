@@ -22,11 +22,14 @@ from optax_mi._rules import log_time_rule as log_time_rule
 from optax_mi._rules import proportional_rule as proportional_rule
 from optax_mi._rules import residual_rule as residual_rule
 
-# Estimators: outputs and labels in, nats out.
+# Estimators, outputs and labels in, nats out; those that end in _mi take whole arrays.
 from optax_mi.estimators import MIEstimate as MIEstimate
 from optax_mi.estimators import MIEstimator as MIEstimator
 from optax_mi.estimators import contingency as contingency
 from optax_mi.estimators import measured as measured
+from optax_mi.estimators import plugin_entropy as plugin_entropy
+from optax_mi.estimators import plugin_mi as plugin_mi
+from optax_mi.estimators import table_mi as table_mi
 from optax_mi.estimators import variational as variational
 
 __version__ = "0.1.0"
@@ -44,7 +47,10 @@ __all__ = [
     "mi_decay",
     "mi_diagnostics",
     "mi_sgd",
+    "plugin_entropy",
+    "plugin_mi",
     "proportional_rule",
     "residual_rule",
+    "table_mi",
     "variational",
 ]

@@ -5,4 +5,7 @@ from optax_mi.estimators._base import MIEstimator as MIEstimator
 from optax_mi.estimators._base import no_estimate as no_estimate
 from optax_mi.estimators._contingency import contingency as contingency
 from optax_mi.estimators._measured import measured as measured
+from optax_mi.estimators._plugin_mi import plugin_entropy as plugin_entropy
+from optax_mi.estimators._plugin_mi import plugin_mi as plugin_mi
+from optax_mi.estimators._plugin_mi import table_mi as table_mi
 from optax_mi.estimators._variational import variational as variational

@@ -9,7 +9,6 @@ from optax_mi._checks import check_static_int
 from optax_mi.estimators import _sums
 from optax_mi.estimators._base import MIEstimate, MIEstimator
 from optax_mi.estimators._batch import (
-    Batch,
     class_ids,
     in_range,
     make_batch,
@@ -21,6 +20,7 @@ from optax_mi.estimators._scatter import contract, scatter
 from optax_mi.estimators._table import (
     add_ids,
     add_joint,
+    check_table_size,
     empty_table,
     estimate_table,
 )
@@ -112,6 +112,7 @@ def contingency(
                 f"buckets must be at most num_classes={num_classes}, got "
                 f"buckets={buckets}."
             )
+    check_table_size(size)
     check_bias_correction(bias_correction)
     if bias_correction is not None and soft:
         raise ValueError(
@@ -132,36 +133,25 @@ def contingency(
     ) -> _sums.LongSum:
         del extra_args
         outputs, labels = read_arrays(outputs, labels)
-        if jnp.issubdtype(outputs.dtype, jnp.integer):
-            if outputs.shape != labels.shape:
-                raise ValueError(
-                    f"integer outputs are class ids and must have the shape of labels, "
-                    f"{labels.shape}, got {outputs.shape}. Logits must be floating."
-                )
-            known = in_range(outputs, num_classes)
-            batch = make_batch(labels, weights, known, num_classes)
-            ids = class_ids(outputs, known)
-        else:
+        if soft and jnp.issubdtype(outputs.dtype, jnp.floating):
             logits = read_logits(outputs, labels, num_classes)
-            # Not finite where neither argmax nor softmax has a meaning.
             top = jnp.max(logits, -1)
             batch = make_batch(labels, weights, jnp.isfinite(top), num_classes)
-            if soft:
-                batch = _in_buckets(batch, size, num_classes)
-                rows = _bucket_sums(_softmax(logits, top, batch.weights), size)
-                joint = jax.lax.platform_dependent(
-                    state.recent.joint,
-                    batch.labels,
-                    rows,
-                    cpu=lambda joint, labels, rows: scatter(joint, (labels,), rows),
-                    default=contract,
-                )
-                return add_joint(state, batch, joint)
-            ids = _argmax(logits, top)
+            batch = batch._replace(labels=bucket(batch.labels, size, num_classes))
+            rows = _bucket_sums(_softmax(logits, top, batch.weights), size)
+            joint = jax.lax.platform_dependent(
+                state.recent.joint,
+                batch.labels,
+                rows,
+                cpu=lambda joint, labels, rows: scatter(joint, (labels,), rows),
+                default=contract,
+            )
+            return add_joint(state, batch, joint)
         # Whole numbers add up to the same in any order: scatter anywhere.
-        if size < num_classes:
-            ids = ids % size
-        return add_ids(state, _in_buckets(batch, size, num_classes), ids)
+        ids, known = read_classes(outputs, labels, num_classes)
+        batch = make_batch(labels, weights, known, num_classes)
+        batch = batch._replace(labels=bucket(batch.labels, size, num_classes))
+        return add_ids(state, batch, bucket(ids, size, num_classes))
 
     def estimate(state: _sums.LongSum) -> MIEstimate:
         return estimate_table(state, bias_correction)
@@ -169,11 +159,31 @@ def contingency(
     return MIEstimator(init, update, estimate, _sums.merge)
 
 
-def _in_buckets(batch: Batch, buckets: int, num_classes: int) -> Batch:
-    """The batch with each label's bucket for the label."""
-    if buckets == num_classes:
-        return batch
-    return batch._replace(labels=batch.labels % buckets)
+def read_classes(
+    outputs: jax.Array, labels: jax.Array, num_classes: int
+) -> tuple[jax.Array, jax.Array]:
+    """Predicted classes [...], int32, and where there is one; integers are ids.
+
+    Raises:
+      ValueError: integers of another shape than the labels', or logits that do not fit.
+    """
+    if jnp.issubdtype(outputs.dtype, jnp.integer):
+        if outputs.shape != labels.shape:
+            raise ValueError(
+                f"integer outputs are class ids and must have the shape of labels, "
+                f"{labels.shape}, got {outputs.shape}. Logits must be floating."
+            )
+        known = in_range(outputs, num_classes)
+        return class_ids(outputs, known), known
+    logits = read_logits(outputs, labels, num_classes)
+    # Not finite where neither argmax nor softmax has a meaning.
+    top = jnp.max(logits, -1)
+    return _argmax(logits, top), jnp.isfinite(top)
+
+
+def bucket(ids: jax.Array, buckets: int, num_classes: int) -> jax.Array:
+    """The bucket of each class id."""
+    return ids if buckets == num_classes else ids % buckets
 
 
 def _bucket_sums(rows: jax.Array, buckets: int) -> jax.Array:

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 
 from optax_mi._checks import check_integer_dtype, check_static_int
@@ -46,24 +45,32 @@ def read_labels(
         all are negative.
       TypeError: labels that are not integers.
     """
-    if num_classes is not None:
-        num_classes = check_static_int("num_classes", num_classes, 1)
-    elif isinstance(labels, Tracer):
-        raise ValueError(
-            "num_classes is needed inside jit, vmap and other transformations, where "
-            "the labels cannot be looked at: pass num_classes=C."
-        )
     array = jax.lax.stop_gradient(jnp.asarray(labels))
     check_integer_dtype("labels", array, "One-hot labels: pass labels.argmax(-1).")
-    check_length("labels", array, samples)
+    check_shape("labels", array, (samples,))
     if num_classes is None:
-        num_classes = int(np.max(np.asarray(labels))) + 1
-        if num_classes < 1:
-            raise ValueError(
-                f"labels must have an element of at least 0, got {num_classes - 1} for "
-                "the largest: negative labels are padding, and are dropped."
-            )
-    return array, num_classes
+        return array, count_classes("labels", array)
+    return array, check_static_int("num_classes", num_classes, 1)
+
+
+def count_classes(name: str, ids: jax.Array) -> int:
+    """The largest id + 1.
+
+    Raises:
+      ValueError: the ids are traced, or all negative.
+    """
+    if isinstance(ids, Tracer):
+        raise ValueError(
+            f"num_classes is needed inside jit, vmap and other transformations, where "
+            f"{name} cannot be looked at: pass num_classes=C."
+        )
+    largest = int(jnp.max(ids))
+    if largest < 0:
+        raise ValueError(
+            f"{name} must have an element of at least 0, got a largest of {largest}: "
+            "negative ids are padding, and are dropped."
+        )
+    return largest + 1
 
 
 def read_mask(weights: jax.typing.ArrayLike | None, samples: int) -> jax.Array:
@@ -76,7 +83,7 @@ def read_mask(weights: jax.typing.ArrayLike | None, samples: int) -> jax.Array:
     if weights is None:
         return jnp.ones(samples, bool)
     mask = jnp.asarray(weights)
-    check_length("weights", mask, samples)
+    check_shape("weights", mask, (samples,))
     if mask.dtype != jnp.bool_:
         raise TypeError(
             f"weights must be boolean, got dtype {mask.dtype}: this estimator counts "
@@ -85,12 +92,12 @@ def read_mask(weights: jax.typing.ArrayLike | None, samples: int) -> jax.Array:
     return mask
 
 
-def check_length(name: str, array: jax.Array, samples: int) -> None:
-    """Raises unless `array` has the shape [N]."""
-    if array.shape != (samples,):
+def check_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
+    """Raises unless `array` has the shape of the samples."""
+    if array.shape != shape:
         raise ValueError(
-            f"{name} must have the shape [N] with N = {samples}, one for each sample, "
-            f"got {name} of shape {array.shape}."
+            f"{name} must have the shape {shape}, an element for each sample, got "
+            f"{name} of shape {array.shape}."
         )
 
 

@@ -19,6 +19,15 @@ class Counts(NamedTuple):
     totals: jax.Array  # float32 [3], see Batch.totals
 
 
+def check_table_size(num_classes: int) -> None:
+    """Raises unless the cells of a square table can be numbered by an int32."""
+    if num_classes**2 >= 2**31:
+        raise ValueError(
+            f"num_classes={num_classes} makes a table of {num_classes**2:.2g} cells: "
+            "pass buckets=1024, say, for a lower bound, or use variational()."
+        )
+
+
 def empty_table(labels: int, outputs: int) -> _sums.LongSum:
     """The table of no samples."""
     return _sums.zeros(Counts(jnp.zeros((labels, outputs)), totals=jnp.zeros(3)))

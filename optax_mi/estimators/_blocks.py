@@ -1,0 +1,32 @@
+"""A sum over samples, a block at a time: what is made of a block stays small."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+# Counts of a block this long are exact in float32, and its columns fit into a cache.
+BLOCK = 2**16
+
+
+def over_blocks(
+    add: Callable[..., Any], state: Any, arrays: Any, block: int = BLOCK
+) -> Any:
+    """`add(state, *parts)` for each block of rows of the arrays, in order.
+
+    The last block may be shorter. An array may be None, and its parts then are.
+    """
+    samples = len(jax.tree.leaves(arrays)[0])
+    whole = samples // block
+
+    def step(i: jax.Array, state: Any) -> Any:
+        def cut(array: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(array, i * block, block)
+
+        return add(state, *jax.tree.map(cut, arrays))
+
+    if whole:
+        state = jax.lax.fori_loop(0, whole, step, state)
+    if samples % block:
+        state = add(state, *jax.tree.map(lambda a: a[whole * block :], arrays))
+    return state

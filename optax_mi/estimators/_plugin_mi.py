@@ -1,0 +1,255 @@
+"""One-shot plug-in mutual information of whole arrays of predictions and labels."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi._checks import check_integer_dtype, check_static_int
+from optax_mi.estimators._base import MIEstimate
+from optax_mi.estimators._batch import class_ids, in_range, read_logits
+from optax_mi.estimators._blocks import BLOCK, over_blocks
+from optax_mi.estimators._contingency import bucket, contingency, read_classes
+from optax_mi.estimators._plugin import (
+    BiasCorrection,
+    check_bias_correction,
+    plugin_estimate,
+)
+from optax_mi.estimators._samples import check_shape, count_classes
+from optax_mi.estimators._table import estimate_table
+
+
+def plugin_mi(
+    outputs: jax.typing.ArrayLike,
+    labels: jax.typing.ArrayLike,
+    *,
+    num_classes: int | None = None,
+    weights: jax.typing.ArrayLike | None = None,
+    soft: bool = True,
+    buckets: int | None = None,
+    bias_correction: BiasCorrection | None = None,
+    clip: bool = True,
+) -> MIEstimate:
+    r"""I(prediction; label) of whole arrays, from their joint table.
+
+    .. math::
+        \hat I = \sum_{y, x} \hat p(y, x)
+                 \ln \frac{\hat p(y, x)}{\hat p(y)\, \hat p(x)}
+
+    in nats, over true classes y and predicted classes x: the one-shot form of
+    :func:`contingency`, which explains soft counts and buckets. Hard counts are exact
+    integers. Memory, besides the arrays: the table of C x C, and O(C) for each of 65536
+    samples at a time. Other normalised forms than `.normalized`, Theil's U, follow with
+    :func:`plugin_entropy`.
+
+    Args:
+      outputs: integer class ids of shape [...], or logits of shape [..., C]. For
+        probabilities pass their logarithm.
+      labels: integer class ids of shape [...]; others than 0 to C - 1 are dropped and
+        counted.
+      num_classes: number of classes C. None reads it off logits, or takes the largest
+        id + 1, which needs arrays with values: inside jit give the number.
+      weights: None, or of shape [...]; a sample of weight 0 or False is dropped.
+      soft: whether logits count as probabilities (True) or by their argmax (False).
+      buckets: replace ids by their remainder modulo this number, for a lower bound
+        where a table of all classes is too large.
+      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`; of hard
+        counts only.
+      clip: whether to clip the value to [0, H(label)], which a correction may leave.
+
+    Returns:
+      An :class:`MIEstimate`, whose `std_error` is the delta method's.
+
+    Raises:
+      TypeError, ValueError: shapes or dtypes that do not fit, no samples, `num_classes`
+        missing where it is needed, a table of more than 2**31 cells, a correction of
+        soft counts.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optax_mi import plugin_mi
+      >>> labels = jnp.array([0, 1, 0, 1])
+      >>> print(f"{plugin_mi(labels, labels).mi:.4f} nats")
+      0.6931 nats
+      >>> probabilities = jnp.array([[0.8, 0.2], [0.2, 0.8], [0.8, 0.2], [0.2, 0.8]])
+      >>> print(f"{plugin_mi(jnp.log(probabilities), labels).mi:.4f} nats")
+      0.1927 nats
+
+    References:
+      Cover and Thomas, *Elements of Information Theory*, equation 2.28. For the
+      corrections see :func:`contingency`.
+    """
+    outputs, labels = (
+        jax.lax.stop_gradient(jnp.asarray(array)) for array in (outputs, labels)
+    )
+    check_integer_dtype("labels", labels, "One-hot labels: pass labels.argmax(-1).")
+    if labels.size == 0:
+        raise ValueError(f"labels has shape {labels.shape}: there are no samples.")
+    is_ids = jnp.issubdtype(outputs.dtype, jnp.integer)
+    if num_classes is not None:
+        num_classes = check_static_int("num_classes", num_classes, 1)
+    elif is_ids:
+        num_classes = max(
+            count_classes("labels", labels), count_classes("outputs", outputs)
+        )
+    else:
+        num_classes = outputs.shape[-1] if outputs.ndim else 1
+    if is_ids:
+        # A table has two classes at least; with one there is nothing to know.
+        num_classes = max(num_classes, 2)
+    if weights is not None:
+        weights = jnp.asarray(weights)
+        check_shape("weights", weights, labels.shape)
+    return _plugin_mi(
+        outputs,
+        labels,
+        weights,
+        num_classes=num_classes,
+        soft=soft and not is_ids,
+        buckets=buckets,
+        bias_correction=bias_correction,
+        clip=clip,
+    )
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("num_classes", "soft", "buckets", "bias_correction", "clip"),
+)
+def _plugin_mi(
+    outputs: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array | None,
+    *,
+    num_classes: int,
+    soft: bool,
+    buckets: int | None,
+    bias_correction: BiasCorrection | None,
+    clip: bool,
+) -> MIEstimate:
+    estimator = contingency(
+        num_classes, soft, buckets=buckets, bias_correction=bias_correction
+    )
+    block = BLOCK
+    if jnp.issubdtype(outputs.dtype, jnp.floating):
+        read_logits(outputs, labels, num_classes)
+        outputs = outputs.reshape(-1, num_classes)
+        block = max(1, BLOCK * 64 // num_classes)
+    else:
+        read_classes(outputs, labels, num_classes)
+        outputs = outputs.ravel()
+    arrays = (outputs, labels.ravel(), None if weights is None else weights.ravel())
+    if soft or (weights is not None and weights.dtype != jnp.bool_):
+
+        def update(state: Any, outputs: Any, labels: Any, weights: Any) -> Any:
+            return estimator.update(
+                state, outputs=outputs, labels=labels, weights=weights
+            )
+
+        state = over_blocks(update, estimator.init(), arrays, block)
+        return estimate_table(state, bias_correction, clip)
+    size = buckets or num_classes
+
+    def add(table: jax.Array, outputs: Any, labels: Any, mask: Any) -> jax.Array:
+        ids, known = read_classes(outputs, labels, num_classes)
+        known &= in_range(labels, num_classes)
+        if mask is not None:
+            known &= mask
+        row = bucket(class_ids(labels, known), size, num_classes)
+        cell = row * size + bucket(ids, size, num_classes)
+        # The last cell counts what is dropped.
+        index = jnp.where(known, cell, size * size)
+        return table.at[index].add(1, mode="promise_in_bounds")
+
+    table = over_blocks(add, jnp.zeros(size * size + 1, jnp.int32), arrays, block)
+    counts = table.astype(float)
+    joint = counts[:-1].reshape(size, size)
+    return plugin_estimate(joint, joint.sum(), counts[-1], bias_correction, clip)
+
+
+def table_mi(
+    joint: jax.typing.ArrayLike,
+    *,
+    bias_correction: BiasCorrection | None = None,
+    clip: bool = True,
+) -> MIEstimate:
+    r"""I(X; Y) from a joint table of counts, [label, output].
+
+    Args:
+      joint: table of counts or weights, of shape [R, C]. Cells that are negative or not
+        finite are dropped and counted. Probabilities do as well, but with a sum of 1
+        they leave `count`, `std_error` and corrections without a meaning.
+      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`.
+      clip: whether to clip the value to [0, H(label)].
+
+    Returns:
+      An :class:`MIEstimate`; `entropy` is that of the rows, and `count` the sum.
+
+    Raises:
+      ValueError: not a table, an empty one, or an unknown correction.
+      TypeError: complex numbers.
+
+    Example:
+      >>> from optax_mi import table_mi
+      >>> print(f"{table_mi([[50, 0], [0, 50]]).mi:.4f} nats")
+      0.6931 nats
+    """
+    check_bias_correction(bias_correction)
+    table = jax.lax.stop_gradient(jnp.asarray(joint))
+    if table.ndim != 2 or table.size == 0:
+        raise ValueError(
+            f"joint must be a table [label, output], got joint of shape {table.shape}."
+        )
+    if jnp.issubdtype(table.dtype, jnp.complexfloating):
+        raise TypeError(f"joint must be real, got dtype {table.dtype}.")
+    if jnp.issubdtype(table.dtype, jnp.floating):
+        table = table.astype(jnp.promote_types(table.dtype, jnp.float32))
+    else:
+        table = table.astype(float)
+    usable = (table >= 0) & jnp.isfinite(table)
+    table = jnp.where(usable, table, 0.0)
+    dropped = jnp.sum(~usable, dtype=table.dtype)
+    return plugin_estimate(table, table.sum(), dropped, bias_correction, clip)
+
+
+def plugin_entropy(
+    labels: jax.typing.ArrayLike,
+    *,
+    num_classes: int | None = None,
+    weights: jax.typing.ArrayLike | None = None,
+    bias_correction: BiasCorrection | None = None,
+) -> jax.Array:
+    r"""Entropy of labels in nats, :math:`-\sum_y \hat p_y \ln \hat p_y`.
+
+    Args:
+      labels: integers of shape [...]; those outside [0, C) are ignored.
+      num_classes: number of classes C; None takes the largest label + 1.
+      weights: None, or of shape [...].
+      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`.
+
+    Returns:
+      The entropy, a scalar; 0 of no samples.
+
+    Raises:
+      TypeError, ValueError: as :func:`plugin_mi`.
+
+    Example:
+      The normalised form that scikit-learn calls `normalized_mutual_info_score`:
+
+      >>> import jax.numpy as jnp
+      >>> from optax_mi import plugin_entropy, plugin_mi
+      >>> a, b = jnp.array([0, 0, 1, 1]), jnp.array([0, 1, 1, 1])
+      >>> mean = (plugin_entropy(a) + plugin_entropy(b)) / 2
+      >>> print(f"{plugin_mi(a, b).mi / mean:.4f}")
+      0.3437
+    """
+    labels = jnp.asarray(labels)
+    # I(Y; Y) = H(Y).
+    return plugin_mi(
+        labels,
+        labels,
+        num_classes=num_classes,
+        weights=weights,
+        bias_correction=bias_correction,
+    ).entropy
