@@ -25,6 +25,8 @@ from optax_mi._rules import residual_rule as residual_rule
 # Estimators, outputs and labels in, nats out; those that end in _mi take whole arrays.
 from optax_mi.estimators import MIEstimate as MIEstimate
 from optax_mi.estimators import MIEstimator as MIEstimator
+from optax_mi.estimators import binned as binned
+from optax_mi.estimators import binned_mi as binned_mi
 from optax_mi.estimators import contingency as contingency
 from optax_mi.estimators import measured as measured
 from optax_mi.estimators import plugin_entropy as plugin_entropy
@@ -40,6 +42,8 @@ __all__ = [
     "MIDiagnostics",
     "MIEstimate",
     "MIEstimator",
+    "binned",
+    "binned_mi",
     "contingency",
     "learning_rates",
     "log_time_rule",

@@ -3,6 +3,8 @@
 from optax_mi.estimators._base import MIEstimate as MIEstimate
 from optax_mi.estimators._base import MIEstimator as MIEstimator
 from optax_mi.estimators._base import no_estimate as no_estimate
+from optax_mi.estimators._binned import binned as binned
+from optax_mi.estimators._binned import binned_mi as binned_mi
 from optax_mi.estimators._contingency import contingency as contingency
 from optax_mi.estimators._measured import measured as measured
 from optax_mi.estimators._plugin_mi import plugin_entropy as plugin_entropy
