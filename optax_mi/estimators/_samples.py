@@ -37,7 +37,10 @@ def read_vectors(name: str, array: jax.typing.ArrayLike) -> jax.Array:
 
 
 def read_labels(
-    labels: jax.typing.ArrayLike, samples: int, num_classes: int | None
+    labels: jax.typing.ArrayLike,
+    samples: int,
+    num_classes: int | None,
+    name: str = "labels",
 ) -> tuple[jax.Array, int]:
     """Labels [N], and the number of classes: the largest label + 1 if None is given.
 
@@ -51,16 +54,16 @@ def read_labels(
     elif isinstance(labels, Tracer):
         raise ValueError(
             "num_classes is needed inside jit, vmap and other transformations, where "
-            "the labels cannot be looked at: pass num_classes=C."
+            f"{name} cannot be looked at: pass num_classes=C."
         )
     array = jax.lax.stop_gradient(jnp.asarray(labels))
-    check_integer_dtype("labels", array, "One-hot labels: pass labels.argmax(-1).")
-    check_length("labels", array, samples)
+    check_integer_dtype(name, array, f"One-hot {name}: pass {name}.argmax(-1).")
+    check_length(name, array, samples)
     if num_classes is None:
         num_classes = int(np.max(np.asarray(labels))) + 1
         if num_classes < 1:
             raise ValueError(
-                f"labels must have an element of at least 0, got {num_classes - 1} for "
+                f"{name} must have an element of at least 0, got {num_classes - 1} for "
                 "the largest: negative labels are padding, and are dropped."
             )
     return array, num_classes
