@@ -52,12 +52,17 @@ def read_arrays(
         jax.lax.stop_gradient(jnp.asarray(array)) for array in (outputs, labels)
     )
     check_integer_dtype("labels", labels, "One-hot labels: pass labels.argmax(-1).")
-    if labels.size > MAX_BATCH:
+    check_batch_size(labels)
+    return outputs, labels
+
+
+def check_batch_size(labels: jax.Array, columns: int = 1) -> None:
+    """Raises if there are too many labels, of so many columns, for one update."""
+    if labels.size > MAX_BATCH * columns:
         raise ValueError(
             f"labels has shape {labels.shape}, more than {MAX_BATCH} samples: split "
             "the batch into several updates, or merge several accumulators."
         )
-    return outputs, labels
 
 
 def read_logits(outputs: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
@@ -99,7 +104,7 @@ def weigh(
         given = jax.lax.stop_gradient(jnp.asarray(weights)).astype(dtype)
         if given.shape != valid.shape:
             raise ValueError(
-                f"weights must have the shape of labels, {valid.shape}, got "
+                f"weights must have the shape of the samples, {valid.shape}, got "
                 f"{given.shape}. Broadcast them with jnp.broadcast_to."
             )
         valid &= (given > 0) & jnp.isfinite(given)

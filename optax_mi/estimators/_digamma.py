@@ -38,9 +38,7 @@ def _less_log(x: jax.Array) -> jax.Array:
     small = jnp.minimum(x, _LARGE)
     shifted = small + _LARGE
     steps = small[..., None] + jnp.arange(_LARGE, dtype=x.dtype)
-    recurrence = (
-        jnp.log1p(_LARGE / small) + _series(shifted) - jnp.sum(1.0 / steps, -1)
-    )
+    recurrence = jnp.log1p(_LARGE / small) + _series(shifted) - jnp.sum(1.0 / steps, -1)
     return jnp.where(x < _LARGE, recurrence, _series(up))
 
 

@@ -46,6 +46,10 @@ from optax_mi.estimators._moments import Moments
 from optax_mi.estimators._plugin import log_or_zero
 from optax_mi.estimators._scatter import gram
 
+# In steps of the dtype, relative to the diagonal. With 1, collinear columns at d = 512
+# move the estimate by 1e-6 nats in place of 1e-7; with d, all others by 1e-4.
+_RIDGE = 4.0
+
 Shrinkage = float | Literal["oas"]
 
 
@@ -205,9 +209,9 @@ def _shrink(
 def _cholesky(matrix: jax.Array) -> jax.Array:
     """Cholesky factor of the matrix + ridge * its diagonal.
 
-    The ridge is the rounding of the dtype, d * eps: it makes collinear columns, whose
-    smallest eigenvalue would be noise about 0, the same small number wherever they
-    appear. Where rounding was larger, the ridge grows until the matrix is definite.
+    Collinear columns have an eigenvalue of 0 give or take the rounding, a few eps. The
+    ridge makes it the same small number wherever they appear, so that it cancels.
+    Where the rounding was larger, the ridge grows until the matrix is definite.
     """
     root = jnp.sqrt(jnp.diagonal(matrix))
     unit = _unit_diagonal(matrix / (root[:, None] * root))
@@ -225,7 +229,7 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
         ridge = 8.0 * state[0]
         return ridge, factor(ridge)
 
-    ridge = jnp.asarray(len(matrix) * jnp.finfo(matrix.dtype).eps, matrix.dtype)
+    ridge = jnp.asarray(_RIDGE * jnp.finfo(matrix.dtype).eps, matrix.dtype)
     _, lower = jax.lax.while_loop(fails, larger, (ridge, factor(ridge)))
     return root[:, None] * lower
 

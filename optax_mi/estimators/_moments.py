@@ -25,7 +25,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_mi.estimators._scatter import gram, sum_by_label
+from optax_mi.estimators._scatter import gram, sum_by_label, take_by_label
 
 
 class Moments(NamedTuple):
@@ -67,7 +67,7 @@ def increments(
     share = _share(added, before.weights)
     centres = means - jnp.sqrt(_share(before.weights, added))[:, None] * delta
     if num_classes > 1:
-        centres = centres.at[labels].get(mode="promise_in_bounds")
+        centres = take_by_label(centres, labels)
     return Moments(
         added,
         share[:, None] * delta,
@@ -83,9 +83,7 @@ def union_increments(before: Moments, other: Moments) -> Moments:
     delta = other.means - before.means
     share = _share(other.weights, before.weights)
     across = jnp.sqrt(share * before.weights)[:, None] * delta
-    return Moments(
-        jnp.zeros_like(other.weights), share[:, None] * delta, gram(across)
-    )
+    return Moments(jnp.zeros_like(other.weights), share[:, None] * delta, gram(across))
 
 
 def _share(part: jax.Array, rest: jax.Array) -> jax.Array:

@@ -47,6 +47,16 @@ def sum_by_label(labels: jax.Array, rows: jax.Array, num_classes: int) -> jax.Ar
     )
 
 
+def take_by_label(table: jax.Array, labels: jax.Array) -> jax.Array:
+    """Rows [N, K] of a table [C, K] at labels [N], which are in range."""
+    sharding = jax.typeof(labels).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types:
+        sharding = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec, None))
+    else:
+        sharding = None
+    return table.at[labels].get(mode="promise_in_bounds", out_sharding=sharding)
+
+
 def gram(rows: jax.Array) -> jax.Array:
     """Sum of the outer products of rows [N, K] with themselves, [K, K]."""
     return jax.lax.dot_general(
