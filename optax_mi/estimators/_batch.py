@@ -52,12 +52,17 @@ def read_arrays(
         jax.lax.stop_gradient(jnp.asarray(array)) for array in (outputs, labels)
     )
     check_integer_dtype("labels", labels, "One-hot labels: pass labels.argmax(-1).")
-    if labels.size > MAX_BATCH:
+    check_batch_size(labels)
+    return outputs, labels
+
+
+def check_batch_size(labels: jax.Array, columns: int = 1) -> None:
+    """Raises if there are too many labels, of so many columns, for one update."""
+    if labels.size > MAX_BATCH * columns:
         raise ValueError(
             f"labels has shape {labels.shape}, more than {MAX_BATCH} samples: split "
             "the batch into several updates, or merge several accumulators."
         )
-    return outputs, labels
 
 
 def read_logits(outputs: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
@@ -82,19 +87,28 @@ def make_batch(
 ) -> Batch:
     """The batch of the samples whose output is `finite` and whose label is in range."""
     valid = finite & in_range(labels, num_classes)
+    kept, totals = weigh(valid, weights, jnp.float32)
+    return Batch(class_ids(labels, kept > 0), kept, totals)
+
+
+def weigh(
+    valid: jax.Array,
+    weights: jax.typing.ArrayLike | None,
+    dtype: jax.typing.DTypeLike,
+) -> tuple[jax.Array, jax.Array]:
+    """Weights [...] of the samples, 0 where dropped, and the totals of a `Batch`."""
     if weights is None:
-        kept = valid.astype(jnp.float32)
+        kept = valid.astype(dtype)
         weight = squares = used = jnp.sum(kept)
     else:
-        given = jax.lax.stop_gradient(jnp.asarray(weights)).astype(jnp.float32)
-        if given.shape != labels.shape:
+        given = jax.lax.stop_gradient(jnp.asarray(weights)).astype(dtype)
+        if given.shape != valid.shape:
             raise ValueError(
-                f"weights must have the shape of labels, {labels.shape}, got "
+                f"weights must have the shape of the samples, {valid.shape}, got "
                 f"{given.shape}. Broadcast them with jnp.broadcast_to."
             )
         valid &= (given > 0) & jnp.isfinite(given)
         kept = jnp.where(valid, given, 0.0)
         weight, squares = jnp.sum(kept), jnp.sum(kept * kept)
-        used = jnp.sum(valid, dtype=jnp.float32)
-    totals = jnp.stack([weight, squares, labels.size - used])
-    return Batch(class_ids(labels, valid), kept, totals)
+        used = jnp.sum(valid, dtype=dtype)
+    return kept, jnp.stack([weight, squares, valid.size - used])

@@ -1,10 +1,10 @@
-r"""The digamma function of whole numbers, to rounding.
+r"""The digamma function, to rounding: XLA's errs by 2e-6 in float32.
 
 .. math::
-    \psi(n) = \ln n - \frac{1}{2n} - \sum_{j=1}^{5} \frac{B_{2j}}{2j\, n^{2j}},
+    \psi(x) = \ln x - \frac{1}{2x} - \sum_{j=1}^{5} \frac{B_{2j}}{2j\, x^{2j}},
 
-whose remainder at n = 16 is 8e-17 of the value; below that a table,
-:math:`\psi(n) = \psi(n - 1) + 1 / (n - 1)`. XLA's digamma errs by 2e-6 in float32.
+whose remainder at x = 16 is 8e-17 of the value. Below that, whole numbers have a table
+and real ones the recurrence :math:`\psi(x) = \psi(x + 1) - 1 / x`.
 """
 
 import jax
@@ -13,17 +13,39 @@ import numpy as np
 
 # B_2j / 2j for j = 1 to 5.
 _TERMS = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132)
+# From here on the series is exact to rounding.
+_LARGE = 16
 # psi(n) for n = 1 to 16, as psi(1) = -gamma and the recurrence give it.
-_TABLE = np.cumsum([-np.euler_gamma, *(1 / np.arange(1, 16))])
+_TABLE = np.cumsum([-np.euler_gamma, *(1 / np.arange(1, _LARGE))])
 
 
 def digamma(n: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
     """psi(n) of integers [...], as `dtype`; of n < 1 it is psi(1), since no n is 0."""
     n = jnp.maximum(n, 1)
-    small = jnp.asarray(_TABLE, dtype)[jnp.minimum(n, len(_TABLE)) - 1]
+    small = jnp.asarray(_TABLE, dtype)[jnp.minimum(n, _LARGE) - 1]
     large = n.astype(dtype)
-    inverse = 1.0 / jnp.square(large)
-    series = jnp.zeros_like(large)
+    return jnp.where(n <= _LARGE, small, jnp.log(large) + _series(large))
+
+
+def digamma_difference(x: jax.Array, step: jax.Array) -> jax.Array:
+    """psi(x + step) - psi(x) of positive reals: no logarithm cancels another."""
+    return _less_log(x + step) - _less_log(x) + jnp.log1p(step / x)
+
+
+def _less_log(x: jax.Array) -> jax.Array:
+    """psi(x) - ln x of positive reals."""
+    up = jnp.maximum(x, _LARGE)
+    small = jnp.minimum(x, _LARGE)
+    shifted = small + _LARGE
+    steps = small[..., None] + jnp.arange(_LARGE, dtype=x.dtype)
+    recurrence = jnp.log1p(_LARGE / small) + _series(shifted) - jnp.sum(1.0 / steps, -1)
+    return jnp.where(x < _LARGE, recurrence, _series(up))
+
+
+def _series(x: jax.Array) -> jax.Array:
+    """psi(x) - ln x of large x."""
+    inverse = 1.0 / jnp.square(x)
+    series = jnp.zeros_like(x)
     for term in reversed(_TERMS):
         series = (series + term) * inverse
-    return jnp.where(n <= len(_TABLE), small, jnp.log(large) - 0.5 / large - series)
+    return -0.5 / x - series

@@ -36,7 +36,10 @@ def read_vectors(name: str, array: jax.typing.ArrayLike) -> jax.Array:
 
 
 def read_labels(
-    labels: jax.typing.ArrayLike, samples: int, num_classes: int | None
+    labels: jax.typing.ArrayLike,
+    samples: int,
+    num_classes: int | None,
+    name: str = "labels",
 ) -> tuple[jax.Array, int]:
     """Labels [N], and the number of classes: the largest label + 1 if None is given.
 
@@ -46,10 +49,10 @@ def read_labels(
       TypeError: labels that are not integers.
     """
     array = jax.lax.stop_gradient(jnp.asarray(labels))
-    check_integer_dtype("labels", array, "One-hot labels: pass labels.argmax(-1).")
-    check_shape("labels", array, (samples,))
+    check_integer_dtype(name, array, f"One-hot {name}: pass {name}.argmax(-1).")
+    check_shape(name, array, (samples,))
     if num_classes is None:
-        return array, count_classes("labels", array)
+        return array, count_classes(name, array)
     return array, check_static_int("num_classes", num_classes, 1)
 
 

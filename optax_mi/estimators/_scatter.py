@@ -6,6 +6,7 @@ with the one-hot labels there: O(N C K), on the matrix unit.
 """
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
@@ -27,6 +28,41 @@ def contract(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
         rows,
         ((samples, samples), ((), ())),
         # The default precision of accelerators would round the rows to bfloat16.
+        precision=jax.lax.Precision.HIGHEST,
+        out_sharding=_replicated(rows),
+    )
+
+
+def sum_by_label(labels: jax.Array, rows: jax.Array, num_classes: int) -> jax.Array:
+    """Sums of rows [N, K] by labels [N], which are in range, as a table [C, K]."""
+    if num_classes == 1:
+        return jnp.sum(rows, 0, keepdims=True)
+    table = jnp.zeros((num_classes, rows.shape[-1]), rows.dtype)
+    return jax.lax.platform_dependent(
+        table,
+        labels,
+        rows,
+        cpu=lambda table, labels, rows: scatter(table, (labels,), rows),
+        default=contract,
+    )
+
+
+def take_by_label(table: jax.Array, labels: jax.Array) -> jax.Array:
+    """Rows [N, K] of a table [C, K] at labels [N], which are in range."""
+    sharding = jax.typeof(labels).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types:
+        sharding = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec, None))
+    else:
+        sharding = None
+    return table.at[labels].get(mode="promise_in_bounds", out_sharding=sharding)
+
+
+def gram(rows: jax.Array) -> jax.Array:
+    """Sum of the outer products of rows [N, K] with themselves, [K, K]."""
+    return jax.lax.dot_general(
+        rows,
+        rows,
+        (((0,), (0,)), ((), ())),
         precision=jax.lax.Precision.HIGHEST,
         out_sharding=_replicated(rows),
     )

@@ -1,0 +1,231 @@
+"""Mutual information of Gaussian vectors, in one call on whole arrays."""
+
+import math
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi.estimators._base import MIEstimate
+from optax_mi.estimators._batch import weigh
+from optax_mi.estimators._copula import normal_scores
+from optax_mi.estimators._logdet import Shrinkage, gaussian_estimate
+from optax_mi.estimators._moments import increments, no_moments
+from optax_mi.estimators._samples import (
+    check_shape,
+    keep,
+    keep_labels,
+    read_labels,
+    read_vectors,
+)
+
+
+def gaussian_mi(
+    x: jax.typing.ArrayLike,
+    y: jax.typing.ArrayLike,
+    *,
+    num_classes: int | None = None,
+    weights: jax.typing.ArrayLike | None = None,
+    shrinkage: Shrinkage = 0.0,
+    bias_correction: bool | None = None,
+    copula: bool = False,
+    clip: bool = True,
+) -> MIEstimate:
+    r"""Estimates I(X; Y) in nats from covariances, as if all were Gaussian.
+
+    For real Y the log-determinants of the joint covariance and of its blocks,
+
+    .. math::
+        \hat I(X; Y) = \tfrac12 \ln \frac{|S_x|\, |S_y|}{|S_{xy}|},
+
+    exact for Gaussian (X, Y), and otherwise what linear maps can tell. For class
+    labels, the covariance of all samples against the pooled one within classes,
+
+    .. math::
+        \hat I(X; Y) = \tfrac12 \ln \frac{|S_T|}{|S_W|}, \qquad
+        S_T = S_W + \sum_c p_c (\mu_c - \mu)(\mu_c - \mu)^\top,
+
+    which takes the classes for Gaussian with one shared covariance, as linear
+    discriminant analysis does. X is then a mixture, not Gaussian: of all distributions
+    with covariance S_T the Gaussian has the largest entropy, so the value is too large
+    where the classes lie apart, and clipped to H(Y).
+
+    Columns may have any units. A constant column tells nothing and is left out: one
+    whose standard deviation is below 4 eps of its mean, which is rounding. A ridge of
+    4 eps on the correlations keeps the value finite where columns are collinear:
+    columns of X that others determine change nothing but the bias correction, and each
+    direction of Y that X determines reads 5 to 8 nats in float32, 15 to 18 in float64.
+
+    Takes O(N d**2 + d**3 + C d**2) operations and O(N d + d**2 + C d) memory, d the
+    columns of X and real Y together.
+
+    Args:
+      x: real samples, [N] or [N, d].
+      y: real samples, [N] or [N, d_y], of a floating dtype; or class labels [N], of an
+        integer dtype. Labels outside [0, C) are dropped and counted.
+      num_classes: number of classes C; None means the largest label + 1, which cannot
+        be seen inside jit and vmap. Not for real `y`.
+      weights: None, or a real weight of each sample, [N]; samples with a weight that is
+        0, negative or not finite are dropped and counted. Their effective number,
+        :math:`(\sum w)^2 / \sum w^2`, takes the place of N below.
+      shrinkage: s in [0, 1) multiplies all correlations (for class labels those within
+        classes) by 1 - s: for N close to d or below, where 0 leaves the determinants
+        near 0. Variances stay. `"oas"` takes the s of least expected squared error for
+        Gaussian data, from N and the correlations.
+      bias_correction: whether to subtract the expectation of the bias, about
+        d d_y / 2N, or d (C - 1) / 2N for class labels; None means where `shrinkage` is
+        0. It is exact for Gaussian (X, Y), and for classes that x does not tell apart.
+      copula: whether to replace each real column by the normal quantiles of its ranks,
+        ties sharing their mean rank: the estimate is then the same under monotone maps
+        of single columns, and exact for any marginals under a Gaussian copula. With
+        class labels the ranks are those in the whole sample.
+      clip: whether to clip to [0, H(Y)], for real `y` to [0, inf).
+
+    Returns:
+      An :class:`MIEstimate`; `entropy` is infinite for real `y`, and that of the labels
+      as they came for classes. `std_error` is the delta method's for Gaussian data,
+      :math:`\sqrt{\sum_i \rho_i^2 / N}` with the canonical correlations for real `y`;
+      near I = 0 the distribution is not normal. Without a valid sample, without a
+      column that varies, or with one class, it is 0 nats. With shrinkage 0 and too few
+      valid samples for a determinant, N - 1 < d + d_y or N - C < d, it is 0 nats, and
+      `std_error` is nan.
+
+    Raises:
+      TypeError, ValueError: shapes or dtypes that do not fit, `num_classes` for real
+        `y`, a shrinkage outside [0, 1), N <= d without shrinkage, or a bias correction
+        with it.
+
+    Example:
+      >>> import jax
+      >>> from optax_mi.estimators._gaussian import gaussian_mi
+      >>> x, noise = jax.random.normal(jax.random.key(0), (2, 10_000, 3))
+      >>> estimate = gaussian_mi(x, x + noise)  # 3 / 2 ln 2 = 1.0397
+      >>> print(f"{estimate.mi:.2f} +- {estimate.std_error:.2f}")
+      1.05 +- 0.01
+      >>> x = x.at[:, 0].multiply(1000.0)
+      >>> print(f"{gaussian_mi(x, (x[:, 1] > 0).astype(int), num_classes=2).mi:.2f}")
+      0.51
+
+    References:
+      Cover and Thomas, *Elements of Information Theory*, 2nd ed., 2006, theorem 8.4.1.
+      Misra, Singh and Demchuk, Estimation of the entropy of a multivariate normal
+      distribution, Journal of Multivariate Analysis 92, 2005 (the bias). Chen, Wiesel,
+      Eldar and Hero, Shrinkage algorithms for MMSE covariance estimation, IEEE
+      Transactions on Signal Processing 58, 2010, equation 23 (`"oas"`). Ince et al., A
+      statistical framework for neuroimaging data analysis based on mutual information
+      estimated via a Gaussian copula, Human Brain Mapping 38, 2017 (`copula`).
+    """
+    bias_correction = check_shrinkage(shrinkage, bias_correction)
+    x = read_vectors("x", x)
+    samples, features = x.shape
+    if jnp.issubdtype(jax.dtypes.result_type(y), jnp.integer):
+        labels, num_classes = read_labels(y, samples, num_classes, "y")
+        real = None
+        columns = features
+    else:
+        if num_classes is not None:
+            raise ValueError(
+                f"num_classes={num_classes} is for class labels, but y has dtype "
+                f"{jax.dtypes.result_type(y)}: pass integer labels, or no num_classes."
+            )
+        real = read_vectors("y", y)
+        if len(real) != samples:
+            raise ValueError(
+                f"x and y must hold as many samples, got x of shape {x.shape} and y of "
+                f"shape {real.shape}."
+            )
+        labels, num_classes = None, 1
+        columns = features + real.shape[1]
+    if shrinkage == 0 and samples <= columns:
+        raise ValueError(
+            f"{samples} samples of {columns} columns leave the covariance singular: "
+            "pass shrinkage, such as shrinkage='oas', or more samples."
+        )
+    if weights is not None:
+        weights = jnp.asarray(weights)
+        check_shape("weights", weights, (samples,))
+    return _estimate(
+        x,
+        labels if real is None else real,
+        weights,
+        num_classes=num_classes,
+        shrinkage=shrinkage,
+        bias_correction=bias_correction,
+        copula=bool(copula),
+        clip=bool(clip),
+    )
+
+
+def check_shrinkage(shrinkage: Any, bias_correction: bool | None) -> bool:
+    """Whether to correct the bias, if the shrinkage allows for it.
+
+    Raises:
+      TypeError, ValueError: a shrinkage that is neither in [0, 1) nor "oas", or one
+        together with the correction.
+    """
+    if isinstance(shrinkage, str):
+        known = shrinkage == "oas"
+    else:
+        try:
+            known = 0 <= float(shrinkage) < 1
+        except (TypeError, jax.errors.ConcretizationTypeError):
+            raise TypeError(
+                f"shrinkage must be a Python float or 'oas', got {shrinkage!r}."
+            ) from None
+    if not known:
+        raise ValueError(
+            f"shrinkage must be in [0, 1) or 'oas', got shrinkage={shrinkage!r}."
+        )
+    if bias_correction is None:
+        return shrinkage == 0
+    if bias_correction and shrinkage != 0:
+        raise ValueError(
+            "bias_correction=True is the bias without shrinkage, got "
+            f"shrinkage={shrinkage!r}: pass one of the two."
+        )
+    return bool(bias_correction)
+
+
+@partial(
+    jax.jit,
+    static_argnames=("num_classes", "shrinkage", "bias_correction", "copula", "clip"),
+)
+def _estimate(
+    x: jax.Array,
+    y: jax.Array,
+    weights: jax.Array | None,
+    *,
+    num_classes: int,
+    shrinkage: Shrinkage,
+    bias_correction: bool,
+    copula: bool,
+    clip: bool,
+) -> MIEstimate:
+    """The estimate for `y` real [N, d_y], or labels [N]."""
+    samples, features = x.shape
+    valid = jnp.ones(samples, bool)
+    if y.ndim == 1:
+        rows, valid = keep(x, valid)
+        labels, valid = keep_labels(y, valid, num_classes)
+    else:
+        dtype = jnp.promote_types(x.dtype, y.dtype)
+        rows = jnp.concatenate([x.astype(dtype), y.astype(dtype)], 1)
+        rows, valid = keep(rows, valid)
+        labels = jnp.zeros(samples, jnp.int32)
+    kept, totals = weigh(valid, weights, rows.dtype)
+    rows = normal_scores(rows, kept) if copula else _unit_scale(rows)
+    moments = increments(
+        no_moments(num_classes, rows.shape[1], rows.dtype), rows, labels, kept
+    )
+    return gaussian_estimate(
+        moments, totals, features, shrinkage, bias_correction, clip
+    )
+
+
+def _unit_scale(rows: jax.Array) -> jax.Array:
+    """Columns times powers of 2, exactly, so that no square overflows or vanishes."""
+    largest = jnp.max(jnp.abs(rows), 0)
+    _, exponent = jnp.frexp(largest)
+    limit = -math.floor(math.log2(float(jnp.finfo(rows.dtype).tiny)))
+    return rows * jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -limit, limit))
