@@ -5,16 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_mi._checks import check_static_int
 from optax_mi.estimators import _sums
 from optax_mi.estimators._base import MIEstimate, MIEstimator
-from optax_mi.estimators._batch import (
-    check_batch_size,
-    make_batch,
-    read_arrays,
-    weigh,
-)
 from optax_mi.estimators._gaussian import check_shrinkage
+from optax_mi.estimators._labelled import check_kind, read_labelled
 from optax_mi.estimators._logdet import Shrinkage, gaussian_estimate
 from optax_mi.estimators._moments import (
     Moments,
@@ -97,19 +91,9 @@ def gaussian(
       Those of :func:`gaussian_mi`; and Chan, Golub and LeVeque, Updating formulae and a
       pairwise algorithm for computing sample variances, COMPSTAT 1982.
     """
-    features = check_static_int("features", features, 1)
-    if (num_classes is None) == (label_features is None):
-        raise ValueError(
-            "Give exactly one of num_classes and label_features, got "
-            f"num_classes={num_classes!r} and label_features={label_features!r}."
-        )
-    if num_classes is not None:
-        classes = check_static_int("num_classes", num_classes, 2)
-        columns = features
-    else:
-        classes = 1
-        targets = check_static_int("label_features", label_features, 1)
-        columns = features + targets
+    kind = check_kind(features, num_classes, label_features)
+    classes = kind.num_classes or 1
+    columns = kind.features + (kind.label_features or 0)
     bias_correction = check_shrinkage(shrinkage, bias_correction)
 
     def init() -> _sums.LongSum:
@@ -124,33 +108,13 @@ def gaussian(
         **extra_args: Any,
     ) -> _sums.LongSum:
         del extra_args
-        if num_classes is not None:
-            outputs, labels = read_arrays(outputs, labels)
-            rows = _read_rows("outputs", outputs, features, labels.shape)
-            finite = jnp.all(jnp.isfinite(rows), -1)
-            ids, kept, totals = make_batch(labels, weights, finite, classes)
-        else:
-            outputs = jax.lax.stop_gradient(jnp.asarray(outputs))
-            labels = jax.lax.stop_gradient(jnp.asarray(labels))
-            check_batch_size(labels, targets)
-            leading = outputs.shape[:-1]
-            if labels.shape == leading and targets == 1:
-                labels = labels[..., None]
-            rows = jnp.concatenate(
-                [
-                    _read_rows("outputs", outputs, features, leading),
-                    _read_rows("labels", labels, targets, leading),
-                ],
-                -1,
-            )
-            finite = jnp.all(jnp.isfinite(rows), -1)
-            kept, totals = weigh(finite, weights, jnp.float32)
-            ids = jnp.zeros(leading, jnp.int32)
-        rows = jnp.where(kept[..., None] > 0, rows, 0.0)
-        if ids.ndim != 1:
-            rows, ids, kept = rows.reshape(-1, columns), ids.ravel(), kept.ravel()
+        rows, y, weight, totals = read_labelled(kind, outputs, labels, weights)
+        ids = y
+        if kind.num_classes is None:
+            rows = jnp.concatenate([rows, y], -1)
+            ids = jnp.zeros(len(rows), jnp.int32)
         before = _sums.value(state).moments
-        new = Samples(increments(before, rows, ids, kept), totals)
+        new = Samples(increments(before, rows, ids, weight), totals)
         recent = jax.tree.map(jnp.add, state.recent, new)
         return _sums.advance(state, recent, ids.size)
 
@@ -161,20 +125,6 @@ def gaussian(
         )
 
     return MIEstimator(init, update, estimate, _merge)
-
-
-def _read_rows(
-    name: str, array: jax.Array, columns: int, leading: tuple[int, ...]
-) -> jax.Array:
-    """`array` as float32, if it is real of shape leading + (columns,)."""
-    if array.shape != (*leading, columns):
-        raise ValueError(
-            f"{name} must have the shape {(*leading, columns)}, that of the samples "
-            f"and a last axis of {columns}, got {name} of shape {array.shape}."
-        )
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}.")
-    return array.astype(jnp.float32)
 
 
 def _merge(state: _sums.LongSum, other: _sums.LongSum) -> _sums.LongSum:

@@ -5,6 +5,8 @@ it adds floats in no fixed order, so sums that must be reproducible go through a
 with the one-hot labels there: O(N C K), on the matrix unit.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -66,6 +68,16 @@ def gram(rows: jax.Array) -> jax.Array:
         precision=jax.lax.Precision.HIGHEST,
         out_sharding=_replicated(rows),
     )
+
+
+def replicate(tree: Any) -> Any:
+    """Arrays with every element on every device of their explicit mesh."""
+
+    def spread(array: jax.Array) -> jax.Array:
+        sharding = _replicated(array)
+        return array if sharding is None else jax.sharding.reshard(array, sharding)
+
+    return jax.tree.map(spread, tree)
 
 
 def _replicated(array: jax.Array) -> NamedSharding | None:
