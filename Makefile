@@ -29,11 +29,13 @@ docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-bench: $(VENV)/.installed-examples  ## print what a train step pays for the MI
+bench: $(VENV)/.installed-bench  ## time the train step, and estimators against peers
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/estimators.py
 
 bench-compare: $(VENV)/.installed-bench  ## compare ways to train, in short
-	$(BIN)/python benchmarks/compare.py --short --seeds 2 --trials 3
+	$(BIN)/python benchmarks/compare.py --short --seeds 2 --trials 3 \
+	  --tasks digits_mlp,teacher,flower
 
 constraints: $(VENV)/.installed-dev  ## pin the newest versions of everything again
 	$(BIN)/uv pip compile --upgrade --universal --all-extras --no-header \

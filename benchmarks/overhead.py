@@ -11,9 +11,7 @@ convolutions are several times slower inside a scan than in a step jitted by its
 
 import argparse
 import functools
-import math
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +21,7 @@ import jax.numpy as jnp
 import optax
 from rich.console import Console
 from rich.table import Table
+from timing import compare, median_interval, seconds
 
 from optax_mi import contingency, mi_decay
 
@@ -96,40 +95,6 @@ def make_run(
     return run_steps
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    """Time of one call."""
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
-
-def compare(base: Callable, other: Callable, pairs: int) -> tuple[float, list[float]]:
-    """Median seconds of `base`, and the ratios other / base, one per pair."""
-    base()
-    other()
-    times, ratios = [], []
-    for i in range(pairs):
-        # Who goes first alternates, so that neither gains from the place.
-        if i % 2:
-            second, first = seconds(other), seconds(base)
-        else:
-            first, second = seconds(base), seconds(other)
-        times.append(first)
-        ratios.append(second / first)
-    return statistics.median(times), ratios
-
-
-def median_interval(values: list[float]) -> tuple[float, float, float]:
-    """The median between the ends of its 95 % confidence interval.
-
-    The number of values below the true median is binomial, so the ends are values too.
-    """
-    ordered, half = sorted(values), 0.98 * math.sqrt(len(values))
-    low = max(0, math.floor(len(values) / 2 - half))
-    high = min(len(values) - 1, math.ceil(len(values) / 2 + half))
-    return ordered[low], statistics.median(ordered), ordered[high]
-
-
 def make_batches(num_classes: int, steps: int) -> tuple[jax.Array, jax.Array]:
     """Random images [steps, N, 28, 28, 1] and labels [steps, N]."""
     keys = jax.random.split(jax.random.key(0))
@@ -193,6 +158,8 @@ def main() -> None:
                 )
             for name, tx in rows.items():
                 other = make_run(model, tx, batches, scanned)
+                base()
+                other()
                 time_base, ratios = compare(base, other, args.pairs)
                 low, middle, high = median_interval(ratios)
                 table.add_row(

@@ -28,7 +28,7 @@ from optax_mi.estimators._plugin import (
     BiasCorrection,
     check_bias_correction,
     entropy_of,
-    log_or_zero,
+    gathered_estimate,
 )
 from optax_mi.estimators._samples import check_shape, read_labels, read_vectors
 from optax_mi.estimators._table import add_ids, empty_table, estimate_table
@@ -175,7 +175,8 @@ def _sorted_estimate(
         (*symbols, batch.labels, batch.weights), num_keys=len(symbols) + 1
     )
     total = jnp.sum(weights)
-    p = weights / jnp.where(total > 0, total, 1.0)
+    scale = 1.0 / jnp.where(total > 0, total, 1.0)
+    p = weights * scale
     _, count, dropped = (v.astype(p.dtype) for v in health(batch.totals))
 
     def starts(columns: list[jax.Array]) -> jax.Array:
@@ -183,32 +184,18 @@ def _sorted_estimate(
         return functools.reduce(jnp.logical_or, changes)
 
     # The number of its symbol, and of its symbol and label, for every sample.
-    groups = [jnp.cumsum(starts(columns)) for columns in (keys, [*keys, labels])]
-    shares = [
-        jnp.zeros(size, p.dtype).at[group].add(p)
-        for size, group in (
-            (len(p), groups[0]),
-            (len(p), groups[1]),
-            (num_classes, labels),
-        )
+    symbol, both = (jnp.cumsum(starts(c)) for c in (keys, [*keys, labels]))
+    groups = ((num_classes, labels), (len(p), symbol), (len(p), both))
+    # Sums of weights first: those of ones are exact.
+    tables = [
+        jnp.zeros(size, p.dtype).at[group].add(weights) * scale
+        for size, group in groups
     ]
-    symbol, both, label = (entropy_of(q, count, bias_correction) for q in shares)
-    logs = [
-        log_or_zero(q)[group]
-        for q, group in zip(shares, (*groups, labels), strict=True)
-    ]
-    pointwise = logs[1] - logs[0] - logs[2]
-    variance = jnp.sum(p * jnp.square(pointwise - jnp.sum(p * pointwise)))
-    mi = label + symbol - both
-    return MIEstimate(
-        mi=jnp.clip(mi, 0.0, label) if clip else mi,
-        entropy=label,
-        count=count,
-        std_error=jnp.where(
-            count > 0, jnp.sqrt(variance / jnp.maximum(count, 1.0)), jnp.nan
-        ),
-        dropped=dropped,
-    )
+    entropies = None
+    if bias_correction is not None:
+        entropies = tuple(entropy_of(t, count, bias_correction) for t in tables)
+    shares = tuple(t[group] for t, (_, group) in zip(tables, groups, strict=True))
+    return gathered_estimate(p, shares, count, dropped, entropies, clip)
 
 
 def binned(

@@ -67,21 +67,51 @@ def plugin_estimate(
     )
     mi = jnp.sum(jnp.sum(p * pointwise, 1))
     variance = jnp.sum(jnp.sum(p * jnp.square(pointwise - mi), 1))
-    if bias_correction is None:
-        entropy = -jnp.sum(p_label * log_or_zero(p_label))
-    else:
-        entropy, output, both = (
-            entropy_of(table, count, bias_correction)
-            for table in (p_label, p_output, p)
-        )
+    entropy = entropy_of(p_label, count, bias_correction)
+    if bias_correction is not None:
+        output, both = (entropy_of(q, count, bias_correction) for q in (p_output, p))
         mi = entropy + output - both
+    return _estimate(mi, entropy, variance, count, dropped, clip)
+
+
+def gathered_estimate(
+    p: jax.Array,
+    shares: tuple[jax.Array, jax.Array, jax.Array],
+    count: jax.Array,
+    dropped: jax.Array,
+    entropies: tuple[jax.Array, jax.Array, jax.Array] | None = None,
+    clip: bool = True,
+) -> MIEstimate:
+    """MI of samples that are p [N] of the whole: for tables of mostly empty cells.
+
+    `shares` [N] are what each sample's label, output, and both have of the whole;
+    `entropies` are corrected ones of the three.
+    """
+    label, output, both = (log_or_zero(share) for share in shares)
+    pointwise = both - label - output
+    mi = jnp.sum(p * pointwise)
+    variance = jnp.sum(p * jnp.square(pointwise - mi))
+    entropy = -jnp.sum(p * label)
+    if entropies is not None:
+        entropy = entropies[0]
+        mi = entropies[0] + entropies[1] - entropies[2]
+    return _estimate(mi, entropy, variance, count, dropped, clip)
+
+
+def _estimate(
+    mi: jax.Array,
+    entropy: jax.Array,
+    variance: jax.Array,
+    count: jax.Array,
+    dropped: jax.Array,
+    clip: bool,
+) -> MIEstimate:
+    std_error = jnp.sqrt(variance / jnp.maximum(count, 1.0))
     return MIEstimate(
         mi=jnp.clip(mi, 0.0, entropy) if clip else mi,
         entropy=entropy,
         count=count,
-        std_error=jnp.where(
-            count > 0, jnp.sqrt(variance / jnp.maximum(count, 1.0)), jnp.nan
-        ),
+        std_error=jnp.where(count > 0, std_error, jnp.nan),
         dropped=dropped,
     )
 

@@ -14,6 +14,7 @@ from optax_mi.estimators._contingency import bucket, contingency, read_classes
 from optax_mi.estimators._plugin import (
     BiasCorrection,
     check_bias_correction,
+    gathered_estimate,
     plugin_estimate,
 )
 from optax_mi.estimators._samples import check_shape, count_classes
@@ -151,21 +152,41 @@ def _plugin_mi(
         return estimate_table(state, bias_correction, clip)
     size = buckets or num_classes
 
-    def add(table: jax.Array, outputs: Any, labels: Any, mask: Any) -> jax.Array:
+    def cells(outputs: Any, labels: Any, mask: Any) -> tuple[jax.Array, jax.Array]:
+        """Label and output; the last label, of no class, where one is not usable."""
         ids, known = read_classes(outputs, labels, num_classes)
         known &= in_range(labels, num_classes)
         if mask is not None:
             known &= mask
         row = bucket(class_ids(labels, known), size, num_classes)
-        cell = row * size + bucket(ids, size, num_classes)
-        # The last cell counts what is dropped.
-        index = jnp.where(known, cell, size * size)
-        return table.at[index].add(1, mode="promise_in_bounds")
+        return jnp.where(known, row, size), bucket(ids, size, num_classes)
 
-    table = over_blocks(add, jnp.zeros(size * size + 1, jnp.int32), arrays, block)
-    counts = table.astype(float)
-    joint = counts[:-1].reshape(size, size)
-    return plugin_estimate(joint, joint.sum(), counts[-1], bias_correction, clip)
+    def add(table: jax.Array, outputs: Any, labels: Any, mask: Any) -> jax.Array:
+        row, column = cells(outputs, labels, mask)
+        return table.at[row * size + column].add(1, mode="promise_in_bounds")
+
+    table = over_blocks(add, jnp.zeros((size + 1) * size, jnp.int32), arrays, block)
+    if len(arrays[1]) > size * size or bias_correction is not None:
+        counts = table.astype(float).reshape(size + 1, size)
+        joint, dropped = counts[:-1], counts[-1].sum()
+        return plugin_estimate(joint, joint.sum(), dropped, bias_correction, clip)
+    # Fewer samples than cells: only theirs are looked at.
+    row, column = cells(*arrays)
+    used = row < size
+    count = jnp.sum(used, dtype=float)
+    scale = 1.0 / jnp.maximum(count, 1.0)
+    margins = (
+        jnp.zeros(size + 1, jnp.int32).at[row].add(1)[row],
+        jnp.zeros(size, jnp.int32).at[column].add(used.astype(jnp.int32))[column],
+        table[row * size + column],
+    )
+    return gathered_estimate(
+        jnp.where(used, scale, 0.0),
+        tuple(jnp.where(used, n.astype(float) * scale, 1.0) for n in margins),
+        count,
+        len(row) - count,
+        clip=clip,
+    )
 
 
 def table_mi(

@@ -1,0 +1,47 @@
+"""Two ways to do one thing, timed in pairs that take turns: machines are noisy."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Time of one call."""
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def compare(
+    base: Callable, other: Callable, pairs: int, budget: float = math.inf
+) -> tuple[float, list[float]]:
+    """Median seconds of `base`, and the ratios other / base, one per pair.
+
+    Stops after `pairs`, or with five at least after `budget` seconds. Both have been
+    called before, so that nothing compiles here.
+    """
+    times, ratios = [], []
+    begin = time.perf_counter()
+    for i in range(pairs):
+        # Who goes first alternates, so that neither gains from the place.
+        if i % 2:
+            second, first = seconds(other), seconds(base)
+        else:
+            first, second = seconds(base), seconds(other)
+        times.append(first)
+        ratios.append(second / first)
+        if i >= 4 and time.perf_counter() - begin > budget:
+            break
+    return statistics.median(times), ratios
+
+
+def median_interval(values: list[float]) -> tuple[float, float, float]:
+    """The median between the ends of its 95 % confidence interval.
+
+    The number of values below the true median is binomial, so the ends are values too.
+    """
+    ordered, half = sorted(values), 0.98 * math.sqrt(len(values))
+    low = max(0, math.floor(len(values) / 2 - half))
+    high = min(len(values) - 1, math.ceil(len(values) / 2 + half))
+    return ordered[low], statistics.median(ordered), ordered[high]
