@@ -1,0 +1,141 @@
+r"""Mutual information of real vectors by nearest neighbours.
+
+With :math:`\psi` the digamma function and distances in the maximum norm,
+
+.. math::
+    \hat I_1 &= \psi(N) + \psi(k)
+        - \langle \psi(n_x + 1) + \psi(n_y + 1) \rangle, \\
+    \hat I_2 &= \psi(N) + \psi(k) - 1 / k - \langle \psi(n_x) + \psi(n_y) \rangle .
+
+For the first, :math:`n_x` is the number of other samples nearer in x than the k-th
+neighbour in (x, y); for the second, of those not farther in x than any of the k.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi.estimators import _ksg_band
+from optax_mi.estimators._base import MIEstimate
+from optax_mi.estimators._digamma import digamma
+from optax_mi.estimators._ksg_band import as_bits, tile_reach
+from optax_mi.estimators._neighbors import bucket_count
+from optax_mi.estimators._samples import (
+    check_neighbors,
+    finish,
+    jitter,
+    keep,
+    read_mask,
+    read_vectors,
+)
+
+# Distances in a tile, and columns whose distances are taken in one pass over it.
+_TILE, _COLUMNS = 2**18, 16
+
+
+def ksg_mi(
+    x: jax.typing.ArrayLike,
+    y: jax.typing.ArrayLike,
+    k: int = 3,
+    *,
+    algorithm: Literal[1, 2] = 1,
+    weights: jax.typing.ArrayLike | None = None,
+    key: jax.Array | None = None,
+    clip: bool = True,
+) -> MIEstimate:
+    """Estimates."""
+    x, y = read_vectors("x", x), read_vectors("y", y)
+    if len(y) != len(x):
+        raise ValueError(
+            f"x and y must hold as many samples, got {len(x)} in x and {len(y)} in y."
+        )
+    k = check_neighbors(k, len(x))
+    if algorithm not in (1, 2):
+        raise ValueError(f"algorithm must be 1 or 2, got algorithm={algorithm!r}.")
+    dtype = jnp.promote_types(x.dtype, y.dtype)
+    mask = read_mask(weights, len(x))
+    return _ksg(x.astype(dtype), y.astype(dtype), mask, key, k, algorithm == 2, clip)
+
+
+@functools.partial(jax.jit, static_argnames=("k", "box", "clip"))
+def _ksg(
+    x: jax.Array,
+    y: jax.Array,
+    valid: jax.Array,
+    key: jax.Array | None,
+    k: int,
+    box: bool,
+    clip: bool,
+) -> MIEstimate:
+    x, valid = keep(x, valid)
+    y, valid = keep(y, valid)
+    if key is not None:
+        x_key, y_key = jax.random.split(key)
+        x, y = jitter(x_key, x, valid), jitter(y_key, y, valid)
+    # What is dropped is infinitely far from everything.
+    x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
+    count = jnp.sum(valid, dtype=jnp.int32)
+    if x.shape[1] == y.shape[1] == 1:
+        reach = _ksg_band.reach(x[:, 0], y[:, 0], valid, k, box)
+        within = [
+            _ksg_band.count_within(a[:, 0], r)
+            for a, r in ((x, reach.x), (y, reach.y))
+        ]
+    else:
+        within = _within(x, y, k, box)
+    if box:
+        # Those counted hold the sample itself.
+        within = [n - 1 for n in within]
+    dtype = x.dtype
+    psi_k = digamma(jnp.int32(k), dtype) - jnp.asarray(1 / k if box else 0, dtype)
+    local = (digamma(count, dtype) - digamma(within[0], dtype)) + (
+        psi_k - digamma(within[1], dtype)
+    )
+    mi = jnp.sum(jnp.where(valid, local, 0.0)) / count.astype(dtype)
+    mi = jnp.where(count > k, mi, 0.0)
+    local = jnp.where(count > k, local, jnp.nan)
+    return finish(mi, jnp.asarray(jnp.inf, dtype), local, valid, clip)
+
+
+def _within(x: jax.Array, y: jax.Array, k: int, box: bool) -> list[jax.Array]:
+    """Numbers of samples [N] counted in x and in y, the sample itself included."""
+    samples = len(x)
+    rows = max(1, min(_TILE // samples, samples))
+    fill = -samples % bucket_count(samples, k + 1)
+    columns = [
+        jnp.pad(a.T, ((0, 0), (0, fill)), constant_values=jnp.inf) for a in (x, y)
+    ]
+
+    def tile(query: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        gaps = [_chebyshev(q, a) for q, a in zip(query, columns, strict=True)]
+        reach = tile_reach(*gaps, k, box)
+        return tuple(
+            jnp.sum(gap <= as_bits(r)[:, None], 1, dtype=jnp.int32)
+            for gap, r in zip(gaps, reach[:2], strict=True)
+        )
+
+    tiles = -(-samples // rows)
+    queries = [
+        jnp.pad(a, ((0, tiles * rows - samples), (0, 0))).reshape(tiles, rows, -1)
+        for a in (x, y)
+    ]
+    return [n.reshape(-1)[:samples] for n in jax.lax.map(tile, tuple(queries))]
+
+
+def _chebyshev(query: jax.Array, columns: jax.Array) -> jax.Array:
+    """Distances [T, N] of queries [T, d] from columns [d, N], as bits."""
+
+    def farther(distance: jax.Array, start: int, width: int) -> jax.Array:
+        for i in range(width):
+            gap = columns[start + i][None, :] - query[:, start + i][:, None]
+            distance = jnp.maximum(distance, as_bits(gap))
+        return distance
+
+    zeros = jnp.zeros((len(query), columns.shape[1]), as_bits(query[:1, 0]).dtype)
+    blocks, rest = divmod(len(columns), _COLUMNS)
+    distance = jax.lax.fori_loop(
+        0, blocks, lambda i, d: farther(d, i * _COLUMNS, _COLUMNS), zeros
+    ) if blocks else zeros
+    return farther(distance, blocks * _COLUMNS, rest)

@@ -1,0 +1,69 @@
+"""Distances to the nearest neighbours: the k smallest of each row of a tile.
+
+Rows are cut into buckets. The k smallest elements lie in the k buckets with the
+smallest minima: those minima are k elements, none of them above what another bucket
+holds. With about sqrt(k N) buckets a row costs one pass of minima and 2 k passes over
+sqrt(k N) elements, in any dtype. `jax.lax.top_k` is a sort of whole rows on the CPU
+wherever XLA rewrites it: in float64, and when only some of its results are used.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def bucket_count(columns: int, k: int) -> int:
+    """Number of buckets, a power of 2, for the k smallest of so many columns.
+
+    A tile whose width is a multiple of it is read in place, and takes half the time of
+    others: pad with inf before the loop over tiles, to columns + -columns % buckets.
+    """
+    return 2 ** round(math.log2(k * columns) / 2)
+
+
+def kth_smallest(tile: jax.Array, k: int) -> jax.Array:
+    """The k-th smallest [T] of each row of a tile [T, N], equal elements counted apart.
+
+    Elements may be inf, and none may be nan; `k` is at most N.
+    """
+    return k_smallest(tile, k)[:, -1]
+
+
+def k_smallest(tile: jax.Array, k: int) -> jax.Array:
+    """The k smallest [T, k] of each row of a tile [T, N], in ascending order."""
+    if k == 1:
+        return tile.min(1, keepdims=True)
+    rows, columns = tile.shape
+    width = bucket_count(columns, k)
+    depth = columns // width
+    # Rows go last from here on: XLA vectorises minima over any axis but the last.
+    if k * depth + width >= columns:
+        return _knock_out(tile.T, k)[0].T
+    rest = tile[:, depth * width :].T
+    tile = tile[:, : depth * width].reshape(rows, depth, width)
+    minima, bucket = _knock_out(jax.lax.optimization_barrier(tile.min(1)).T, k)
+    members = tile.at[
+        jnp.arange(rows, dtype=jnp.int32)[None, None, :],
+        jnp.arange(depth, dtype=jnp.int32)[None, :, None],
+        bucket[:, None, :],
+    ].get(mode="promise_in_bounds")
+    # Where fewer than k buckets hold a finite element, one of them was found again.
+    members = jnp.where(minima[:, None, :] < jnp.inf, members, jnp.inf)
+    candidates = jnp.concatenate([members.reshape(k * depth, rows), rest])
+    return _knock_out(candidates, k)[0].T
+
+
+def _knock_out(x: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k smallest [k, T] of each column of [M, T], ascending, and their indices.
+
+    Indices of finite elements differ from one another.
+    """
+    index = jax.lax.broadcasted_iota(jnp.int32, x.shape, 0)
+
+    def step(x: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        smallest = x.min(0)
+        where = jnp.min(jnp.where(x == smallest[None], index, len(x) - 1), 0)
+        return jnp.where(index == where[None], jnp.inf, x), (smallest, where)
+
+    return jax.lax.scan(step, x, length=k)[1]
