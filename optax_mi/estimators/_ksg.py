@@ -17,10 +17,10 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from optax_mi.estimators import _ksg_band
+from optax_mi._checks import check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators._digamma import digamma
-from optax_mi.estimators._ksg_band import as_bits, tile_reach
+from optax_mi.estimators._ksg_band import as_bits, count_in_plane, tile_reach
 from optax_mi.estimators._neighbors import bucket_count
 from optax_mi.estimators._samples import (
     check_neighbors,
@@ -46,31 +46,33 @@ def ksg_mi(
     clip: bool = True,
 ) -> MIEstimate:
     """Estimates."""
-    x, y = read_vectors("x", x), read_vectors("y", y)
-    if len(y) != len(x):
-        raise ValueError(
-            f"x and y must hold as many samples, got {len(x)} in x and {len(y)} in y."
-        )
-    k = check_neighbors(k, len(x))
     if algorithm not in (1, 2):
         raise ValueError(f"algorithm must be 1 or 2, got algorithm={algorithm!r}.")
-    dtype = jnp.promote_types(x.dtype, y.dtype)
-    mask = read_mask(weights, len(x))
-    return _ksg(x.astype(dtype), y.astype(dtype), mask, key, k, algorithm == 2, clip)
+    k = check_static_int("k", k, 1)
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    weights = None if weights is None else jnp.asarray(weights)
+    return _ksg(x, y, weights, key, k, algorithm == 2, clip)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "box", "clip"))
 def _ksg(
     x: jax.Array,
     y: jax.Array,
-    valid: jax.Array,
+    weights: jax.Array | None,
     key: jax.Array | None,
     k: int,
     box: bool,
     clip: bool,
 ) -> MIEstimate:
-    x, valid = keep(x, valid)
-    y, valid = keep(y, valid)
+    x, y = read_vectors("x", x), read_vectors("y", y)
+    if len(y) != len(x):
+        raise ValueError(
+            f"x and y must hold as many samples, got {len(x)} in x and {len(y)} in y."
+        )
+    check_neighbors(k, len(x))
+    dtype = jnp.promote_types(x.dtype, y.dtype)
+    x, valid = keep(x.astype(dtype), read_mask(weights, len(x)))
+    y, valid = keep(y.astype(dtype), valid)
     if key is not None:
         x_key, y_key = jax.random.split(key)
         x, y = jitter(x_key, x, valid), jitter(y_key, y, valid)
@@ -78,17 +80,12 @@ def _ksg(
     x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
     count = jnp.sum(valid, dtype=jnp.int32)
     if x.shape[1] == y.shape[1] == 1:
-        reach = _ksg_band.reach(x[:, 0], y[:, 0], valid, k, box)
-        within = [
-            _ksg_band.count_within(a[:, 0], r)
-            for a, r in ((x, reach.x), (y, reach.y))
-        ]
+        within = count_in_plane(x[:, 0], y[:, 0], valid, k, box)
     else:
         within = _within(x, y, k, box)
     if box:
         # Those counted hold the sample itself.
         within = [n - 1 for n in within]
-    dtype = x.dtype
     psi_k = digamma(jnp.int32(k), dtype) - jnp.asarray(1 / k if box else 0, dtype)
     local = (digamma(count, dtype) - digamma(within[0], dtype)) + (
         psi_k - digamma(within[1], dtype)
@@ -135,7 +132,11 @@ def _chebyshev(query: jax.Array, columns: jax.Array) -> jax.Array:
 
     zeros = jnp.zeros((len(query), columns.shape[1]), as_bits(query[:1, 0]).dtype)
     blocks, rest = divmod(len(columns), _COLUMNS)
-    distance = jax.lax.fori_loop(
-        0, blocks, lambda i, d: farther(d, i * _COLUMNS, _COLUMNS), zeros
-    ) if blocks else zeros
+    distance = (
+        jax.lax.fori_loop(
+            0, blocks, lambda i, d: farther(d, i * _COLUMNS, _COLUMNS), zeros
+        )
+        if blocks
+        else zeros
+    )
     return farther(distance, blocks * _COLUMNS, rest)

@@ -21,19 +21,19 @@ import jax.numpy as jnp
 from optax_mi.estimators._neighbors import bucket_count, kth_smallest
 
 # Places to either side in the first pass, in units of sqrt(k N), and in the second.
-_FIRST, _SECOND = 0.9, 1.0
+_FIRST, _SECOND = 0.9, 4.0
 # Up to this k the first pass is worth it: it inserts into lists of k, one by one.
 _SHORT = 8
 # Places taken in one step of the first pass; rows of one step in the others.
-_PLACES, _ROWS = 8, 64
+_PLACES, _ROWS, _TILE = 8, 32, 2**18
 
 
-class Reach(NamedTuple):
-    """How far from each sample to count, in x and in y, and whether that is certain."""
+class _Reach(NamedTuple):
+    """How far from each sample to count, and whether that is certain; all [N]."""
 
-    x: jax.Array  # [N]
-    y: jax.Array  # [N]
-    certain: jax.Array  # bool [N]
+    along: jax.Array
+    across: jax.Array
+    certain: jax.Array
 
 
 class _Sorted(NamedTuple):
@@ -44,52 +44,59 @@ class _Sorted(NamedTuple):
     order: jax.Array
 
 
-def reach(x: jax.Array, y: jax.Array, valid: jax.Array, k: int, box: bool) -> Reach:
-    """The reach of each sample's k nearest neighbours, exact for all valid samples.
+def count_in_plane(
+    x: jax.Array, y: jax.Array, valid: jax.Array, k: int, box: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Numbers of samples within reach in x and in y, each sample itself included.
+
+    Exact for all valid samples, whatever the passes leave to the last.
 
     Args:
       x: coordinates [N], inf where not valid.
       y: as `x`.
       valid: bool [N].
-      k: number of neighbours.
-      box: whether to return the largest |dx| and |dy| among all samples that are not
-        farther than the k-th neighbour. Otherwise both reaches are the largest number
-        below the distance of the k-th neighbour, or 0.
+      k: number of neighbours that set the reach; see `tile_reach` for it and `box`.
     """
     samples = len(x)
-    by_x, by_y = (_sort(x, y), _sort(y, x))
-    width = min(math.ceil(_FIRST * math.sqrt(k * samples)), samples - 1)
+    unit = math.sqrt(k * samples)
+    both = jnp.stack([x, y])
+    # Mapped, since what is traced twice compiles twice.
+    orders = jax.lax.map(argsort, both)
+    by_x = _Sorted(x[orders[0]], y[orders[0]], orders[0])
+    by_y = _Sorted(y[orders[1]], x[orders[1]], orders[1])
     if k <= _SHORT:
-        result = _band(by_x, k, width, box)
+        found = _band(by_x, k, min(math.ceil(_FIRST * unit), samples - 1), box)
     else:
-        result = Reach(jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(valid))
-    result = result._replace(certain=result.certain | ~valid)
-    width = _ROWS + 2 * math.ceil(_SECOND * math.sqrt(k * samples))
-    for columns in (min(width, samples), samples):
-        found = _search(by_y, Reach(result.y, result.x, result.certain), k, columns, box)
-        result = Reach(found.y, found.x, found.certain)
-    return result
+        found = _Reach(jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(valid))
+    found = _Reach(found.across, found.along, found.certain | ~valid)
+    width = math.ceil(_SECOND * unit)
+    if width < samples // 8:
+        found = _search(by_y, found, k, width, box)
+    found = _search(by_y, found, k, samples, box)
+    reaches = jnp.stack([found.across, found.along])
+    ordered = jnp.stack([by_x.along, by_y.along])
+    n_x, n_y = jax.lax.map(lambda args: _count(*args), (both, ordered, reaches))
+    return n_x, n_y
 
 
-def count_within(sample: jax.Array, reach: jax.Array) -> jax.Array:
+def _count(sample: jax.Array, ordered: jax.Array, reach: jax.Array) -> jax.Array:
     """Number of samples [N] not farther than `reach` [N] from each, itself included.
 
     By bisection; the distances are computed as those that `reach` came from, since
     `sample - reach` is rounded.
     """
-    ordered = sample[argsort(sample)]
 
-    def gap(place: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def compare(place: jax.Array) -> tuple[jax.Array, jax.Array]:
         other = ordered[place]
         return other < sample, jnp.abs(other - sample) <= reach
 
     def before(place: jax.Array) -> jax.Array:
-        left, near = gap(place)
-        return left & ~near
+        less, near = compare(place)
+        return less & ~near
 
     def not_after(place: jax.Array) -> jax.Array:
-        left, near = gap(place)
-        return left | near
+        less, near = compare(place)
+        return less | near
 
     return _bisect(not_after, len(sample)) - _bisect(before, len(sample))
 
@@ -119,14 +126,11 @@ def _bisect(holds: Callable[[jax.Array], jax.Array], size: int) -> jax.Array:
 
     def step(i: jax.Array, low: jax.Array) -> jax.Array:
         probe = low + (jnp.int32(1 << steps - 1) >> i)
-        return jnp.where((probe <= size) & holds(jnp.minimum(probe, size) - 1), probe, low)
+        return jnp.where(
+            (probe <= size) & holds(jnp.minimum(probe, size) - 1), probe, low
+        )
 
     return jax.lax.fori_loop(0, steps, step, jnp.zeros(size, jnp.int32))
-
-
-def _sort(along: jax.Array, across: jax.Array) -> _Sorted:
-    order = argsort(along)
-    return _Sorted(along[order], across[order], order)
 
 
 def as_bits(distance: jax.Array) -> jax.Array:
@@ -150,7 +154,7 @@ def below(distance: jax.Array) -> jax.Array:
     return to_float(jnp.maximum(as_bits(distance) - 1, 0))
 
 
-def _band(by: _Sorted, k: int, width: int, box: bool) -> Reach:
+def _band(by: _Sorted, k: int, width: int, box: bool) -> _Reach:
     """The reach in a band of `width` places to either side, in the samples' order."""
     samples = len(by.along)
     steps = -(-width // _PLACES)
@@ -202,7 +206,7 @@ def _band(by: _Sorted, k: int, width: int, box: bool) -> Reach:
     else:
         along = across = below(to_float(farthest))
     certain = _certain(farthest, edge, box)
-    return Reach(
+    return _Reach(
         *(jnp.zeros_like(a).at[by.order].set(a) for a in (along, across, certain))
     )
 
@@ -214,7 +218,7 @@ def _certain(farthest: jax.Array, edge: jax.Array, box: bool) -> jax.Array:
     return farthest <= edge
 
 
-def _search(by: _Sorted, known: Reach, k: int, columns: int, box: bool) -> Reach:
+def _search(by: _Sorted, known: _Reach, k: int, columns: int, box: bool) -> _Reach:
     """The reach of those samples that lack it, found among `columns` places.
 
     Some rows, one after the other in the order, share the places around them.
@@ -222,15 +226,16 @@ def _search(by: _Sorted, known: Reach, k: int, columns: int, box: bool) -> Reach
     samples = len(by.along)
     columns += -columns % bucket_count(columns, k + 1)
     fill = max(columns - samples, 0)
+    rows_at_once = max(_ROWS // 4, min(_ROWS, _TILE // columns))
     along, across = (jnp.pad(a, (0, fill), constant_values=jnp.inf) for a in by[:2])
     missing = ~known.certain[by.order]
     count = jnp.sum(missing, dtype=jnp.int32)
-    places = jnp.nonzero(missing, size=samples + _ROWS, fill_value=samples)[0]
-    places = places.astype(jnp.int32)
+    places = jnp.where(missing, jnp.arange(samples, dtype=jnp.int32), samples)
+    places = jnp.pad(jax.lax.sort(places), (0, rows_at_once), constant_values=samples)
 
-    def step(state: tuple[jax.Array, Reach]) -> tuple[jax.Array, Reach]:
+    def step(state: tuple[jax.Array, _Reach]) -> tuple[jax.Array, _Reach]:
         done, found = state
-        rows = jax.lax.dynamic_slice(places, (done,), (_ROWS,))
+        rows = jax.lax.dynamic_slice(places, (done,), (rows_at_once,))
         rows = jnp.where(rows < samples, rows, rows[0])
         middle = (rows[0] + jnp.max(rows) - columns) // 2
         start = jnp.clip(middle, 0, len(along) - columns)
@@ -249,9 +254,9 @@ def _search(by: _Sorted, known: Reach, k: int, columns: int, box: bool) -> Reach
         after = jnp.where(start + columns < samples, near_along[-1] - own, jnp.inf)
         certain = _certain(farthest, jnp.minimum(before, after), box)
         chosen = by.order[rows]
-        new = Reach(side_along, side_across, certain)
-        found = Reach(*(a.at[chosen].set(b) for a, b in zip(found, new, strict=True)))
-        return done + _ROWS, found
+        new = _Reach(side_along, side_across, certain)
+        found = _Reach(*(a.at[chosen].set(b) for a, b in zip(found, new, strict=True)))
+        return done + rows_at_once, found
 
     return jax.lax.while_loop(lambda s: s[0] < count, step, (jnp.int32(0), known))[1]
 
@@ -268,5 +273,7 @@ def tile_reach(
     if not box:
         return below(farthest), below(farthest), farthest
     near = joint <= as_bits(farthest)[:, None]
-    sides = (to_float(jnp.max(jnp.where(near, a, jnp.zeros_like(a)), 1)) for a in (x, y))
+    sides = (
+        to_float(jnp.max(jnp.where(near, a, jnp.zeros_like(a)), 1)) for a in (x, y)
+    )
     return *sides, farthest
