@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from optax_mi._checks import check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators._digamma import digamma
-from optax_mi.estimators._ksg_band import as_bits, count_in_plane, tile_reach
-from optax_mi.estimators._neighbors import bucket_count
+from optax_mi.estimators._ksg_band import count_in_plane
+from optax_mi.estimators._ksg_tile import count_in_tiles
 from optax_mi.estimators._samples import (
     check_neighbors,
     finish,
@@ -30,9 +30,6 @@ from optax_mi.estimators._samples import (
     read_mask,
     read_vectors,
 )
-
-# Distances in a tile, and columns whose distances are taken in one pass over it.
-_TILE, _COLUMNS = 2**18, 16
 
 
 def ksg_mi(
@@ -82,7 +79,7 @@ def _ksg(
     if x.shape[1] == y.shape[1] == 1:
         within = count_in_plane(x[:, 0], y[:, 0], valid, k, box)
     else:
-        within = _within(x, y, k, box)
+        within = count_in_tiles(x, y, k, box)
     if box:
         # Those counted hold the sample itself.
         within = [n - 1 for n in within]
@@ -94,49 +91,3 @@ def _ksg(
     mi = jnp.where(count > k, mi, 0.0)
     local = jnp.where(count > k, local, jnp.nan)
     return finish(mi, jnp.asarray(jnp.inf, dtype), local, valid, clip)
-
-
-def _within(x: jax.Array, y: jax.Array, k: int, box: bool) -> list[jax.Array]:
-    """Numbers of samples [N] counted in x and in y, the sample itself included."""
-    samples = len(x)
-    rows = max(1, min(_TILE // samples, samples))
-    fill = -samples % bucket_count(samples, k + 1)
-    columns = [
-        jnp.pad(a.T, ((0, 0), (0, fill)), constant_values=jnp.inf) for a in (x, y)
-    ]
-
-    def tile(query: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        gaps = [_chebyshev(q, a) for q, a in zip(query, columns, strict=True)]
-        reach = tile_reach(*gaps, k, box)
-        return tuple(
-            jnp.sum(gap <= as_bits(r)[:, None], 1, dtype=jnp.int32)
-            for gap, r in zip(gaps, reach[:2], strict=True)
-        )
-
-    tiles = -(-samples // rows)
-    queries = [
-        jnp.pad(a, ((0, tiles * rows - samples), (0, 0))).reshape(tiles, rows, -1)
-        for a in (x, y)
-    ]
-    return [n.reshape(-1)[:samples] for n in jax.lax.map(tile, tuple(queries))]
-
-
-def _chebyshev(query: jax.Array, columns: jax.Array) -> jax.Array:
-    """Distances [T, N] of queries [T, d] from columns [d, N], as bits."""
-
-    def farther(distance: jax.Array, start: int, width: int) -> jax.Array:
-        for i in range(width):
-            gap = columns[start + i][None, :] - query[:, start + i][:, None]
-            distance = jnp.maximum(distance, as_bits(gap))
-        return distance
-
-    zeros = jnp.zeros((len(query), columns.shape[1]), as_bits(query[:1, 0]).dtype)
-    blocks, rest = divmod(len(columns), _COLUMNS)
-    distance = (
-        jax.lax.fori_loop(
-            0, blocks, lambda i, d: farther(d, i * _COLUMNS, _COLUMNS), zeros
-        )
-        if blocks
-        else zeros
-    )
-    return farther(distance, blocks * _COLUMNS, rest)
