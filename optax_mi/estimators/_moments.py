@@ -87,6 +87,6 @@ def union_increments(before: Moments, other: Moments) -> Moments:
 
 
 def _share(part: jax.Array, rest: jax.Array) -> jax.Array:
-    """The ratio part / (part + rest), 0 of nothing."""
+    """The share of a part in the whole, 0 of nothing."""
     whole = part + rest
     return part / jnp.where(whole > 0, whole, 1.0)
