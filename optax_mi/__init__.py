@@ -28,11 +28,19 @@ from optax_mi.estimators import MIEstimator as MIEstimator
 from optax_mi.estimators import binned as binned
 from optax_mi.estimators import binned_mi as binned_mi
 from optax_mi.estimators import contingency as contingency
+from optax_mi.estimators import gaussian as gaussian
+from optax_mi.estimators import gaussian_mi as gaussian_mi
+from optax_mi.estimators import kde as kde
+from optax_mi.estimators import kde_mi as kde_mi
+from optax_mi.estimators import ksg_mi as ksg_mi
 from optax_mi.estimators import measured as measured
+from optax_mi.estimators import nearest_neighbors as nearest_neighbors
 from optax_mi.estimators import plugin_entropy as plugin_entropy
 from optax_mi.estimators import plugin_mi as plugin_mi
+from optax_mi.estimators import ross_mi as ross_mi
 from optax_mi.estimators import table_mi as table_mi
 from optax_mi.estimators import variational as variational
+from optax_mi.estimators import variational_mi as variational_mi
 
 __version__ = "0.1.0"
 
@@ -45,16 +53,24 @@ __all__ = [
     "binned",
     "binned_mi",
     "contingency",
+    "gaussian",
+    "gaussian_mi",
+    "kde",
+    "kde_mi",
+    "ksg_mi",
     "learning_rates",
     "log_time_rule",
     "measured",
     "mi_decay",
     "mi_diagnostics",
     "mi_sgd",
+    "nearest_neighbors",
     "plugin_entropy",
     "plugin_mi",
     "proportional_rule",
     "residual_rule",
+    "ross_mi",
     "table_mi",
     "variational",
+    "variational_mi",
 ]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_mi import contingency, variational
+from optax_mi import contingency, variational, variational_mi
 from tests import reference
 from tests.helpers import accumulate, measure, read
 
@@ -110,3 +110,25 @@ def test_no_gradient_flows_through_the_estimate(data):
         return estimator.estimate(state).mi
 
     np.testing.assert_array_equal(jax.grad(mi)(logits), np.zeros_like(logits))
+
+
+def test_one_shot_is_the_stream():
+    rng = np.random.default_rng(5)
+    logits = rng.normal(size=(400, 7)).astype(np.float32)
+    labels = rng.integers(-1, 7, 400)
+    weights = rng.random(400).astype(np.float32)
+    streamed = measure(variational(7), logits, labels, weights, batches=3)
+    once = variational_mi(logits, labels, weights=weights, clip=False)
+    # Random logits know nothing, so that the bound is below 0.
+    assert streamed.mi == 0
+    p = reference.softmax(logits.astype(float))
+    used = labels >= 0
+    share = np.bincount(labels[used], weights[used]) / weights[used].sum()
+    loss = -np.log(p[np.arange(400), labels][used]) @ weights[used]
+    truth = reference.entropy(share) - loss / weights[used].sum()
+    assert float(once.mi) == pytest.approx(truth, rel=1e-4)
+    assert float(once.dropped) == 400 - used.sum()
+    with pytest.raises(ValueError, match="there are no samples"):
+        variational_mi(np.zeros((0, 2), np.float32), np.zeros(0, int))
+    with pytest.raises(ValueError, match="weights must have the shape"):
+        variational_mi(logits, labels, weights=weights[:3])

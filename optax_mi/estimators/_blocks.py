@@ -9,6 +9,11 @@ import jax
 BLOCK = 2**16
 
 
+def block_of_rows(columns: int) -> int:
+    """Rows of a block of 16 MB in float32."""
+    return max(1, 64 * BLOCK // columns)
+
+
 def over_blocks(
     add: Callable[..., Any], state: Any, arrays: Any, block: int = BLOCK
 ) -> Any:

@@ -98,7 +98,7 @@ def gaussian_mi(
 
     Example:
       >>> import jax
-      >>> from optax_mi.estimators._gaussian import gaussian_mi
+      >>> from optax_mi import gaussian_mi
       >>> x, noise = jax.random.normal(jax.random.key(0), (2, 10_000, 3))
       >>> estimate = gaussian_mi(x, x + noise)  # 3 / 2 ln 2 = 1.0397
       >>> print(f"{estimate.mi:.2f} +- {estimate.std_error:.2f}")

@@ -77,7 +77,7 @@ def gaussian(
 
     Example:
       >>> import jax
-      >>> from optax_mi.estimators._gaussian_stream import gaussian
+      >>> from optax_mi import gaussian
       >>> estimator = gaussian(features=3, label_features=3)
       >>> state, update = estimator.init(), jax.jit(estimator.update)
       >>> for key in jax.random.split(jax.random.key(0), 100):

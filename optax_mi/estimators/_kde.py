@@ -101,7 +101,7 @@ def kde_mi(
 
     Example:
       >>> import jax
-      >>> from optax_mi.estimators._kde import kde_mi
+      >>> from optax_mi import kde_mi
       >>> x = jax.random.normal(jax.random.key(0), (1000, 2))
       >>> labels = (x[:, 0] > 0).astype(int)
       >>> for bandwidth in (0.1, 1.0, 10.0):
@@ -115,12 +115,7 @@ def kde_mi(
       19(7):361, 2017, equations 10 and 11. Saxe et al., On the information bottleneck
       theory of deep learning, ICLR 2018 (its use on layers).
     """
-    if bound not in _EXPONENTS:
-        raise ValueError(f"bound must be 'upper' or 'lower', got bound={bound!r}.")
-    check_number("bandwidth", bandwidth, lambda s: s > 0, "positive and finite")
-    width = jax.lax.stop_gradient(jnp.asarray(bandwidth))
-    if width.shape:
-        raise ValueError(f"bandwidth must be a scalar, got shape {width.shape}.")
+    width = check_bandwidth(bandwidth, bound)
     x = read_vectors("x", x)
     labels, num_classes = read_labels(labels, len(x), num_classes)
     mask = read_mask(weights, len(x))
@@ -133,6 +128,21 @@ def kde_mi(
         bound=bound,
         clip=bool(clip),
     )
+
+
+def check_bandwidth(bandwidth: jax.typing.ArrayLike, bound: str) -> jax.Array:
+    """The bandwidth as a scalar.
+
+    Raises:
+      TypeError, ValueError: it is not positive and finite, or the bound is unknown.
+    """
+    if bound not in _EXPONENTS:
+        raise ValueError(f"bound must be 'upper' or 'lower', got bound={bound!r}.")
+    width = jax.lax.stop_gradient(jnp.asarray(bandwidth))
+    if width.shape:
+        raise ValueError(f"bandwidth must be a scalar, got shape {width.shape}.")
+    check_number("bandwidth", bandwidth, lambda s: s > 0, "positive and finite")
+    return width
 
 
 @partial(jax.jit, static_argnames=("num_classes", "bound", "clip"))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from optax_mi._checks import check_integer_dtype, check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators._batch import class_ids, in_range, read_logits
-from optax_mi.estimators._blocks import BLOCK, over_blocks
+from optax_mi.estimators._blocks import BLOCK, block_of_rows, over_blocks
 from optax_mi.estimators._contingency import bucket, contingency, read_classes
 from optax_mi.estimators._plugin import (
     BiasCorrection,
@@ -136,7 +136,7 @@ def _plugin_mi(
     if jnp.issubdtype(outputs.dtype, jnp.floating):
         read_logits(outputs, labels, num_classes)
         outputs = outputs.reshape(-1, num_classes)
-        block = max(1, BLOCK * 64 // num_classes)
+        block = block_of_rows(num_classes)
     else:
         read_classes(outputs, labels, num_classes)
         outputs = outputs.ravel()

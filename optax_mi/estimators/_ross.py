@@ -107,7 +107,7 @@ def ross_mi(
 
     Example:
       >>> import jax
-      >>> from optax_mi.estimators._ross import ross_mi
+      >>> from optax_mi import ross_mi
       >>> labels = jax.numpy.arange(1000) % 2
       >>> x = 4.0 * labels + jax.random.normal(jax.random.key(0), 1000)
       >>> estimate = ross_mi(x, labels)
