@@ -74,8 +74,8 @@ def ross_mi(
     for finer clusters pass float64.
 
     One column takes O(N log N) time and O(N + C) memory, more O(N^2 d) time and, over
-    a copy of `x`, tiles of 8 MiB (16 in float64) or of 64 N (128 N) bytes if that is
-    more. For the information of each of many features map over them,
+    two copies of `x`, tiles of 8 MiB (16 in float64), or of 64 N (128 N) bytes if that
+    is more. For the information of each of many features map over them,
     `jax.lax.map(lambda f: ross_mi(f, labels, num_classes=C), x.T, batch_size=8)`,
     which is as fast as `jax.vmap` and takes the memory of eight.
 
@@ -257,7 +257,8 @@ def _sort_by_class(
     """Labels and places in [0, N), in the order of both."""
     base = jnp.uint32(len(labels))
     if (num_classes + 1) * len(labels) > 2**32:
-        return jax.lax.sort((labels, place), num_keys=2, is_stable=False)
+        labels, place = jax.lax.sort((labels, place), num_keys=2, is_stable=False)
+        return labels, place
     both = labels.astype(jnp.uint32) * base + place.astype(jnp.uint32)
     both = jax.lax.sort(both, is_stable=False)
     labels = both // base
