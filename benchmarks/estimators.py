@@ -13,7 +13,7 @@ import sys
 
 # Before JAX or BLAS start their threads.
 if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
 from peers import plugin

@@ -30,7 +30,12 @@ from optax_mi.estimators._plugin import (
     entropy_of,
     gathered_estimate,
 )
-from optax_mi.estimators._samples import check_shape, read_labels, read_vectors
+from optax_mi.estimators._samples import (
+    check_shape,
+    find_classes,
+    read_labels,
+    read_vectors,
+)
 from optax_mi.estimators._table import add_ids, empty_table, estimate_table
 
 
@@ -91,30 +96,21 @@ def binned_mi(
       Shwartz-Ziv and Tishby, Opening the black box of deep neural networks via
       information, arXiv:1703.00810, 2017, for networks' layers.
     """
-    x = read_vectors("x", x)
     num_bins = check_static_int("num_bins", num_bins, 2)
     check_bias_correction(bias_correction)
-    labels, num_classes = read_labels(labels, len(x), num_classes)
-    if weights is not None:
-        weights = jnp.asarray(weights)
-        check_shape("weights", weights, (len(x),))
-    ends = [
-        None if end is None else jax.lax.stop_gradient(jnp.asarray(end, x.dtype))
-        for end in (low, high)
-    ]
-    for name, end in zip(("low", "high"), ends, strict=True):
-        if end is not None and end.shape not in ((), x.shape[1:]):
-            raise ValueError(
-                f"{name} must be a number or have one for each of the {x.shape[1]} "
-                f"columns of x, got {name} of shape {end.shape}."
-            )
+    num_classes = find_classes(labels, num_classes)
     if None not in (low, high) and np.ndim(low) == np.ndim(high) == 0:
         _check_ends(low, high)
+    x, labels = jnp.asarray(x), jnp.asarray(labels)
+    weights, low, high = (
+        None if array is None else jnp.asarray(array) for array in (weights, low, high)
+    )
     return _binned_mi(
         x,
         labels,
         weights,
-        *ends,
+        low,
+        high,
         num_bins=num_bins,
         num_classes=num_classes,
         bias_correction=bias_correction,
@@ -137,6 +133,17 @@ def _binned_mi(
     bias_correction: BiasCorrection | None,
     clip: bool,
 ) -> MIEstimate:
+    x = read_vectors("x", x)
+    labels = read_labels(labels, len(x))
+    if weights is not None:
+        check_shape("weights", weights, (len(x),))
+    for name, end in (("low", low), ("high", high)):
+        if end is not None and end.shape not in ((), x.shape[1:]):
+            raise ValueError(
+                f"{name} must be a number or have one for each of the {x.shape[1]} "
+                f"columns of x, got {name} of shape {end.shape}."
+            )
+    low, high = (None if e is None else jax.lax.stop_gradient(e) for e in (low, high))
     finite = jnp.all(jnp.isfinite(x), -1)
     if low is None:
         low = jnp.min(jnp.where(finite[:, None], x, jnp.inf), 0)

@@ -14,6 +14,7 @@ from optax_mi.estimators._logdet import Shrinkage, gaussian_estimate
 from optax_mi.estimators._moments import increments, no_moments
 from optax_mi.estimators._samples import (
     check_shape,
+    find_classes,
     keep,
     keep_labels,
     read_labels,
@@ -120,7 +121,8 @@ def gaussian_mi(
     x = read_vectors("x", x)
     samples, features = x.shape
     if jnp.issubdtype(jax.dtypes.result_type(y), jnp.integer):
-        labels, num_classes = read_labels(y, samples, num_classes, "y")
+        num_classes = find_classes(y, num_classes, "y")
+        labels = read_labels(y, samples, "y")
         real = None
         columns = features
     else:

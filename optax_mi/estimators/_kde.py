@@ -27,6 +27,7 @@ from optax_mi._checks import check_number
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators._plugin import log_or_zero
 from optax_mi.estimators._samples import (
+    find_classes,
     finish,
     keep,
     keep_labels,
@@ -117,7 +118,8 @@ def kde_mi(
     """
     width = check_bandwidth(bandwidth, bound)
     x = read_vectors("x", x)
-    labels, num_classes = read_labels(labels, len(x), num_classes)
+    num_classes = find_classes(labels, num_classes)
+    labels = read_labels(labels, len(x))
     mask = read_mask(weights, len(x))
     return _estimate(
         x,

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_mi._checks import check_integer_dtype, check_static_int
+from optax_mi._checks import check_integer_dtype
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators._batch import class_ids, in_range, read_logits
 from optax_mi.estimators._blocks import BLOCK, block_of_rows, over_blocks
@@ -17,7 +17,7 @@ from optax_mi.estimators._plugin import (
     gathered_estimate,
     plugin_estimate,
 )
-from optax_mi.estimators._samples import check_shape, count_classes
+from optax_mi.estimators._samples import check_shape, count_classes, find_classes
 from optax_mi.estimators._table import estimate_table
 
 
@@ -81,31 +81,20 @@ def plugin_mi(
       Cover and Thomas, *Elements of Information Theory*, equation 2.28. For the
       corrections see :func:`contingency`.
     """
-    outputs, labels = (
-        jax.lax.stop_gradient(jnp.asarray(array)) for array in (outputs, labels)
-    )
-    check_integer_dtype("labels", labels, "One-hot labels: pass labels.argmax(-1).")
-    if labels.size == 0:
-        raise ValueError(f"labels has shape {labels.shape}: there are no samples.")
+    outputs, labels = jnp.asarray(outputs), jnp.asarray(labels)
     is_ids = jnp.issubdtype(outputs.dtype, jnp.integer)
-    if num_classes is not None:
-        num_classes = check_static_int("num_classes", num_classes, 1)
-    elif is_ids:
-        num_classes = max(
-            count_classes("labels", labels), count_classes("outputs", outputs)
-        )
-    else:
+    if num_classes is None and not is_ids:
         num_classes = outputs.shape[-1] if outputs.ndim else 1
-    if is_ids:
+    else:
+        known = num_classes is not None
+        num_classes = find_classes(labels, num_classes)
         # A table has two classes at least; with one there is nothing to know.
-        num_classes = max(num_classes, 2)
-    if weights is not None:
-        weights = jnp.asarray(weights)
-        check_shape("weights", weights, labels.shape)
+        outputs_classes = 1 if known else count_classes("outputs", outputs)
+        num_classes = max(num_classes, outputs_classes, 2 if is_ids else 1)
     return _plugin_mi(
         outputs,
         labels,
-        weights,
+        None if weights is None else jnp.asarray(weights),
         num_classes=num_classes,
         soft=soft and not is_ids,
         buckets=buckets,
@@ -129,6 +118,12 @@ def _plugin_mi(
     bias_correction: BiasCorrection | None,
     clip: bool,
 ) -> MIEstimate:
+    outputs, labels = (jax.lax.stop_gradient(array) for array in (outputs, labels))
+    check_integer_dtype("labels", labels, "One-hot labels: pass labels.argmax(-1).")
+    if labels.size == 0:
+        raise ValueError(f"labels has shape {labels.shape}: there are no samples.")
+    if weights is not None:
+        check_shape("weights", weights, labels.shape)
     estimator = contingency(
         num_classes, soft, buckets=buckets, bias_correction=bias_correction
     )

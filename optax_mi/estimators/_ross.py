@@ -18,12 +18,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from optax_mi._checks import check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators._digamma import digamma
 from optax_mi.estimators._neighbors import bucket_count, k_smallest_in_buckets
 from optax_mi.estimators._plugin import log_or_zero
 from optax_mi.estimators._samples import (
     check_neighbors,
+    find_classes,
     finish,
     jitter,
     keep,
@@ -118,25 +120,27 @@ def ross_mi(
       Ross, Mutual information between discrete and continuous data sets, PLoS ONE
       9(2):e87357, 2014, equation 3.
     """
-    x = read_vectors("x", x)
-    samples = len(x)
-    labels, num_classes = read_labels(labels, samples, num_classes)
-    valid = read_mask(weights, samples)
-    k = check_neighbors(k, samples)
-    return _ross(x, labels, valid, key, k, num_classes, bool(clip))
+    num_classes = find_classes(labels, num_classes)
+    k = check_static_int("k", k, 1)
+    x, labels = jnp.asarray(x), jnp.asarray(labels)
+    weights = None if weights is None else jnp.asarray(weights)
+    return _ross(x, labels, weights, key, k, num_classes, bool(clip))
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))
 def _ross(
     x: jax.Array,
     labels: jax.Array,
-    valid: jax.Array,
+    weights: jax.Array | None,
     key: jax.Array | None,
     k: int,
     num_classes: int,
     clip: bool,
 ) -> MIEstimate:
-    x, valid = keep(x, valid)
+    x = read_vectors("x", x)
+    k = check_neighbors(k, len(x))
+    labels = read_labels(labels, len(x))
+    x, valid = keep(x, read_mask(weights, len(x)))
     labels, valid = keep_labels(labels, valid, num_classes)
     x = jitter(key, x, valid)
     sizes = jnp.zeros(num_classes, jnp.int32).at[labels].add(valid.astype(jnp.int32))

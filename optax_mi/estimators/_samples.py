@@ -35,25 +35,36 @@ def read_vectors(name: str, array: jax.typing.ArrayLike) -> jax.Array:
     return x.reshape(len(x), -1).astype(dtype)
 
 
-def read_labels(
-    labels: jax.typing.ArrayLike,
-    samples: int,
-    num_classes: int | None,
-    name: str = "labels",
-) -> tuple[jax.Array, int]:
-    """Labels [N], and the number of classes: the largest label + 1 if None is given.
+def find_classes(
+    labels: jax.typing.ArrayLike, num_classes: int | None, name: str = "labels"
+) -> int:
+    """The number of classes: the largest label + 1 if None is given.
 
     Raises:
-      ValueError: another shape, `num_classes` missing while the labels are traced or
-        all are negative.
+      ValueError: `num_classes` is missing while the labels are traced, none, or all
+        negative.
       TypeError: labels that are not integers.
     """
-    array = jax.lax.stop_gradient(jnp.asarray(labels))
-    check_integer_dtype(name, array, f"One-hot {name}: pass {name}.argmax(-1).")
-    check_shape(name, array, (samples,))
-    if num_classes is None:
-        return array, count_classes(name, array)
-    return array, check_static_int("num_classes", num_classes, 1)
+    if num_classes is not None:
+        return check_static_int("num_classes", num_classes, 1)
+    ids = jnp.asarray(labels)
+    check_integer_dtype(name, ids, f"One-hot {name}: pass {name}.argmax(-1).")
+    return count_classes(name, ids)
+
+
+def read_labels(
+    labels: jax.typing.ArrayLike, samples: int, name: str = "labels"
+) -> jax.Array:
+    """Labels [N].
+
+    Raises:
+      ValueError: another shape.
+      TypeError: labels that are not integers.
+    """
+    ids = jax.lax.stop_gradient(jnp.asarray(labels))
+    check_integer_dtype(name, ids, f"One-hot {name}: pass {name}.argmax(-1).")
+    check_shape(name, ids, (samples,))
+    return ids
 
 
 def count_classes(name: str, ids: jax.Array) -> int:
@@ -67,6 +78,8 @@ def count_classes(name: str, ids: jax.Array) -> int:
             f"num_classes is needed inside jit, vmap and other transformations, where "
             f"{name} cannot be looked at: pass num_classes=C."
         )
+    if ids.size == 0:
+        raise ValueError(f"{name} has shape {ids.shape}: there are no samples.")
     largest = int(jnp.max(ids))
     if largest < 0:
         raise ValueError(
