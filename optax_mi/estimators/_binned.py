@@ -31,6 +31,7 @@ from optax_mi.estimators._plugin import (
     gathered_estimate,
 )
 from optax_mi.estimators._samples import (
+    as_array,
     check_shape,
     find_classes,
     read_labels,
@@ -101,9 +102,9 @@ def binned_mi(
     num_classes = find_classes(labels, num_classes)
     if None not in (low, high) and np.ndim(low) == np.ndim(high) == 0:
         _check_ends(low, high)
-    x, labels = jnp.asarray(x), jnp.asarray(labels)
+    x, labels = as_array(x), as_array(labels)
     weights, low, high = (
-        None if array is None else jnp.asarray(array) for array in (weights, low, high)
+        None if array is None else as_array(array) for array in (weights, low, high)
     )
     return _binned_mi(
         x,

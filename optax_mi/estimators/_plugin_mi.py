@@ -17,7 +17,12 @@ from optax_mi.estimators._plugin import (
     gathered_estimate,
     plugin_estimate,
 )
-from optax_mi.estimators._samples import check_shape, count_classes, find_classes
+from optax_mi.estimators._samples import (
+    as_array,
+    check_shape,
+    count_classes,
+    find_classes,
+)
 from optax_mi.estimators._table import estimate_table
 
 
@@ -81,7 +86,7 @@ def plugin_mi(
       Cover and Thomas, *Elements of Information Theory*, equation 2.28. For the
       corrections see :func:`contingency`.
     """
-    outputs, labels = jnp.asarray(outputs), jnp.asarray(labels)
+    outputs, labels = as_array(outputs), as_array(labels)
     is_ids = jnp.issubdtype(outputs.dtype, jnp.integer)
     if num_classes is None and not is_ids:
         num_classes = outputs.shape[-1] if outputs.ndim else 1
@@ -94,7 +99,7 @@ def plugin_mi(
     return _plugin_mi(
         outputs,
         labels,
-        None if weights is None else jnp.asarray(weights),
+        None if weights is None else as_array(weights),
         num_classes=num_classes,
         soft=soft and not is_ids,
         buckets=buckets,
@@ -161,11 +166,11 @@ def _plugin_mi(
         return table.at[row * size + column].add(1, mode="promise_in_bounds")
 
     table = over_blocks(add, jnp.zeros((size + 1) * size, jnp.int32), arrays, block)
-    if len(arrays[1]) > size * size or bias_correction is not None:
+    # Reading a cell out of order takes as long as eight in order.
+    if 8 * len(arrays[1]) > size * size or bias_correction is not None:
         counts = table.astype(float).reshape(size + 1, size)
         joint, dropped = counts[:-1], counts[-1].sum()
         return plugin_estimate(joint, joint.sum(), dropped, bias_correction, clip)
-    # Fewer samples than cells: only theirs are looked at.
     row, column = cells(*arrays)
     used = row < size
     count = jnp.sum(used, dtype=float)

@@ -24,6 +24,7 @@ from optax_mi.estimators._digamma import digamma
 from optax_mi.estimators._neighbors import bucket_count, k_smallest_in_buckets
 from optax_mi.estimators._plugin import log_or_zero
 from optax_mi.estimators._samples import (
+    as_array,
     check_neighbors,
     find_classes,
     finish,
@@ -122,8 +123,8 @@ def ross_mi(
     """
     num_classes = find_classes(labels, num_classes)
     k = check_static_int("k", k, 1)
-    x, labels = jnp.asarray(x), jnp.asarray(labels)
-    weights = None if weights is None else jnp.asarray(weights)
+    x, labels = as_array(x), as_array(labels)
+    weights = None if weights is None else as_array(weights)
     return _ross(x, labels, weights, key, k, num_classes, bool(clip))
 
 
