@@ -36,10 +36,9 @@ def _less_log(x: jax.Array) -> jax.Array:
     """psi(x) - ln x of positive reals."""
     up = jnp.maximum(x, _LARGE)
     small = jnp.minimum(x, _LARGE)
-    shifted = small + _LARGE
-    steps = small[..., None] + jnp.arange(_LARGE, dtype=x.dtype)
-    recurrence = jnp.log1p(_LARGE / small) + _series(shifted) - jnp.sum(1.0 / steps, -1)
-    return jnp.where(x < _LARGE, recurrence, _series(up))
+    steps = sum(1.0 / (small + i) for i in range(_LARGE))
+    below = jnp.log1p(_LARGE / small) + _series(small + _LARGE) - steps
+    return jnp.where(x < _LARGE, below, _series(up))
 
 
 def _series(x: jax.Array) -> jax.Array:

@@ -227,7 +227,7 @@ def _estimate(
 
 def _unit_scale(rows: jax.Array) -> jax.Array:
     """Columns times powers of 2, exactly, so that no square overflows or vanishes."""
-    largest = jnp.max(jnp.abs(rows), 0)
+    largest = jnp.max(jnp.abs(rows), 0, keepdims=True)
     _, exponent = jnp.frexp(largest)
     limit = -math.floor(math.log2(float(jnp.finfo(rows.dtype).tiny)))
     return rows * jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -limit, limit))

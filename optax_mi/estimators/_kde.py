@@ -166,7 +166,7 @@ def _estimate(
     total = jnp.maximum(jnp.sum(by_class), 1.0)
     log_shares = log_or_zero(by_class / total)
     # About their mean, the squares in the distances round least.
-    centre = jnp.sum(ones[:, None] * x, 0) / total
+    centre = jnp.sum(ones[:, None] * x, 0, keepdims=True) / total
     points = _points(
         (x - centre) * (math.sqrt(_EXPONENTS[bound]) / bandwidth), labels, valid
     )
@@ -222,10 +222,10 @@ def _kernels(rows: _Points, columns: _Points) -> tuple[jax.Array, jax.Array]:
     else:
         # As fast, and nothing cancels.
         apart = jnp.square(rows.x - columns.x.T)
-    apart = apart + rows.norms[:, None] + columns.norms
+    apart = apart + rows.norms[:, None] + columns.norms[None]
     # Beyond e**-50 nothing shows beside the self term; nan, of inf - inf, is far.
     kernels = jnp.where(apart < 50.0, jnp.exp(-jnp.maximum(apart, 0.0)), 0.0)
-    same = jnp.where(rows.labels[:, None] == columns.labels, kernels, 0.0)
+    same = jnp.where(rows.labels[:, None] == columns.labels[None], kernels, 0.0)
     return same, kernels
 
 
@@ -270,7 +270,7 @@ def _shifts(
 
     def add(j: jax.Array, total: jax.Array) -> jax.Array:
         within, kernels = _kernels(queries, _tile(points, j))
-        return total + jnp.sum(within / same[j] - kernels / every[j], 1)
+        return total + jnp.sum(within / same[j][None] - kernels / every[j][None], 1)
 
     start = jnp.zeros(len(some), points.x.dtype)
     return jax.lax.fori_loop(0, len(points.labels), add, start)

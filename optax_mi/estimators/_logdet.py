@@ -133,17 +133,17 @@ def _classes(
 ) -> _Reading:
     """Of class labels with `shares` [C] of the samples."""
     share = shares[:, None]
-    mean = jnp.sum(share * means, 0)
+    mean = jnp.sum(share * means, 0, keepdims=True)
     # A class without samples is at the centre.
     offsets = jnp.sqrt(share) * (means - mean)
     spread = jnp.diagonal(within)
     total = spread + jnp.sum(jnp.square(offsets), 0)
-    varies = _varies(total, mean)
+    varies = _varies(total, mean[0])
     # A column that the class fixes has a spread of rounding, not of 0.
     spread = jnp.maximum(spread, jnp.finfo(total.dtype).eps ** 2 * total)
     correlation = _correlation(within, varies, spread)
     correlation = _shrink(correlation, varies, shrinkage, count)
-    offsets = offsets * _inverse_root(spread, varies)
+    offsets = offsets * _inverse_root(spread, varies)[None]
     # Where W is the identity, B is gram(white.T).
     white = solve_triangular(_cholesky(correlation), offsets.T, lower=True)
     identity = jnp.eye(len(correlation), dtype=correlation.dtype)
@@ -181,7 +181,7 @@ def _correlation(
     if variance is None:
         variance = jnp.diagonal(covariance)
     scale = _inverse_root(variance, varies)
-    return _unit_diagonal(covariance * scale[:, None] * scale)
+    return _unit_diagonal(covariance * jnp.outer(scale, scale))
 
 
 def _unit_diagonal(matrix: jax.Array) -> jax.Array:
@@ -214,7 +214,7 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
     Where the rounding was larger, the ridge grows until the matrix is definite.
     """
     root = jnp.sqrt(jnp.diagonal(matrix))
-    unit = _unit_diagonal(matrix / (root[:, None] * root))
+    unit = _unit_diagonal(matrix / jnp.outer(root, root))
     identity = jnp.eye(len(matrix), dtype=matrix.dtype)
 
     def factor(ridge: jax.Array) -> jax.Array:

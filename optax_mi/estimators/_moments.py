@@ -55,7 +55,7 @@ def increments(
     kept = weights[:, None]
     # First the mean of the batch goes, so that the sums by class are small.
     total = jnp.sum(weights)
-    shift = jnp.sum(kept * rows, 0) / jnp.where(total > 0, total, 1.0)
+    shift = jnp.sum(kept * rows, 0, keepdims=True) / jnp.where(total > 0, total, 1.0)
     rows = rows - shift
     if num_classes == 1:
         added = total[None]
