@@ -10,23 +10,32 @@ import argparse
 import math
 import os
 import sys
+from pathlib import Path
 
 # Before JAX or BLAS start their threads.
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
-from peers import plugin
+from peers import gaussian, kde, ksg, plugin, ross
 from peers.case import Case
 from rich.console import Console
 from rich.table import Table
+from suite.report import markdown
 from threadpoolctl import threadpool_limits
 from timing import compare, median_interval, seconds
 
-FAMILIES = {"plugin": plugin}
+FAMILIES = {
+    "plugin": plugin,
+    "ross": ross,
+    "ksg": ksg,
+    "gaussian": gaussian,
+    "kde": kde,
+}
+HEADER = ("case", "ours, ms", "compile, s", "against", "times", "95 %", "differs, nats")
 
 
-def add_rows(table: Table, case: Case, pairs: int, budget: float) -> None:
+def time_case(case: Case, pairs: int, budget: float) -> list[list[str]]:
     """Times a case; a row for each peer.
 
     Raises:
@@ -34,26 +43,25 @@ def add_rows(table: Table, case: Case, pairs: int, budget: float) -> None:
     """
     first = seconds(case.ours)
     compilation = first - seconds(case.ours)
-    for i, (name, peer) in enumerate(case.peers.items()):
-        value = peer()
-        difference = math.nan if value is None else abs(value - case.ours())
+    rows = []
+    for name, peer in case.peers.items():
+        value, ours = peer(), case.ours()
+        difference = math.nan if value is None else abs(value - ours)
         if case.agree is not None and difference > case.agree:
-            raise AssertionError(
-                f"{case.name}: {name} gives {value}, ours {case.ours()}"
-            )
+            raise AssertionError(f"{case.name}: {name} gives {value}, ours {ours}")
         time, ratios = compare(case.ours, peer, pairs, budget)
         low, middle, high = median_interval(ratios)
-        table.add_row(
-            *(
-                (case.name, f"{time * 1e3:.3g}", f"{compilation:.2f}")
-                if i == 0
-                else [""] * 3
-            ),
-            name,
-            f"{middle:.3g}",
-            f"{low:.3g} to {high:.3g}",
-            "" if math.isnan(difference) else f"{difference:.0e}",
+        head = (case.name, f"{time * 1e3:.3g}", f"{compilation:.2f}")
+        rows.append(
+            [
+                *(("", "", "") if rows else head),
+                name,
+                f"{middle:.3g}",
+                f"{low:.3g} to {high:.3g}",
+                "" if math.isnan(difference) else f"{difference:.0e}",
+            ]
         )
+    return rows
 
 
 def main() -> None:
@@ -62,31 +70,29 @@ def main() -> None:
     parser.add_argument("families", nargs="*", metavar="family", help="all by default")
     parser.add_argument("--pairs", type=int, default=25, help="timed pairs a row")
     parser.add_argument(
-        "--budget", type=float, default=4.0, help="seconds a row, after five pairs"
+        "--budget", type=float, default=3.0, help="seconds a row, after five pairs"
     )
+    parser.add_argument("--output", type=Path, help="file for the tables, in Markdown")
     args = parser.parse_args()
     wanted = args.families or list(FAMILIES)
     if unknown := [name for name in wanted if name not in FAMILIES]:
         parser.error(f"no {', '.join(unknown)}; there are {', '.join(FAMILIES)}")
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}")
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}, one core")
+    rows = []
     with threadpool_limits(limits=1):
         for name in wanted:
             table = Table(title=name)
-            for column in (
-                "case",
-                "ours, ms",
-                "compile, s",
-                "against",
-                "times",
-                "95 %",
-            ):
+            for column in HEADER:
                 left = column in ("case", "against")
                 table.add_column(column, justify="left" if left else "right")
-            table.add_column("differs, nats", justify="right")
             for case in FAMILIES[name].cases():
-                add_rows(table, case, args.pairs, args.budget)
+                for row in time_case(case, args.pairs, args.budget):
+                    rows.append(row)
+                    table.add_row(*row)
             console.print(table)
+    if args.output:
+        args.output.write_text(markdown(HEADER, rows))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -187,7 +186,7 @@ def test_collinear_and_constant_columns_change_nothing_and_are_finite():
     )
     known = raw(x, x[:, :1])
     assert 5 < known.mi < 9
-    assert 15 < gaussian_mi(labels.astype(float), labels, clip=False).mi
+    assert gaussian_mi(labels.astype(float), labels, clip=False).mi > 15
     assert gaussian_mi(labels.astype(float), labels).normalized == 1
 
 
