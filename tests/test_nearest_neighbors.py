@@ -70,6 +70,17 @@ def test_merge_and_what_cannot_be_used():
     assert (empty.mi, empty.count) == (0, 0)
 
 
+@pytest.mark.parametrize("batch", [1, 6])
+def test_a_last_axis_of_one_may_be_left_out(batch):
+    x, y = np.random.default_rng(0).normal(size=(2, 60, 1)).astype(np.float32)
+    labels = np.arange(60) % 2
+    for options, target in (({"label_features": 1}, y), ({"num_classes": 2}, labels)):
+        estimator = nearest_neighbors(1, **options)
+        full = measure(estimator, x, target, batches=60 // batch)
+        short = measure(estimator, x[:, 0], target.reshape(60), batches=60 // batch)
+        assert full.mi == short.mi
+
+
 def test_jitter_breaks_ties():
     labels = np.arange(200) % 2
     x = np.zeros((200, 1), np.float32)

@@ -282,7 +282,7 @@ def test_the_command_resumes_and_reports(tmp_path):
     arguments = (
         "--short",
         "--tasks=cancer,flower,diabetes,mnist",
-        "--methods=sgd,mi sgd",
+        "--methods=sgd,mi sgd,mi sgd residual",
         "--seeds=2",
         "--trials=2",
         f"--output={tmp_path}",
@@ -292,15 +292,18 @@ def test_the_command_resumes_and_reports(tmp_path):
     assert re.search(r"skipped mnist: give --data-dir", done.stdout)
     cells = sorted((tmp_path / "short" / "cells").iterdir())
     assert [path.name for path in cells] == [
+        "cancer--mi-sgd-residual.json",
         "cancer--mi-sgd.json",
         "cancer--sgd.json",
+        "diabetes--mi-sgd.json",
         "diabetes--sgd.json",
+        "flower--mi-sgd-residual.json",
         "flower--mi-sgd.json",
         "flower--sgd.json",
     ]
     results = (tmp_path / "short" / "compare.json").read_bytes()
     assert json.loads(results)["skipped"]["diabetes"] == {
-        "mi sgd": "no estimator for real labels yet"
+        "mi sgd residual": "needs class labels, whose entropy is finite"
     }
     cells[0].unlink()
     written = [path.stat().st_mtime_ns for path in cells[1:]]
@@ -318,7 +321,7 @@ def test_the_command_resumes_and_reports(tmp_path):
         ("--seeds=1", "--seeds must be at least 2"),
         ("--trials=9", "--trials from 1 to 7"),
         ("--tasks=cifar10", "no task is left to run"),
-        ("--tasks=diabetes --methods=mi sgd", "no method fits diabetes"),
+        ("--tasks=diabetes --methods=mi sgd residual", "no method fits diabetes"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_a_line(arguments, message):

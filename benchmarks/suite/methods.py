@@ -12,6 +12,7 @@ from optax import contrib
 from optax_mi import (
     MIEstimator,
     contingency,
+    gaussian,
     learning_rates,
     log_time_rule,
     mi_decay,
@@ -41,7 +42,7 @@ class Method:
       trials: the grid that the trial is chosen from on validation data. For
         methods that find their own, it is the multiplier or the first guess they ask.
       knows_horizon: whether it is told the number of steps.
-      needs_classes: whether it measures MI with class labels.
+      needs_classes: whether it can only measure MI with class labels.
       eval_params: `eval_params(state, params)`, the weights to be judged.
       rate: `rate(state)`, the learning rate in force, nan where the state has none.
       watch: `watch(outputs, labels)` of the validation set before every step, which
@@ -60,7 +61,7 @@ class Method:
     def unfit(self, num_classes: int | None) -> str:
         """Why the method cannot run on a task; empty if it can."""
         if self.needs_classes and num_classes is None:
-            return "no estimator for real labels yet"
+            return "needs class labels, whose entropy is finite"
         return ""
 
 
@@ -89,16 +90,23 @@ def plateau(setting: Setting) -> optax.GradientTransformation:
     )
 
 
+def default_estimator(num_classes: int | None) -> MIEstimator:
+    """Soft counts; for a regression, that of Gaussian outputs and labels."""
+    if num_classes is None:
+        return gaussian(1, label_features=1)
+    return contingency(num_classes)
+
+
 def ours(
     name: str,
     rule: Callable[[], Any],
     base: str = "sgd",
-    estimator: Callable[[int], MIEstimator] = contingency,
+    estimator: Callable[[Any], MIEstimator] = default_estimator,
+    needs_classes: bool = False,
 ) -> Method:
     """`mi_decay` on momentum sgd or on adamw; the trial's learning rate is lr_max."""
 
     def make(setting: Setting) -> optax.GradientTransformation:
-        assert setting.num_classes is not None
         decay: dict[str, Any] = {
             "estimator": estimator(setting.num_classes),
             "steps_per_epoch": setting.steps_per_epoch,
@@ -112,7 +120,7 @@ def ours(
         name,
         make,
         SGD if base == "sgd" else ADAM,
-        needs_classes=True,
+        needs_classes=needs_classes,
         rate=lambda state: learning_rates(state)["all"],
     )
 
@@ -155,11 +163,16 @@ METHODS = {
         ),
         Method("momo", lambda s: contrib.momo(s.trial), grid(1e-2)),
         ours("mi sgd", log_time_rule),
-        ours("mi sgd variational", log_time_rule, estimator=variational),
-        ours("mi sgd residual", residual_rule),
+        ours(
+            "mi sgd variational",
+            log_time_rule,
+            estimator=variational,
+            needs_classes=True,
+        ),
+        ours("mi sgd residual", residual_rule, needs_classes=True),
         ours("mi sgd proportional", proportional_rule),
         ours("mi adamw", log_time_rule, "adamw"),
-        ours("mi adamw residual", residual_rule, "adamw"),
+        ours("mi adamw residual", residual_rule, "adamw", needs_classes=True),
     )
 }
 

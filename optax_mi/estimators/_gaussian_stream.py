@@ -59,7 +59,7 @@ def gaussian(
     Returns:
       An :class:`MIEstimator`. Its `update` takes
 
-      - `outputs`: real numbers of shape [..., features];
+      - `outputs`: real numbers of shape [..., features], or [...] where that is 1;
       - `labels`: integer class ids of shape [...]; others than 0 to C - 1, such as -1
         for padding, are dropped and counted. Or real labels of shape [...,
         label_features], or [...] where `label_features` is 1;

@@ -59,12 +59,16 @@ def read_labelled(
 ) -> Labelled:
     """The samples of a batch: outputs [..., features], labels [...] or one axis more.
 
+    A last axis of 1 may be left out.
+
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit, too large a batch.
     """
     if kind.num_classes is not None:
         outputs, labels = read_arrays(outputs, labels)
         leading = labels.shape
+        if kind.features == 1 and outputs.shape == leading:
+            outputs = outputs[..., None]
         x = _read_rows("outputs", outputs, kind.features, leading)
         finite = jnp.all(jnp.isfinite(x), -1)
         y, kept, totals = make_batch(labels, weights, finite, kind.num_classes)
@@ -75,6 +79,8 @@ def read_labelled(
         )
         columns = kind.label_features or 1
         check_batch_size(labels, columns)
+        if kind.features == 1 and outputs.shape[-1:] != (1,):
+            outputs = outputs[..., None]
         leading = outputs.shape[:-1]
         if labels.shape == leading and columns == 1:
             labels = labels[..., None]
