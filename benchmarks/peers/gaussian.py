@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from peers.case import Case
 
 from optax_mi.estimators._gaussian import gaussian_mi
+from peers.case import Case
 
 SAMPLES = 5120
 CLASSES = 10

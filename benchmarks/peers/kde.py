@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from peers.case import Case
 from scipy.special import logsumexp
 
 from optax_mi.estimators._kde import kde_mi
+from peers.case import Case
 
 CLASSES = 10
 

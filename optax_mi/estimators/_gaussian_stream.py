@@ -18,6 +18,7 @@ from optax_mi.estimators._gaussian import check_shrinkage
 from optax_mi.estimators._logdet import Shrinkage, gaussian_estimate
 from optax_mi.estimators._moments import (
     Moments,
+    centre,
     increments,
     no_moments,
     union_increments,
@@ -149,15 +150,22 @@ def gaussian(
         rows = jnp.where(kept[..., None] > 0, rows, 0.0)
         if ids.ndim != 1:
             rows, ids, kept = rows.reshape(-1, columns), ids.ravel(), kept.ravel()
-        before = _sums.value(state).moments
-        new = Samples(increments(before, rows, ids, kept), totals)
+        origin = centre(rows, kept)
+        before = _moments(state, origin)
+        new = Samples(increments(before, rows - origin, ids, kept), totals)
         recent = jax.tree.map(jnp.add, state.recent, new)
         return _sums.advance(state, recent, ids.size)
 
     def estimate(state: _sums.LongSum) -> MIEstimate:
-        moments, totals = _sums.value(state)
+        origin = _mean(state)
         return gaussian_estimate(
-            moments, totals, features, shrinkage, bias_correction, clip=True
+            _moments(state, origin),
+            origin,
+            _sums.value(state).totals,
+            features,
+            shrinkage,
+            bias_correction,
+            clip=True,
         )
 
     return MIEstimator(init, update, estimate, _merge)
@@ -177,9 +185,23 @@ def _read_rows(
     return array.astype(jnp.float32)
 
 
+def _mean(state: _sums.LongSum) -> jax.Array:
+    """Mean of all samples, [1, d]."""
+    moments = _sums.value(state).moments
+    return centre(moments.means, moments.weights)
+
+
+def _moments(state: _sums.LongSum, origin: jax.Array) -> Moments:
+    """Moments about an origin [1, d] near the means: they round to float32 last."""
+    high = state.high.moments
+    high = high._replace(means=high.means - origin)
+    return _sums.value(state._replace(high=state.high._replace(moments=high))).moments
+
+
 def _merge(state: _sums.LongSum, other: _sums.LongSum) -> _sums.LongSum:
     """Weights and scatters add up; means move, and what they move by adds scatter."""
-    across = union_increments(_sums.value(state).moments, _sums.value(other).moments)
+    origin = _mean(other)
+    across = union_increments(_moments(state, origin), _moments(other, origin))
 
     def still(part: Samples) -> Samples:
         means = jnp.zeros_like(part.moments.means)
