@@ -138,7 +138,9 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
 
     The relative fall of the residual does not saturate as U nears 1, and the factor
     keeps the learning rate falling where U levels off below 1. A network that knows
-    nothing (U = 0) keeps its learning rate. This is our reading, not the paper's text.
+    nothing (U = 0) keeps its learning rate. Of real labels the entropy is infinite, and
+    the residual with it: the learning rate is held, and the epochs are counted as such.
+    This is our reading, not the paper's text.
 
     Args:
       threshold: relative fall of the residual per epoch at or below which an epoch
@@ -179,7 +181,8 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
         decayed = jnp.maximum(
             lr_min, learning_rate * (1.0 - strength * estimate.normalized)
         )
-        return jnp.where(stalled, decayed, learning_rate), residual
+        proposed = jnp.where(stalled, decayed, learning_rate)
+        return jnp.where(jnp.isfinite(residual), proposed, jnp.nan), residual
 
     return DecayRule(_unknown, update)
 

@@ -1,6 +1,7 @@
 """Figures of a training run (matplotlib, an extra)."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ def plot_training(
 
     Args:
       mi: I(outputs; labels) of each epoch, nats.
-      entropy: H(labels) of each epoch, nats.
+      entropy: H(labels) of each epoch, nats; infinite, and not drawn, for real labels.
       learning_rate: the learning rate after each epoch.
       accuracy: from a name, such as "test", to an accuracy in [0, 1] for each epoch;
         None leaves the panel out.
@@ -82,20 +83,23 @@ def plot_training(
 def _draw_mi(
     axes: Axes, epochs: range, mi: Sequence[float], entropy: Sequence[float]
 ) -> None:
-    axes.plot(epochs, entropy, color=_FAINT, linestyle="--", linewidth=1.2)
-    axes.fill_between(epochs, mi, entropy, color=_FAINT, alpha=0.12, linewidth=0)
+    top = max(mi)
+    if math.isfinite(max(entropy)):
+        top = max(entropy)
+        axes.plot(epochs, entropy, color=_FAINT, linestyle="--", linewidth=1.2)
+        axes.fill_between(epochs, mi, entropy, color=_FAINT, alpha=0.12, linewidth=0)
+        axes.annotate(
+            "H(labels): all there is to know",
+            (epochs[-1], entropy[-1]),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color="#666666",
+        )
     axes.plot(epochs, mi, color=_MI, marker="o", markersize=3)
-    axes.annotate(
-        "H(labels): all there is to know",
-        (epochs[-1], entropy[-1]),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color="#666666",
-    )
     axes.set_ylabel("mutual information\n(nats)")
-    axes.set_ylim(0, max(entropy) * 1.15 or 1.0)
+    axes.set_ylim(0, top * 1.15 or 1.0)
 
 
 def _draw_rates(

@@ -186,7 +186,11 @@ def test_collinear_and_constant_columns_change_nothing_and_are_finite():
     )
     known = raw(x, x[:, :1])
     assert 5 < known.mi < 9
+<<<<<<< HEAD
     assert gaussian_mi(labels.astype(float), labels, clip=False).mi > 15
+=======
+    assert gaussian_mi(labels.astype(float), labels, clip=False).mi > 8
+>>>>>>> 617ff07da1f9046897249662482af4fac3f5fbd6
     assert gaussian_mi(labels.astype(float), labels).normalized == 1
 
 
@@ -345,7 +349,7 @@ def test_errors_name_the_argument_and_the_fix():
         gaussian_mi(x, y, num_classes=3)
     with pytest.raises(ValueError, match="num_classes is needed inside jit"):
         jax.jit(gaussian_mi)(x, labels)
-    with pytest.raises(ValueError, match="4 samples of 5 columns .* pass shrinkage"):
+    with pytest.raises(ValueError, match=r"4 samples of 5 columns .* pass shrinkage"):
         gaussian_mi(x[:4], y[:4])
     with pytest.raises(ValueError, match="weights must have the shape"):
         gaussian_mi(x, y, weights=np.ones(3))

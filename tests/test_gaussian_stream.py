@@ -37,8 +37,8 @@ def one_shot(x, y, **options):
     return jax.device_get(gaussian_mi(x, y, num_classes=classes, **options))
 
 
-def close(ours, truth):
-    np.testing.assert_allclose(ours, truth, rtol=TOLERANCE, atol=TOLERANCE)
+def close(ours, truth, tolerance=TOLERANCE):
+    np.testing.assert_allclose(ours, truth, rtol=tolerance, atol=tolerance)
 
 
 either = pytest.mark.parametrize("kind", ["classes", "real"])
@@ -55,8 +55,9 @@ def test_equals_the_one_shot_function(kind, mean, batches):
     for given in (None, weights):
         ours = measure(estimator, x, y, given, batches)
         truth = one_shot(x, y, weights=given)
-        # A batch keeps its means in float32, to 6e-5 standard deviations.
-        close(ours, truth)
+        # Each batch rounds the means of the classes, to 2e-5 standard deviations for a
+        # mean of 1000, and a few of them move the nats by as much a class.
+        close(ours, truth, 2e-4 if mean else TOLERANCE)
         assert ours.dropped == truth.dropped
 
 
@@ -118,7 +119,12 @@ def test_small_batches_late_in_a_long_epoch_are_not_lost(kind):
     merge = jax.jit(estimator.merge)
     for _ in range(22):
         state = merge(state, state)
-    before = read(estimator, state).count
+
+    def weight(state):
+        parts = [np.asarray(part.moments.weights, float) for part in state[:3]]
+        return np.sum(parts)
+
+    before = weight(state)
 
     @jax.jit
     def more(state):
@@ -127,10 +133,8 @@ def test_small_batches_late_in_a_long_epoch_are_not_lost(kind):
             0, 20_000, lambda _, s: estimator.update(s, **batch), state
         )
 
-    state = more(state)
     valid = int(np.sum(y[:8] >= 0)) if kind == "classes" else 8
-    parts = [np.asarray(part.moments.weights, float).sum() for part in state[:3]]
-    np.testing.assert_allclose(sum(parts), before + 20_000 * valid, rtol=1e-12)
+    assert weight(more(state)) == before + 20_000 * valid
 
 
 @either

@@ -1,5 +1,7 @@
 """The figure shows the run that it is given."""
 
+import math
+
 import pytest
 
 from optax_mi.plotting import plot_training
@@ -31,6 +33,15 @@ def test_one_epoch_and_no_accuracy(tmp_path):
     assert len(figure.axes) == 2
     figure.savefig(tmp_path / "run.png")
     assert (tmp_path / "run.png").stat().st_size > 1000
+
+
+def test_real_labels_have_no_ceiling(tmp_path):
+    figure = plot_training(
+        mi=[0.5, 3.0], entropy=[math.inf] * 2, learning_rate=[0.1, 0.1]
+    )
+    figure.savefig(tmp_path / "run.png")
+    assert len(figure.axes[0].lines) == 1
+    assert 3 < figure.axes[0].get_ylim()[1] < 4
 
 
 @pytest.mark.parametrize("change", [{"mi": [0.5]}, {k: [] for k in RUN}])

@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_mi import MIEstimate, log_time_rule, proportional_rule, residual_rule
+from optax_mi import (
+    MIEstimate,
+    log_time_rule,
+    measured,
+    mi_decay,
+    proportional_rule,
+    residual_rule,
+)
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -134,3 +141,15 @@ def test_a_network_that_knows_all_decays_and_one_that_knows_nothing_does_not():
 def test_refuses_settings_out_of_range(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_real_labels_hold_the_residual_rule_and_not_the_default():
+    """Their entropy is infinite: U is the variance explained, and R has no meaning."""
+    for rule, moves in ((residual_rule(), False), (log_time_rule(), True)):
+        tx = mi_decay(1.0, estimator=measured(1.0), steps_per_epoch=1, rule=rule)
+        state = tx.init(jnp.zeros(()))
+        for mi in (1.0, 1.5, 1.5, 1.5):
+            seen = MIEstimate(*(jnp.float32(v) for v in (mi, jnp.inf, 9, 0.1, 0)))
+            _, state = tx.update(jnp.ones(()), state, mi=seen)
+        assert (float(state.learning_rate) < 1) == moves
+        assert int(state.held) == (0 if moves else 4)

@@ -11,7 +11,7 @@ from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators._batch import weigh
 from optax_mi.estimators._copula import normal_scores
 from optax_mi.estimators._logdet import Shrinkage, gaussian_estimate
-from optax_mi.estimators._moments import increments, no_moments
+from optax_mi.estimators._moments import centre, increments, no_moments
 from optax_mi.estimators._samples import (
     check_shape,
     find_classes,
@@ -217,11 +217,11 @@ def _estimate(
         labels = jnp.zeros(samples, jnp.int32)
     kept, totals = weigh(valid, weights, rows.dtype)
     rows = normal_scores(rows, kept) if copula else _unit_scale(rows)
-    moments = increments(
-        no_moments(num_classes, rows.shape[1], rows.dtype), rows, labels, kept
-    )
+    origin = centre(rows, kept)
+    nothing = no_moments(num_classes, rows.shape[1], rows.dtype)
+    moments = increments(nothing, rows - origin, labels, kept)
     return gaussian_estimate(
-        moments, totals, features, shrinkage, bias_correction, clip
+        moments, origin, totals, features, shrinkage, bias_correction, clip
     )
 
 

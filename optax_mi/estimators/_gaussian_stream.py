@@ -12,6 +12,7 @@ from optax_mi.estimators._labelled import check_kind, read_labelled
 from optax_mi.estimators._logdet import Shrinkage, gaussian_estimate
 from optax_mi.estimators._moments import (
     Moments,
+    centre,
     increments,
     no_moments,
     union_increments,
@@ -108,6 +109,7 @@ def gaussian(
         **extra_args: Any,
     ) -> _sums.LongSum:
         del extra_args
+<<<<<<< HEAD
         rows, y, weight, totals = read_labelled(kind, outputs, labels, weights)
         ids = y
         if kind.num_classes is None:
@@ -115,21 +117,88 @@ def gaussian(
             ids = jnp.zeros(len(rows), jnp.int32)
         before = _sums.value(state).moments
         new = Samples(increments(before, rows, ids, weight), totals)
+=======
+        if num_classes is not None:
+            outputs, labels = read_arrays(outputs, labels)
+            rows = _read_rows("outputs", outputs, features, labels.shape)
+            finite = jnp.all(jnp.isfinite(rows), -1)
+            ids, kept, totals = make_batch(labels, weights, finite, classes)
+        else:
+            outputs = jax.lax.stop_gradient(jnp.asarray(outputs))
+            labels = jax.lax.stop_gradient(jnp.asarray(labels))
+            check_batch_size(labels, targets)
+            leading = outputs.shape[:-1]
+            if labels.shape == leading and targets == 1:
+                labels = labels[..., None]
+            rows = jnp.concatenate(
+                [
+                    _read_rows("outputs", outputs, features, leading),
+                    _read_rows("labels", labels, targets, leading),
+                ],
+                -1,
+            )
+            finite = jnp.all(jnp.isfinite(rows), -1)
+            kept, totals = weigh(finite, weights, jnp.float32)
+            ids = jnp.zeros(leading, jnp.int32)
+        rows = jnp.where(kept[..., None] > 0, rows, 0.0)
+        if ids.ndim != 1:
+            rows, ids, kept = rows.reshape(-1, columns), ids.ravel(), kept.ravel()
+        origin = centre(rows, kept)
+        before = _moments(state, origin)
+        new = Samples(increments(before, rows - origin, ids, kept), totals)
+>>>>>>> 617ff07da1f9046897249662482af4fac3f5fbd6
         recent = jax.tree.map(jnp.add, state.recent, new)
         return _sums.advance(state, recent, ids.size)
 
     def estimate(state: _sums.LongSum) -> MIEstimate:
-        moments, totals = _sums.value(state)
+        origin = _mean(state)
         return gaussian_estimate(
-            moments, totals, features, shrinkage, bias_correction, clip=True
+            _moments(state, origin),
+            origin,
+            _sums.value(state).totals,
+            features,
+            shrinkage,
+            bias_correction,
+            clip=True,
         )
 
     return MIEstimator(init, update, estimate, _merge)
 
 
+<<<<<<< HEAD
+=======
+def _read_rows(
+    name: str, array: jax.Array, columns: int, leading: tuple[int, ...]
+) -> jax.Array:
+    """`array` as float32, if it is real of shape leading + (columns,)."""
+    if array.shape != (*leading, columns):
+        raise ValueError(
+            f"{name} must have the shape {(*leading, columns)}, that of the samples "
+            f"and a last axis of {columns}, got {name} of shape {array.shape}."
+        )
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}.")
+    return array.astype(jnp.float32)
+
+
+def _mean(state: _sums.LongSum) -> jax.Array:
+    """Mean of all samples, [1, d]."""
+    moments = _sums.value(state).moments
+    return centre(moments.means, moments.weights)
+
+
+def _moments(state: _sums.LongSum, origin: jax.Array) -> Moments:
+    """Moments about an origin [1, d] near the means: they round to float32 last."""
+    high = state.high.moments
+    high = high._replace(means=high.means - origin)
+    return _sums.value(state._replace(high=state.high._replace(moments=high))).moments
+
+
+>>>>>>> 617ff07da1f9046897249662482af4fac3f5fbd6
 def _merge(state: _sums.LongSum, other: _sums.LongSum) -> _sums.LongSum:
     """Weights and scatters add up; means move, and what they move by adds scatter."""
-    across = union_increments(_sums.value(state).moments, _sums.value(other).moments)
+    origin = _mean(other)
+    across = union_increments(_moments(state, origin), _moments(other, origin))
 
     def still(part: Samples) -> Samples:
         means = jnp.zeros_like(part.moments.means)

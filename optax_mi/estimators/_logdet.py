@@ -64,6 +64,7 @@ class _Reading(NamedTuple):
 
 def gaussian_estimate(
     moments: Moments,
+    origin: jax.Array,
     totals: jax.Array,
     features: int,
     shrinkage: Shrinkage,
@@ -72,6 +73,7 @@ def gaussian_estimate(
 ) -> MIEstimate:
     """The estimate of samples with these moments and these totals, see `Batch`.
 
+    The means are distances from the `origin` [1, d], which is near the mean of all.
     The first `features` columns are X. The others are Y; without others, Y is the
     class.
     """
@@ -80,10 +82,12 @@ def gaussian_estimate(
     shares = moments.weights / jnp.where(some, weight, 1.0)
     covariance = moments.scatter / jnp.where(some, weight, 1.0)
     if features < len(covariance):
-        reading = _real(moments.means[0], covariance, features, shrinkage, count)
+        reading = _real(origin[0], covariance, features, shrinkage, count)
         entropy = jnp.where(some, jnp.inf, 0.0).astype(covariance.dtype)
     else:
-        reading = _classes(shares, moments.means, covariance, shrinkage, count)
+        reading = _classes(
+            shares, moments.means, origin[0], covariance, shrinkage, count
+        )
         entropy = -jnp.sum(shares * log_or_zero(shares))
     mi, variance, columns, others = reading
     freedom = count - 1.0
@@ -92,6 +96,8 @@ def gaussian_estimate(
     if bias_correction:
         mi -= _bias(jnp.where(enough, freedom, columns + others), reading, features)
     mi = jnp.where(enough & (columns > 0) & (others > 0), mi, 0.0)
+    # Squares that overflowed.
+    mi = jnp.where(jnp.all(jnp.isfinite(moments.scatter)), mi, jnp.nan)
     std_error = jnp.sqrt(jnp.maximum(variance, 0.0) / jnp.where(some, count, 1.0))
     return MIEstimate(
         mi=jnp.clip(mi, 0.0, entropy) if clip else mi,
@@ -103,14 +109,14 @@ def gaussian_estimate(
 
 
 def _real(
-    mean: jax.Array,
+    origin: jax.Array,
     covariance: jax.Array,
     features: int,
     shrinkage: Shrinkage,
     count: jax.Array,
 ) -> _Reading:
     """Of real Y, the columns after the first `features`."""
-    varies = _varies(jnp.diagonal(covariance), mean)
+    varies = _varies(jnp.diagonal(covariance), origin)
     correlation = _correlation(covariance, varies)
     correlation = _shrink(correlation, varies, shrinkage, count)
     joint = _cholesky(correlation)
@@ -127,6 +133,7 @@ def _real(
 def _classes(
     shares: jax.Array,
     means: jax.Array,
+    origin: jax.Array,
     within: jax.Array,
     shrinkage: Shrinkage,
     count: jax.Array,
@@ -138,7 +145,7 @@ def _classes(
     offsets = jnp.sqrt(share) * (means - mean)
     spread = jnp.diagonal(within)
     total = spread + jnp.sum(jnp.square(offsets), 0)
-    varies = _varies(total, mean[0])
+    varies = _varies(total, origin)
     # A column that the class fixes has a spread of rounding, not of 0.
     spread = jnp.maximum(spread, jnp.finfo(total.dtype).eps ** 2 * total)
     correlation = _correlation(within, varies, spread)

@@ -47,23 +47,30 @@ def no_moments(
     )
 
 
+def centre(rows: jax.Array, weights: jax.Array) -> jax.Array:
+    """Mean of rows [N, d], [1, d]; 0 of no weight."""
+    total = jnp.sum(weights)
+    mean = jnp.sum(weights[:, None] * rows, 0, keepdims=True)
+    return mean / jnp.where(total > 0, total, 1.0)
+
+
 def increments(
     before: Moments, rows: jax.Array, labels: jax.Array, weights: jax.Array
 ) -> Moments:
-    """What samples add to the moments: rows [N, d] finite, labels [N] in range."""
+    """What samples add to the moments: rows [N, d] finite, labels [N] in range.
+
+    The rows and the means of `before` are to be distances from one origin near the
+    mean of the rows. The increments of the means do not depend on it.
+    """
     num_classes = len(before.weights)
     kept = weights[:, None]
-    # First the mean of the batch goes, so that the sums by class are small.
-    total = jnp.sum(weights)
-    shift = jnp.sum(kept * rows, 0, keepdims=True) / jnp.where(total > 0, total, 1.0)
-    rows = rows - shift
     if num_classes == 1:
-        added = total[None]
+        added = jnp.sum(weights, keepdims=True)
     else:
         added = sum_by_label(labels, kept, num_classes)[:, 0]
     sums = sum_by_label(labels, kept * rows, num_classes)
     means = sums / jnp.where(added > 0, added, 1.0)[:, None]
-    delta = means - (before.means - shift)
+    delta = means - before.means
     share = _share(added, before.weights)
     centres = means - jnp.sqrt(_share(before.weights, added))[:, None] * delta
     if num_classes > 1:
