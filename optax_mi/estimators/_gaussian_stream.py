@@ -109,44 +109,14 @@ def gaussian(
         **extra_args: Any,
     ) -> _sums.LongSum:
         del extra_args
-<<<<<<< HEAD
-        rows, y, weight, totals = read_labelled(kind, outputs, labels, weights)
+        rows, y, kept, totals = read_labelled(kind, outputs, labels, weights)
         ids = y
         if kind.num_classes is None:
             rows = jnp.concatenate([rows, y], -1)
             ids = jnp.zeros(len(rows), jnp.int32)
-        before = _sums.value(state).moments
-        new = Samples(increments(before, rows, ids, weight), totals)
-=======
-        if num_classes is not None:
-            outputs, labels = read_arrays(outputs, labels)
-            rows = _read_rows("outputs", outputs, features, labels.shape)
-            finite = jnp.all(jnp.isfinite(rows), -1)
-            ids, kept, totals = make_batch(labels, weights, finite, classes)
-        else:
-            outputs = jax.lax.stop_gradient(jnp.asarray(outputs))
-            labels = jax.lax.stop_gradient(jnp.asarray(labels))
-            check_batch_size(labels, targets)
-            leading = outputs.shape[:-1]
-            if labels.shape == leading and targets == 1:
-                labels = labels[..., None]
-            rows = jnp.concatenate(
-                [
-                    _read_rows("outputs", outputs, features, leading),
-                    _read_rows("labels", labels, targets, leading),
-                ],
-                -1,
-            )
-            finite = jnp.all(jnp.isfinite(rows), -1)
-            kept, totals = weigh(finite, weights, jnp.float32)
-            ids = jnp.zeros(leading, jnp.int32)
-        rows = jnp.where(kept[..., None] > 0, rows, 0.0)
-        if ids.ndim != 1:
-            rows, ids, kept = rows.reshape(-1, columns), ids.ravel(), kept.ravel()
         origin = centre(rows, kept)
         before = _moments(state, origin)
         new = Samples(increments(before, rows - origin, ids, kept), totals)
->>>>>>> 617ff07da1f9046897249662482af4fac3f5fbd6
         recent = jax.tree.map(jnp.add, state.recent, new)
         return _sums.advance(state, recent, ids.size)
 
@@ -165,22 +135,6 @@ def gaussian(
     return MIEstimator(init, update, estimate, _merge)
 
 
-<<<<<<< HEAD
-=======
-def _read_rows(
-    name: str, array: jax.Array, columns: int, leading: tuple[int, ...]
-) -> jax.Array:
-    """`array` as float32, if it is real of shape leading + (columns,)."""
-    if array.shape != (*leading, columns):
-        raise ValueError(
-            f"{name} must have the shape {(*leading, columns)}, that of the samples "
-            f"and a last axis of {columns}, got {name} of shape {array.shape}."
-        )
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}.")
-    return array.astype(jnp.float32)
-
-
 def _mean(state: _sums.LongSum) -> jax.Array:
     """Mean of all samples, [1, d]."""
     moments = _sums.value(state).moments
@@ -194,7 +148,6 @@ def _moments(state: _sums.LongSum, origin: jax.Array) -> Moments:
     return _sums.value(state._replace(high=state.high._replace(moments=high))).moments
 
 
->>>>>>> 617ff07da1f9046897249662482af4fac3f5fbd6
 def _merge(state: _sums.LongSum, other: _sums.LongSum) -> _sums.LongSum:
     """Weights and scatters add up; means move, and what they move by adds scatter."""
     origin = _mean(other)
