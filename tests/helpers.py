@@ -19,7 +19,8 @@ def accumulate(estimator, outputs, labels, weights=None, batches=1):
 
 def read(estimator, state):
     """The estimate, as NumPy scalars."""
-    return jax.device_get(estimator.estimate(state))
+    # Not compiled as a whole, every operation would be compiled by itself.
+    return jax.device_get(jax.jit(estimator.estimate)(state))
 
 
 def measure(estimator, outputs, labels, weights=None, batches=1):

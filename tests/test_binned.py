@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import mutual_info_score
 
 from optax_mi import binned, binned_mi, mi_decay
-from tests.helpers import measure
+from tests.helpers import accumulate, measure, read
 
 N = 3000
 
@@ -129,10 +129,10 @@ def test_streaming_agrees_with_one_shot(d):
     np.testing.assert_allclose(streamed.mi, once.mi, atol=5e-6)
     np.testing.assert_allclose(streamed.std_error, once.std_error, rtol=1e-4)
     halves = [
-        estimator.update(estimator.init(), outputs=x[part], labels=labels[part])
+        accumulate(estimator, x[part], labels[part])
         for part in (slice(0, 1000), slice(1000, None))
     ]
-    merged = estimator.estimate(estimator.merge(*halves))
+    merged = read(estimator, jax.jit(estimator.merge)(*halves))
     np.testing.assert_allclose(merged.mi, streamed.mi, rtol=1e-5)
     few = binned(5, -1.0, 3.0, num_bins=4, buckets=2)
     assert measure(few, x, labels).mi <= streamed.mi + 1e-6

@@ -144,9 +144,9 @@ def test_merge_of_two_halves_equals_the_whole(soft):
         accumulate(estimator, logits[s], labels[s], weights[s])
         for s in (slice(150), slice(150, None))
     ]
-    merged = read(estimator, estimator.merge(*halves))
+    merged = read(estimator, jax.jit(estimator.merge)(*halves))
     np.testing.assert_allclose(merged, whole, rtol=2e-6, atol=1e-6)
-    alone = read(estimator, estimator.merge(halves[0], estimator.init()))
+    alone = read(estimator, jax.jit(estimator.merge)(halves[0], estimator.init()))
     np.testing.assert_array_equal(alone, read(estimator, halves[0]))
 
 
@@ -220,7 +220,7 @@ def test_counts_stay_exact_past_two_to_the_24_samples(soft):
     state = accumulate(estimator, labels, labels)
     doublings = 24
     for _ in range(doublings):
-        state = estimator.merge(state, state)
+        state = jax.jit(estimator.merge)(state, state)
     for _ in range(3):
         state = estimator.update(state, outputs=labels, labels=labels)
     times = 2**doublings + 3
@@ -237,7 +237,7 @@ def test_soft_counts_are_unbiased_past_two_to_the_24_samples():
     state = estimator.update(estimator.init(), outputs=logits, labels=labels)
     once = read(estimator, state)
     for _ in range(24):
-        state = estimator.merge(state, state)
+        state = jax.jit(estimator.merge)(state, state)
     state = jax.lax.fori_loop(
         0,
         1000,

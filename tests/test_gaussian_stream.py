@@ -72,11 +72,11 @@ def test_merge_of_two_parts_equals_the_union_and_the_order_is_free(kind):
         accumulate(estimator, x[s], y[s], weights[s], 3)
         for s in (slice(200), slice(200, None))
     ]
-    close(read(estimator, estimator.merge(*parts)), whole)
-    close(read(estimator, estimator.merge(*parts[::-1])), whole)
+    close(read(estimator, jax.jit(estimator.merge)(*parts)), whole)
+    close(read(estimator, jax.jit(estimator.merge)(*parts[::-1])), whole)
     close(measure(estimator, x[::-1], y[::-1], weights[::-1], 10), whole)
     for pair in ((parts[0], estimator.init()), (estimator.init(), parts[0])):
-        merged = read(estimator, estimator.merge(*pair))
+        merged = read(estimator, jax.jit(estimator.merge)(*pair))
         close(merged, read(estimator, parts[0]))
 
 

@@ -61,7 +61,7 @@ def test_merge_and_what_cannot_be_used():
         accumulate(estimator, x[s], labels[s], weights[s])
         for s in (slice(0, 100), slice(100, 400))
     ]
-    merged = read(estimator, estimator.merge(*parts))
+    merged = read(estimator, jax.jit(estimator.merge)(*parts))
     assert (merged.count, merged.dropped) == (256, 3)
     whole = ross_mi(x, labels, num_classes=3, weights=weights > 0)
     # A part of the same samples: the spread of the difference is below the sum.

@@ -27,13 +27,14 @@ def mean_of(x, y, valid):
 
 
 ESTIMATOR = sampled(KIND, SIZE, mean_of)
+update = jax.jit(ESTIMATOR.update)
 
 
 def feed(state, start, batches, batch):
     """Updates with the numbers from `start` on, as x."""
     for i in range(batches):
         numbers = start + i * batch + jnp.arange(batch)
-        state = ESTIMATOR.update(
+        state = update(
             state, outputs=numbers[:, None].astype(float), labels=numbers % 2
         )
     return state
@@ -53,7 +54,7 @@ def test_a_short_epoch_is_kept_whole():
     state = feed(ESTIMATOR.init(), 0, 3, 10)
     np.testing.assert_array_equal(kept(state), np.arange(30))
     np.testing.assert_array_equal(state.y[:30], np.arange(30) % 2)
-    assert ESTIMATOR.estimate(state).count == 30
+    assert jax.jit(ESTIMATOR.estimate)(state).count == 30
 
 
 def test_every_sample_is_kept_as_often():
@@ -104,11 +105,9 @@ def test_what_cannot_be_used_takes_no_place():
     x = jnp.array([[0.0], [1.0], [jnp.nan], [3.0], [4.0]])
     labels = jnp.array([0, 1, 0, -1, 1])
     weights = jnp.array([1.0, 0.0, 1.0, 1.0, 0.5])
-    state = ESTIMATOR.update(
-        ESTIMATOR.init(), outputs=x, labels=labels, weights=weights
-    )
+    state = update(ESTIMATOR.init(), outputs=x, labels=labels, weights=weights)
     np.testing.assert_array_equal(kept(state), [0, 4])
-    estimate = ESTIMATOR.estimate(state)
+    estimate = jax.jit(ESTIMATOR.estimate)(state)
     assert (estimate.count, estimate.dropped) == (2, 3)
 
 
@@ -118,7 +117,7 @@ def test_counters_are_held_at_the_largest_int32():
     full = full._replace(seen=jnp.int32(most - 5), updates=jnp.int32(most))
     state = feed(full, 0, 1, 20)
     assert state.seen == state.updates == most
-    assert ESTIMATOR.merge(full, full).seen == most
+    assert jax.jit(ESTIMATOR.merge)(full, full).seen == most
     # The next batch has a chance of 32 in 2**31 a sample.
     np.testing.assert_array_equal(kept(state), kept(full))
 
@@ -149,7 +148,7 @@ def test_real_labels():
 def test_the_same_on_an_explicit_mesh():
     mesh = jax.make_mesh((4,), ("data",), (jax.sharding.AxisType.Explicit,))
     numbers = jnp.arange(80)
-    alone = ESTIMATOR.update(
+    alone = update(
         ESTIMATOR.init(), outputs=numbers[:, None].astype(float), labels=numbers % 2
     )
     with jax.set_mesh(mesh):
