@@ -8,6 +8,7 @@ wherever XLA rewrites it: in float64, and when only some of its results are used
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -37,21 +38,37 @@ def k_smallest(tile: jax.Array, k: int) -> jax.Array:
     rows, columns = tile.shape
     width = bucket_count(columns, k)
     depth = columns // width
-    # Rows go last from here on: XLA vectorises minima over any axis but the last.
+    # Rows go last: XLA vectorises minima over any axis but the last.
     if k * depth + width >= columns:
         return _knock_out(tile.T, k)[0].T
-    rest = tile[:, depth * width :].T
-    tile = tile[:, : depth * width].reshape(rows, depth, width)
-    minima, bucket = _knock_out(jax.lax.optimization_barrier(tile.min(1)).T, k)
-    members = tile.at[
-        jnp.arange(rows, dtype=jnp.int32)[None, None, :],
-        jnp.arange(depth, dtype=jnp.int32)[None, :, None],
-        bucket[:, None, :],
-    ].get(mode="promise_in_bounds")
+    minima = tile[:, : depth * width].reshape(rows, depth, width).min(1)
+    if rest := columns % width:
+        padding = ((0, 0), (0, width - rest))
+        last = jnp.pad(tile[:, -rest:], padding, constant_values=jnp.inf)
+        minima = jnp.minimum(minima, last)
+
+    def read(at: jax.Array) -> jax.Array:
+        row = jnp.arange(rows, dtype=jnp.int32)
+        return tile.at[row[None], at].get(mode="fill", fill_value=jnp.inf)
+
+    return k_smallest_in_buckets(minima, -(-columns // width), k, read)
+
+
+def k_smallest_in_buckets(
+    minima: jax.Array, depth: int, k: int, read: Callable[[jax.Array], jax.Array]
+) -> jax.Array:
+    """The k smallest [T, k] in ascending order, of rows whose minima [T, B] are known.
+
+    Bucket b holds columns b, b + B, ..., `depth` of them. `read` gives the elements at
+    columns [M, T], the last axis being the rows; `k` is at most B.
+    """
+    rows, width = minima.shape
+    least, bucket = _knock_out(jax.lax.optimization_barrier(minima).T, k)
+    layers = width * jnp.arange(depth, dtype=jnp.int32)
+    columns = (layers[:, None, None] + bucket[None]).reshape(depth * k, rows)
     # Where fewer than k buckets hold a finite element, one of them was found again.
-    members = jnp.where(minima[:, None, :] < jnp.inf, members, jnp.inf)
-    candidates = jnp.concatenate([members.reshape(k * depth, rows), rest])
-    return _knock_out(candidates, k)[0].T
+    found = jnp.tile(least < jnp.inf, (depth, 1))
+    return _knock_out(jnp.where(found, read(columns), jnp.inf), k)[0].T
 
 
 def _knock_out(x: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:

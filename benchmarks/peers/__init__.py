@@ -1,0 +1,1 @@
+"""The estimators against what others offer for the same."""
