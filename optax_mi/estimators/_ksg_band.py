@@ -47,8 +47,8 @@ def count_in_plane(
 ) -> tuple[jax.Array, jax.Array]:
     """Numbers of samples within reach in x and in y [N], each sample itself included.
 
-    `x` and `y` [N] hold inf where not `valid`; for `box` see `tile_reach`. Exact however
-    many samples are left to the last pass, which makes N distances for each.
+    `x` and `y` [N] hold inf where not `valid`; for `box` see `tile_reach`. Exact,
+    however many samples are left to the last pass, which makes N distances for each.
     """
     samples = len(x)
     unit = math.sqrt(k * samples)
@@ -77,10 +77,8 @@ def _band(by: _Sorted, k: int, width: int, box: bool) -> jax.Array:
     samples = len(by.along)
     steps = -(-width // _PLACES)
     width = steps * _PLACES
-    along = jnp.concatenate(
-        [jnp.full(width, -jnp.inf), by.along, jnp.full(width, jnp.inf)],
-        dtype=by.along.dtype,
-    )
+    ends = [jnp.full(width, end, by.along.dtype) for end in (-jnp.inf, jnp.inf)]
+    along = jnp.concatenate([ends[0], by.along, ends[1]])
     across = jnp.pad(by.across, width, constant_values=jnp.inf)
 
     def distances(offset: jax.Array) -> tuple[jax.Array, jax.Array]:

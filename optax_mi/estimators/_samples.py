@@ -158,9 +158,13 @@ def jitter(key: jax.Array | None, x: jax.Array, valid: jax.Array) -> jax.Array:
     kept = valid[:, None]
     count = jnp.maximum(jnp.sum(kept, dtype=x.dtype), 1.0)
     mean = jnp.sum(jnp.where(kept, x, 0.0), 0) / count
-    spread = jnp.sqrt(jnp.sum(jnp.where(kept, jnp.square(x - mean), 0.0), 0) / count)
+    spread = jnp.sqrt(
+        jnp.sum(jnp.where(kept, jnp.square(x - mean[None]), 0.0), 0) / count
+    )
     scale = spread * jnp.finfo(x.dtype).eps ** (2 / 3)
-    return x + jnp.where(kept, scale * jax.random.normal(key, x.shape, x.dtype), 0.0)
+    return x + jnp.where(
+        kept, scale[None] * jax.random.normal(key, x.shape, x.dtype), 0.0
+    )
 
 
 def finish(
