@@ -96,7 +96,7 @@ def ksg_mi(
 
     Example:
       >>> import jax
-      >>> from optax_mi.estimators._ksg import ksg_mi
+      >>> from optax_mi import ksg_mi
       >>> x, noise = jax.random.normal(jax.random.key(0), (2, 4000))
       >>> estimate = ksg_mi(x, 0.8 * x + 0.6 * noise)  # -ln(0.6) = 0.51 nats
       >>> print(f"{estimate.mi:.2f} nats, give or take {estimate.std_error:.2f}")
