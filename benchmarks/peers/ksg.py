@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from peers.case import Case
 from scipy.spatial import cKDTree
 from scipy.special import digamma
 from sklearn.feature_selection._mutual_info import _compute_mi_cc
 
 from optax_mi.estimators._ksg import ksg_mi
+from peers.case import Case
 
 K = 3
 
