@@ -26,8 +26,8 @@ from optax_mi.estimators._order import argsort
 # In units of sqrt(k N): places to either side in the first pass, and width of the band
 # that the rows of one step share in the second.
 _FIRST, _SECOND = 1.1, 6.0
-# The first pass inserts into lists of k, one element after the other: for a short k.
-_SHORT = 8
+# Up to this k the first pass inserts into lists of k; above, it works as the second.
+_SHORT = 6
 # Places to either side in one step of the first pass.
 _PLACES = 4
 # Rows in one step of the other passes, fewer where they make more distances than that.
@@ -57,16 +57,19 @@ def count_in_plane(
     orders = jax.lax.map(argsort, both)
     by_x = _Sorted(x[orders[0]], y[orders[0]], orders[0])
     by_y = _Sorted(y[orders[1]], x[orders[1]], orders[1])
-    # Below 0 where not known.
-    reach = jnp.full_like(both, -1.0)
+    # Along x and across it, below 0 where not known.
+    reach = jnp.where(valid[None, :], jnp.full_like(both, -1.0), 0.0)
+    width = math.ceil(_FIRST * unit)
     if k <= _SHORT:
-        found = _band(by_x, k, min(math.ceil(_FIRST * unit), samples - 1), box)
-        reach = reach.at[:, by_x.order].set(found)
-    reach = jnp.where(valid[None, :], reach, 0.0)
+        found = _band(by_x, k, min(width, samples - 1), box)
+        reach = jnp.where(reach < 0, reach.at[:, by_x.order].set(found), reach)
+    elif 2 * width < samples // 2:
+        reach = _search(by_x, reach, k, _ROWS + 2 * width, box)
+    reach = reach[::-1]
     width = math.ceil(_SECOND * unit)
-    if width < samples // 8:
+    if width < samples // 7:
         reach = _search(by_y, reach, k, width, box)
-    reach = _search(by_y, reach, k, samples, box)
+    reach = _search(by_y, reach, k, samples, box)[::-1]
     ordered = jnp.stack([by_x.along, by_y.along])
     n_x, n_y = jax.lax.map(lambda args: _count(*args), (both, ordered, reach))
     return n_x, n_y
@@ -127,9 +130,9 @@ def _band(by: _Sorted, k: int, width: int, box: bool) -> jax.Array:
 def _search(
     by: _Sorted, reach: jax.Array, k: int, columns: int, box: bool
 ) -> jax.Array:
-    """Reach [2, N] with what was not known sought among `columns` samples.
+    """Reach along and across [2, N], what was not known sought among `columns` samples.
 
-    Rows that follow one another in the order of y share those around them.
+    Rows that follow one another in the order share those around them.
     """
     samples = len(by.along)
     columns += -columns % bucket_count(columns, k + 1)
@@ -151,9 +154,9 @@ def _search(
             jax.lax.dynamic_slice(a, (start,), (columns,)) for a in (along, across)
         )
         own = by.along[rows]
-        farthest, in_x, in_y = tile_reach(
-            as_bits(near_across[None, :] - by.across[rows][:, None]),
+        farthest, *sides = tile_reach(
             as_bits(near_along[None, :] - own[:, None]),
+            as_bits(near_across[None, :] - by.across[rows][:, None]),
             k,
             box,
         )
@@ -164,7 +167,7 @@ def _search(
         edges = (
             jnp.where(end, jnp.inf, gap) for end, gap in zip(ends, gaps, strict=True)
         )
-        found = _if_certain(jnp.stack([in_x, in_y]), farthest, *edges, box)
+        found = _if_certain(jnp.stack(sides), farthest, *edges, box)
         return done + step_rows, reach.at[:, by.order[rows]].set(found)
 
     return jax.lax.while_loop(lambda s: s[0] < count, step, (jnp.int32(0), reach))[1]
