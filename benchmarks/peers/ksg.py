@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.special import digamma
 from sklearn.feature_selection._mutual_info import _compute_mi_cc
 
@@ -30,9 +30,9 @@ def _case(samples: int, columns: int) -> Case:
     y = np.float32(0.6) * x + np.float32(0.8) * noise
     on_device = jnp.asarray(x), jnp.asarray(y)
     x, y = x.astype(float), y.astype(float)
-    peers = {"scipy cKDTree, counts by tree": lambda: _by_tree(x, y)}
+    peers = {"scipy KDTree, counts by tree": lambda: _by_tree(x, y)}
     if columns == 1:
-        peers["scipy cKDTree, counts by sorting"] = lambda: _by_sorting(x, y)
+        peers["scipy KDTree, counts by sorting"] = lambda: _by_sorting(x, y)
         peers["scikit-learn"] = lambda: float(_compute_mi_cc(x[:, 0], y[:, 0], K))
     return Case(
         name=f"ksg, {columns} + {columns} dimensions, N = {samples:,}",
@@ -45,7 +45,7 @@ def _case(samples: int, columns: int) -> Case:
 
 def _radius(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     joint = np.hstack([x, y])
-    distance, _ = cKDTree(joint).query(joint, K + 1, p=np.inf)
+    distance, _ = KDTree(joint).query(joint, K + 1, p=np.inf)
     return np.nextafter(distance[:, -1], 0)
 
 
@@ -57,7 +57,7 @@ def _mi(n_x: np.ndarray, n_y: np.ndarray) -> float:
 def _by_tree(x: np.ndarray, y: np.ndarray) -> float:
     radius = _radius(x, y)
     counts = (
-        cKDTree(a).query_ball_point(a, radius, p=np.inf, return_length=True)
+        KDTree(a).query_ball_point(a, radius, p=np.inf, return_length=True)
         for a in (x, y)
     )
     return _mi(*counts)

@@ -100,7 +100,7 @@ def binned_mi(
     num_bins = check_static_int("num_bins", num_bins, 2)
     check_bias_correction(bias_correction)
     num_classes = find_classes(labels, num_classes)
-    if None not in (low, high) and np.ndim(low) == np.ndim(high) == 0:
+    if low is not None and high is not None and np.ndim(low) == np.ndim(high) == 0:
         _check_ends(low, high)
     x, labels = as_array(x), as_array(labels)
     weights, low, high = (
@@ -201,8 +201,8 @@ def _sorted_estimate(
     ]
     entropies = None
     if bias_correction is not None:
-        entropies = tuple(entropy_of(t, count, bias_correction) for t in tables)
-    shares = tuple(t[group] for t, (_, group) in zip(tables, groups, strict=True))
+        entropies = [entropy_of(t, count, bias_correction) for t in tables]
+    shares = [t[group] for t, (_, group) in zip(tables, groups, strict=True)]
     return gathered_estimate(p, shares, count, dropped, entropies, clip)
 
 

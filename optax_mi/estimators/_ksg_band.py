@@ -164,10 +164,10 @@ def _search(
         # not itself among the columns.
         ends = start + columns >= samples, start <= 0
         gaps = near_along[-1] - own, own - near_along[0]
-        edges = (
+        right, left = (
             jnp.where(end, jnp.inf, gap) for end, gap in zip(ends, gaps, strict=True)
         )
-        found = _if_certain(jnp.stack(sides), farthest, *edges, box)
+        found = _if_certain(jnp.stack(sides), farthest, right, left, box)
         return done + step_rows, reach.at[:, by.order[rows]].set(found)
 
     return jax.lax.while_loop(lambda s: s[0] < count, step, (jnp.int32(0), reach))[1]

@@ -37,11 +37,11 @@ def count_in_tiles(
     ]
 
     def count(query: list[jax.Array]) -> list[jax.Array]:
-        distances = [_chebyshev(*pair) for pair in zip(query, columns, strict=True)]
-        _, *reach = tile_reach(*distances, k, box)
+        in_x, in_y = (_chebyshev(*pair) for pair in zip(query, columns, strict=True))
+        _, *reach = tile_reach(in_x, in_y, k, box)
         return [
             _count(distance <= as_bits(far)[:, None], buckets)
-            for distance, far in zip(distances, reach, strict=True)
+            for distance, far in zip((in_x, in_y), reach, strict=True)
         ]
 
     n_x, n_y = (n.reshape(-1)[:samples] for n in jax.lax.map(count, queries))

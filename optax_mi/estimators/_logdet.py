@@ -185,9 +185,8 @@ def _correlation(
     covariance: jax.Array, varies: jax.Array, variance: jax.Array | None = None
 ) -> jax.Array:
     """Correlations, with 1 on the diagonal; constant columns correlate with none."""
-    if variance is None:
-        variance = jnp.diagonal(covariance)
-    scale = _inverse_root(variance, varies)
+    diagonal = jnp.diagonal(covariance) if variance is None else variance
+    scale = _inverse_root(diagonal, varies)
     return _unit_diagonal(covariance * jnp.outer(scale, scale))
 
 
@@ -208,9 +207,11 @@ def _shrink(
         some = jnp.maximum(columns, 1.0)
         mean_square = (jnp.sum(jnp.square(correlation)) - constant) / jnp.square(some)
         excess = (count + 1.0) * (mean_square - 1.0 / some)
-        shrinkage = (mean_square + 1.0) / jnp.where(excess > 0, excess, 1.0)
-        shrinkage = jnp.where(excess > 0, jnp.minimum(shrinkage, 1.0), 1.0)
-    return _unit_diagonal((1.0 - shrinkage) * correlation)
+        share = (mean_square + 1.0) / jnp.where(excess > 0, excess, 1.0)
+        share = jnp.where(excess > 0, jnp.minimum(share, 1.0), 1.0)
+    else:
+        share = shrinkage
+    return _unit_diagonal((1.0 - share) * correlation)
 
 
 def _cholesky(matrix: jax.Array) -> jax.Array:

@@ -26,6 +26,7 @@ Chao and Shen, Environmental and Ecological Statistics 10, 429-443, 2003.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import jax
@@ -76,10 +77,10 @@ def plugin_estimate(
 
 def gathered_estimate(
     p: jax.Array,
-    shares: tuple[jax.Array, jax.Array, jax.Array],
+    shares: Sequence[jax.Array],
     count: jax.Array,
     dropped: jax.Array,
-    entropies: tuple[jax.Array, jax.Array, jax.Array] | None = None,
+    entropies: Sequence[jax.Array] | None = None,
     clip: bool = True,
 ) -> MIEstimate:
     """MI of samples that are p [N] of the whole: for tables of mostly empty cells.

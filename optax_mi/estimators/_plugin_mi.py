@@ -182,7 +182,7 @@ def _plugin_mi(
     )
     return gathered_estimate(
         jnp.where(used, scale, 0.0),
-        tuple(jnp.where(used, n.astype(float) * scale, 1.0) for n in margins),
+        [jnp.where(used, n.astype(float) * scale, 1.0) for n in margins],
         count,
         len(row) - count,
         clip=clip,

@@ -112,7 +112,7 @@ def _merge(state: Reservoir, other: Reservoir) -> Reservoir:
         return (first - taken, second - (1.0 - taken)), from_first
 
     counts = (state.seen.astype(jnp.float32), other.seen.astype(jnp.float32))
-    _, from_first = jax.lax.scan(draw, counts, jax.random.uniform(urn, size))
+    _, from_first = jax.lax.scan(draw, counts, jax.random.uniform(urn, (size,)))
     # Which of a reservoir's samples: its places in random order, the empty ones last.
     empty = jnp.arange(size)[None] >= jnp.stack([state.seen, other.seen])[:, None]
     keys = jax.random.uniform(order, (2, size))
