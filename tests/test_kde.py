@@ -47,11 +47,18 @@ def data(samples=300, columns=3, classes=4, seed=0):
 
 
 @pytest.mark.usefixtures("strict")
-@pytest.mark.parametrize("bound", ["upper", "lower"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 # One tile, several with a part of one, and whole ones.
 @pytest.mark.parametrize(
-    ("samples", "columns"), [(40, 1), (700, 1), (512, 3), (600, 9)]
+    ("samples", "columns", "dtype", "bound"),
+    [
+        (40, 1, "float64", "upper"),
+        (700, 1, "float64", "lower"),
+        (512, 3, "float64", "lower"),
+        (600, 9, "float64", "upper"),
+        (700, 1, "float32", "upper"),
+        (512, 3, "float32", "upper"),
+        (600, 9, "float32", "lower"),
+    ],
 )
 def test_equals_scipy(samples, columns, dtype, bound):
     x, labels = data(samples, columns)

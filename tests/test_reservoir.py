@@ -73,7 +73,7 @@ def test_every_sample_is_kept_as_often():
     np.testing.assert_array_equal(numbers % 2, states.y)
 
 
-@pytest.mark.parametrize(("first", "second"), [(2, 4), (5, 1), (1, 1), (0, 2)])
+@pytest.mark.parametrize(("first", "second"), [(2, 4), (1, 1), (0, 2)])
 def test_a_merge_draws_from_both_as_from_their_union(first, second):
     runs, batch = 1500, 20
 
