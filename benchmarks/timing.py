@@ -18,9 +18,9 @@ def compare(
 ) -> tuple[float, list[float]]:
     """Median seconds of `base`, and the ratios other / base, one per pair.
 
-    Stops after `pairs`, or once they took `budget` seconds: not before the fifth, unless
-    they took five times as long. Both have been called before, so that nothing compiles
-    here.
+    Stops after `pairs`, or once they took `budget` seconds: not before the fifth,
+    unless they took five times as long. Both have been called before, so that nothing
+    compiles here.
     """
     times, ratios = [], []
     begin = time.perf_counter()
