@@ -9,6 +9,7 @@ import sys
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from flax import nnx
@@ -90,7 +91,7 @@ def test_the_readme_code_runs():
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
     )
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     images, labels = jnp.ones((20, 4)), jnp.arange(20) % 10
     model = Dense()
     params = model.init(jax.random.key(0), images)["params"]
@@ -115,3 +116,7 @@ def test_the_readme_code_runs():
     }
     exec(blocks[2], names)
     assert names["optimizer"].step[...] == 1
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    names |= {"predicted": labels, "activations": x, "x": x, "y": x**2}
+    exec(blocks[3], names)
+    assert names["plugin_mi"](labels, labels).mi > 2

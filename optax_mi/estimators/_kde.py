@@ -140,10 +140,10 @@ def check_bandwidth(bandwidth: jax.typing.ArrayLike, bound: str) -> jax.Array:
     """
     if bound not in _EXPONENTS:
         raise ValueError(f"bound must be 'upper' or 'lower', got bound={bound!r}.")
+    check_number("bandwidth", bandwidth, lambda s: s > 0, "positive and finite")
     width = jax.lax.stop_gradient(jnp.asarray(bandwidth))
     if width.shape:
         raise ValueError(f"bandwidth must be a scalar, got shape {width.shape}.")
-    check_number("bandwidth", bandwidth, lambda s: s > 0, "positive and finite")
     return width
 
 
