@@ -67,8 +67,7 @@ CASES = {
         mi_decay,
         {**SETTINGS, "num_classes": NUM_CLASSES, "rule": proportional_rule()},
     ),
-    "mi_sgd": Case(mi_sgd, {**SETTINGS, "num_classes": NUM_CLASSES}),
-    "mi_sgd-nesterov": Case(
+    "mi_sgd": Case(
         mi_sgd,
         {**SETTINGS, "num_classes": NUM_CLASSES, "momentum": 0.9, "nesterov": True},
     ),

@@ -27,6 +27,15 @@ def run(script, *arguments, cwd=ROOT):
     )
 
 
+def load(name):
+    """The example as a module."""
+    path = ROOT / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_the_demo_learns_the_digits_and_draws_its_figure(tmp_path, seed):
@@ -55,17 +64,16 @@ def test_the_demo_takes_its_options(tmp_path):
         (["--rule", "cosine"], "--rule: invalid choice: 'cosine'"),
     ],
 )
-def test_a_wrong_value_gets_one_clear_line(arguments, message):
-    done = run("digits.py", *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_wrong_value_gets_one_clear_line(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        load("digits").main(arguments)
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_the_demo_compiles_its_step_once():
-    spec = importlib.util.spec_from_file_location("digits", ROOT / "examples/digits.py")
-    digits = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(digits)
+    digits = load("digits")
     rows = digits.train(2, 0, "residual", lambda row: None)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert digits.train_step._cache_size() == 1
