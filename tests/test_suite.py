@@ -308,7 +308,8 @@ def test_the_command_resumes_and_reports(tmp_path):
     }
     cells[0].unlink()
     written = [path.stat().st_mtime_ns for path in cells[1:]]
-    compare.main([*arguments])
+    again = run_command(*arguments)
+    assert again.returncode == 0, again.stderr
     assert cells[0].is_file()
     assert [path.stat().st_mtime_ns for path in cells[1:]] == written
 
