@@ -16,7 +16,7 @@ from optax_mi.estimators._batch import (
     read_logits,
 )
 from optax_mi.estimators._plugin import BiasCorrection, check_bias_correction
-from optax_mi.estimators._scatter import contract, scatter
+from optax_mi.estimators._scatter import add_by_label
 from optax_mi.estimators._table import (
     add_ids,
     add_joint,
@@ -139,13 +139,7 @@ def contingency(
             batch = make_batch(labels, weights, jnp.isfinite(top), num_classes)
             batch = batch._replace(labels=bucket(batch.labels, size, num_classes))
             rows = _bucket_sums(_softmax(logits, top, batch.weights), size)
-            joint = jax.lax.platform_dependent(
-                state.recent.joint,
-                batch.labels,
-                rows,
-                cpu=lambda joint, labels, rows: scatter(joint, (labels,), rows),
-                default=contract,
-            )
+            joint = add_by_label(state.recent.joint, batch.labels, rows)
             return add_joint(state, batch, joint)
         # Whole numbers add up to the same in any order: scatter anywhere.
         ids, known = read_classes(outputs, labels, num_classes)

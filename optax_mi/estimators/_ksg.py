@@ -23,6 +23,7 @@ from optax_mi.estimators._digamma import digamma
 from optax_mi.estimators._ksg_band import count_in_plane
 from optax_mi.estimators._ksg_tile import count_in_tiles
 from optax_mi.estimators._samples import (
+    as_array,
     check_neighbors,
     finish,
     jitter,
@@ -112,8 +113,8 @@ def ksg_mi(
     if algorithm not in (1, 2):
         raise ValueError(f"algorithm must be 1 or 2, got algorithm={algorithm!r}.")
     k = check_static_int("k", k, 1)
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    weights = None if weights is None else jnp.asarray(weights)
+    x, y = as_array(x), as_array(y)
+    weights = None if weights is None else as_array(weights)
     return _ksg(x, y, weights, key, k, algorithm == 2, clip)
 
 

@@ -72,7 +72,7 @@ def plugin_estimate(
     if bias_correction is not None:
         output, both = (entropy_of(q, count, bias_correction) for q in (p_output, p))
         mi = entropy + output - both
-    return _estimate(mi, entropy, variance, count, dropped, clip)
+    return delta_estimate(mi, entropy, variance, count, dropped, clip)
 
 
 def gathered_estimate(
@@ -96,10 +96,10 @@ def gathered_estimate(
     if entropies is not None:
         entropy = entropies[0]
         mi = entropies[0] + entropies[1] - entropies[2]
-    return _estimate(mi, entropy, variance, count, dropped, clip)
+    return delta_estimate(mi, entropy, variance, count, dropped, clip)
 
 
-def _estimate(
+def delta_estimate(
     mi: jax.Array,
     entropy: jax.Array,
     variance: jax.Array,
@@ -107,6 +107,7 @@ def _estimate(
     dropped: jax.Array,
     clip: bool,
 ) -> MIEstimate:
+    """The estimate with the delta method's standard error, `variance` of one sample."""
     std_error = jnp.sqrt(variance / jnp.maximum(count, 1.0))
     return MIEstimate(
         mi=jnp.clip(mi, 0.0, entropy) if clip else mi,

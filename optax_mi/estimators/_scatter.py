@@ -35,11 +35,8 @@ def contract(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
     )
 
 
-def sum_by_label(labels: jax.Array, rows: jax.Array, num_classes: int) -> jax.Array:
-    """Sums of rows [N, K] by labels [N], which are in range, as a table [C, K]."""
-    if num_classes == 1:
-        return jnp.sum(rows, 0, keepdims=True)
-    table = jnp.zeros((num_classes, rows.shape[-1]), rows.dtype)
+def add_by_label(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
+    """Adds rows [..., K] by labels [...] into a table [C, K], as the platform likes."""
     return jax.lax.platform_dependent(
         table,
         labels,
@@ -47,6 +44,14 @@ def sum_by_label(labels: jax.Array, rows: jax.Array, num_classes: int) -> jax.Ar
         cpu=lambda table, labels, rows: scatter(table, (labels,), rows),
         default=contract,
     )
+
+
+def sum_by_label(labels: jax.Array, rows: jax.Array, num_classes: int) -> jax.Array:
+    """Sums of rows [N, K] by labels [N], which are in range, as a table [C, K]."""
+    if num_classes == 1:
+        return jnp.sum(rows, 0, keepdims=True)
+    table = jnp.zeros((num_classes, rows.shape[-1]), rows.dtype)
+    return add_by_label(table, labels, rows)
 
 
 def take_by_label(table: jax.Array, labels: jax.Array) -> jax.Array:

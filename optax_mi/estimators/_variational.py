@@ -19,7 +19,7 @@ from optax_mi.estimators._batch import (
     read_logits,
 )
 from optax_mi.estimators._blocks import block_of_rows, over_blocks
-from optax_mi.estimators._plugin import log_or_zero
+from optax_mi.estimators._plugin import delta_estimate, log_or_zero
 from optax_mi.estimators._samples import check_shape
 from optax_mi.estimators._scatter import scatter
 
@@ -194,11 +194,4 @@ def _estimate(state: _sums.LongSum, clip: bool) -> MIEstimate:
     # Variance of -ln p(y) - loss, the pointwise information.
     second = jnp.sum(p * log_p**2) + 2.0 * jnp.sum(log_p * loss_share) + square
     variance = jnp.maximum(second - bound**2, 0.0)
-    std_error = jnp.sqrt(variance / jnp.maximum(count, 1.0))
-    return MIEstimate(
-        mi=jnp.clip(bound, 0.0, entropy) if clip else bound,
-        entropy=entropy,
-        count=count,
-        std_error=jnp.where(count > 0, std_error, jnp.nan),
-        dropped=dropped,
-    )
+    return delta_estimate(bound, entropy, variance, count, dropped, clip)
