@@ -13,6 +13,7 @@ from optax_mi.estimators._copula import normal_scores
 from optax_mi.estimators._logdet import Shrinkage, gaussian_estimate
 from optax_mi.estimators._moments import centre, increments, no_moments
 from optax_mi.estimators._samples import (
+    as_array,
     check_shape,
     find_classes,
     keep,
@@ -118,39 +119,18 @@ def gaussian_mi(
       estimated via a Gaussian copula, Human Brain Mapping 38, 2017 (`copula`).
     """
     bias_correction = check_shrinkage(shrinkage, bias_correction)
-    x = read_vectors("x", x)
-    samples, features = x.shape
-    if jnp.issubdtype(jax.dtypes.result_type(y), jnp.integer):
+    x, y = as_array(x), as_array(y)
+    if jnp.issubdtype(y.dtype, jnp.integer):
         num_classes = find_classes(y, num_classes, "y")
-        labels = read_labels(y, samples, "y")
-        real = None
-        columns = features
-    else:
-        if num_classes is not None:
-            raise ValueError(
-                f"num_classes={num_classes} is for class labels, but y has dtype "
-                f"{jax.dtypes.result_type(y)}: pass integer labels, or no num_classes."
-            )
-        real = read_vectors("y", y)
-        if len(real) != samples:
-            raise ValueError(
-                f"x and y must hold as many samples, got x of shape {x.shape} and y of "
-                f"shape {real.shape}."
-            )
-        labels, num_classes = None, 1
-        columns = features + real.shape[1]
-    if shrinkage == 0 and samples <= columns:
+    elif num_classes is not None:
         raise ValueError(
-            f"{samples} samples of {columns} columns leave the covariance singular: "
-            "pass shrinkage, such as shrinkage='oas', or more samples."
+            f"num_classes={num_classes} is for class labels, but y has dtype "
+            f"{y.dtype}: pass integer labels, or no num_classes."
         )
-    if weights is not None:
-        weights = jnp.asarray(weights)
-        check_shape("weights", weights, (samples,))
     return _estimate(
         x,
-        labels if real is None else real,
-        weights,
+        y,
+        None if weights is None else as_array(weights),
         num_classes=num_classes,
         shrinkage=shrinkage,
         bias_correction=bias_correction,
@@ -198,23 +178,31 @@ def _estimate(
     y: jax.Array,
     weights: jax.Array | None,
     *,
-    num_classes: int,
+    num_classes: int | None,
     shrinkage: Shrinkage,
     bias_correction: bool,
     copula: bool,
     clip: bool,
 ) -> MIEstimate:
-    """The estimate for `y` real [N, d_y], or labels [N]."""
+    """The estimate for `y` real, or labels in `num_classes` classes."""
+    x = read_vectors("x", x)
     samples, features = x.shape
     valid = jnp.ones(samples, bool)
-    if y.ndim == 1:
-        rows, valid = keep(x, valid)
-        labels, valid = keep_labels(y, valid, num_classes)
+    if num_classes is None:
+        rows, valid = keep(_join(x, read_vectors("y", y)), valid)
+        labels, num_classes = jnp.zeros(samples, jnp.int32), 1
     else:
-        dtype = jnp.promote_types(x.dtype, y.dtype)
-        rows = jnp.concatenate([x.astype(dtype), y.astype(dtype)], 1)
-        rows, valid = keep(rows, valid)
-        labels = jnp.zeros(samples, jnp.int32)
+        rows, valid = keep(x, valid)
+        labels = read_labels(y, samples, "y")
+        labels, valid = keep_labels(labels, valid, num_classes)
+    columns = rows.shape[1]
+    if shrinkage == 0 and samples <= columns:
+        raise ValueError(
+            f"{samples} samples of {columns} columns leave the covariance singular: "
+            "pass shrinkage, such as shrinkage='oas', or more samples."
+        )
+    if weights is not None:
+        check_shape("weights", weights, (samples,))
     kept, totals = weigh(valid, weights, rows.dtype)
     rows = normal_scores(rows, kept) if copula else _unit_scale(rows)
     origin = centre(rows, kept)
@@ -223,6 +211,17 @@ def _estimate(
     return gaussian_estimate(
         moments, origin, totals, features, shrinkage, bias_correction, clip
     )
+
+
+def _join(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Both side by side, in the wider of their dtypes."""
+    if len(y) != len(x):
+        raise ValueError(
+            f"x and y must hold as many samples, got x of shape {x.shape} and y of "
+            f"shape {y.shape}."
+        )
+    dtype = jnp.promote_types(x.dtype, y.dtype)
+    return jnp.concatenate([x.astype(dtype), y.astype(dtype)], 1)
 
 
 def _unit_scale(rows: jax.Array) -> jax.Array:

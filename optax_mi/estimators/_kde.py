@@ -27,6 +27,7 @@ from optax_mi._checks import check_number
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators._plugin import log_or_zero
 from optax_mi.estimators._samples import (
+    as_array,
     find_classes,
     finish,
     keep,
@@ -116,51 +117,48 @@ def kde_mi(
       19(7):361, 2017, equations 10 and 11. Saxe et al., On the information bottleneck
       theory of deep learning, ICLR 2018 (its use on layers).
     """
-    width = check_bandwidth(bandwidth, bound)
-    x = read_vectors("x", x)
+    check_bandwidth(bandwidth, bound)
     num_classes = find_classes(labels, num_classes)
-    labels = read_labels(labels, len(x))
-    mask = read_mask(weights, len(x))
     return _estimate(
-        x,
-        labels,
-        mask,
-        width.astype(x.dtype),
+        as_array(x),
+        as_array(labels),
+        None if weights is None else as_array(weights),
+        bandwidth,
         num_classes=num_classes,
         bound=bound,
         clip=bool(clip),
     )
 
 
-def check_bandwidth(bandwidth: jax.typing.ArrayLike, bound: str) -> jax.Array:
-    """The bandwidth as a scalar.
+def check_bandwidth(bandwidth: jax.typing.ArrayLike, bound: str) -> None:
+    """Raises unless the bandwidth is a positive and finite scalar and the bound known.
 
     Raises:
-      TypeError, ValueError: it is not positive and finite, or the bound is unknown.
+      TypeError, ValueError: it is not.
     """
     if bound not in _EXPONENTS:
         raise ValueError(f"bound must be 'upper' or 'lower', got bound={bound!r}.")
     check_number("bandwidth", bandwidth, lambda s: s > 0, "positive and finite")
-    width = jax.lax.stop_gradient(jnp.asarray(bandwidth))
-    if width.shape:
-        raise ValueError(f"bandwidth must be a scalar, got shape {width.shape}.")
-    return width
+    if shape := jnp.shape(bandwidth):
+        raise ValueError(f"bandwidth must be a scalar, got shape {shape}.")
 
 
 @partial(jax.jit, static_argnames=("num_classes", "bound", "clip"))
 def _estimate(
     x: jax.Array,
     labels: jax.Array,
-    mask: jax.Array,
-    bandwidth: jax.Array,
+    weights: jax.Array | None,
+    bandwidth: jax.typing.ArrayLike,
     *,
     num_classes: int,
     bound: str,
     clip: bool,
 ) -> MIEstimate:
-    """The estimate, after the checks."""
-    x, valid = keep(x, mask)
-    labels, valid = keep_labels(labels, valid, num_classes)
+    """The estimate, after the checks of numbers."""
+    x = read_vectors("x", x)
+    bandwidth = jax.lax.stop_gradient(jnp.asarray(bandwidth)).astype(x.dtype)
+    x, valid = keep(x, read_mask(weights, len(x)))
+    labels, valid = keep_labels(read_labels(labels, len(x)), valid, num_classes)
     ones = valid.astype(x.dtype)
     by_class = sum_by_label(labels, ones[:, None], num_classes)[:, 0]
     total = jnp.maximum(jnp.sum(by_class), 1.0)
