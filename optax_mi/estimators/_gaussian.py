@@ -204,8 +204,12 @@ def _estimate(
     if weights is not None:
         check_shape("weights", weights, (samples,))
     kept, totals = weigh(valid, weights, rows.dtype)
-    rows = normal_scores(rows, kept) if copula else _unit_scale(rows)
+    if copula:
+        rows = normal_scores(rows, kept)
     origin = centre(rows, kept)
+    if not copula:
+        unit = _unit(rows)
+        rows, origin = rows * unit, origin * unit
     nothing = no_moments(num_classes, rows.shape[1], rows.dtype)
     moments = increments(nothing, rows - origin, labels, kept)
     return gaussian_estimate(
@@ -224,9 +228,9 @@ def _join(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.concatenate([x.astype(dtype), y.astype(dtype)], 1)
 
 
-def _unit_scale(rows: jax.Array) -> jax.Array:
-    """Columns times powers of 2, exactly, so that no square overflows or vanishes."""
+def _unit(rows: jax.Array) -> jax.Array:
+    """Powers of 2, [1, d], times which no square of a column overflows or vanishes."""
     largest = jnp.max(jnp.abs(rows), 0, keepdims=True)
     _, exponent = jnp.frexp(largest)
     limit = -math.floor(math.log2(float(jnp.finfo(rows.dtype).tiny)))
-    return rows * jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -limit, limit))
+    return jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -limit, limit))

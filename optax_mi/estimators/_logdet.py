@@ -37,7 +37,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
+from jax.scipy.linalg import cho_solve, solve_triangular
 
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators._batch import health
@@ -151,20 +151,26 @@ def _classes(
     correlation = _correlation(within, varies, spread)
     correlation = _shrink(correlation, varies, shrinkage, count)
     offsets = offsets * _inverse_root(spread, varies)[None]
-    # Where W is the identity, B is gram(white.T).
     white = solve_triangular(_cholesky(correlation), offsets.T, lower=True)
-    identity = jnp.eye(len(correlation), dtype=correlation.dtype)
-    whole = _cholesky(identity + gram(white.T))
-    scores = solve_triangular(whole, white, lower=True)
-    by_class = jnp.sum(jnp.square(scores), 0)
-    first = jnp.sum(by_class)
-    small = scores if len(shares) < len(correlation) else scores.T
-    second = jnp.sum(jnp.square(gram(small)))
+    # Where W is the identity, B is gram(white.T), and gram(white) has the eigenvalues
+    # of it that are not 0: with few classes it is the smaller one, and errs less.
+    few = len(shares) < len(correlation)
+    between = gram(white if few else white.T)
+    whole = _cholesky(jnp.eye(len(between), dtype=between.dtype) + between)
+    # With the eigenvalues of (W + B)^-1 B.
+    if few:
+        ratio = cho_solve((whole, True), between)
+        by_class = jnp.diagonal(ratio)
+    else:
+        scores = solve_triangular(whole, white, lower=True)
+        ratio = gram(scores.T)
+        by_class = jnp.sum(jnp.square(scores), 0)
+    first, second = jnp.sum(by_class), jnp.sum(jnp.square(ratio))
     distance = by_class / jnp.where(shares > 0, shares, 1.0)
-    between = jnp.sum(shares * jnp.square(distance - first))
+    across = jnp.sum(shares * jnp.square(distance - first))
     return _Reading(
         jnp.sum(jnp.log(jnp.diagonal(whole))),
-        (between + 4.0 * first - 2.0 * second) / 4.0,
+        (across + 4.0 * first - 2.0 * second) / 4.0,
         jnp.sum(varies, dtype=first.dtype),
         jnp.sum(shares > 0, dtype=first.dtype) - 1.0,
     )
@@ -238,7 +244,13 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
         return ridge, factor(ridge)
 
     ridge = jnp.asarray(_RIDGE * jnp.finfo(matrix.dtype).eps, matrix.dtype)
-    _, lower = jax.lax.while_loop(fails, larger, (ridge, factor(ridge)))
+    first = ridge, factor(ridge)
+    # A loop copies its matrices even where it ends at once.
+    _, lower = jax.lax.cond(
+        fails(first),
+        lambda: jax.lax.while_loop(fails, larger, first),
+        lambda: first,
+    )
     return root[:, None] * lower
 
 

@@ -25,7 +25,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_mi.estimators._scatter import gram, sum_by_label, take_by_label
+from optax_mi.estimators._scatter import (
+    gram,
+    sum_by_label,
+    take_by_label,
+    weighted_sum,
+)
 
 
 class Moments(NamedTuple):
@@ -50,8 +55,8 @@ def no_moments(
 def centre(rows: jax.Array, weights: jax.Array) -> jax.Array:
     """Mean of rows [N, d], [1, d]; 0 of no weight."""
     total = jnp.sum(weights)
-    mean = jnp.sum(weights[:, None] * rows, 0, keepdims=True)
-    return mean / jnp.where(total > 0, total, 1.0)
+    # The division first: the sum of rows that are not scaled yet could overflow.
+    return weighted_sum(weights / jnp.where(total > 0, total, 1.0), rows)
 
 
 def increments(
@@ -66,9 +71,10 @@ def increments(
     kept = weights[:, None]
     if num_classes == 1:
         added = jnp.sum(weights, keepdims=True)
+        sums = weighted_sum(weights, rows)
     else:
         added = sum_by_label(labels, kept, num_classes)[:, 0]
-    sums = sum_by_label(labels, kept * rows, num_classes)
+        sums = sum_by_label(labels, kept * rows, num_classes)
     means = sums / jnp.where(added > 0, added, 1.0)[:, None]
     delta = means - before.means
     share = _share(added, before.weights)

@@ -64,14 +64,32 @@ def take_by_label(table: jax.Array, labels: jax.Array) -> jax.Array:
     return table.at[labels].get(mode="promise_in_bounds", out_sharding=sharding)
 
 
+def weighted_sum(weights: jax.Array, rows: jax.Array) -> jax.Array:
+    """Sum of rows [N, K] times weights [N], [1, K], without a copy of the rows."""
+    return _cross(weights[:, None], rows)
+
+
 def gram(rows: jax.Array) -> jax.Array:
     """Sum of the outer products of rows [N, K] with themselves, [K, K]."""
+    samples, columns = rows.shape
+    # The product is symmetric: half of what is off the diagonal is enough. Of few rows
+    # or columns it takes less time than to put the blocks together.
+    if columns <= 512 or samples < 2 * columns:
+        return _cross(rows, rows)
+    left, right = jnp.split(rows, [columns // 2], 1)
+    cross = _cross(left, right)
+    return jnp.block([[gram(left), cross], [cross.T, gram(right)]])
+
+
+def _cross(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Sum of the outer products of rows [N, K] and [N, L], [K, L]."""
     return jax.lax.dot_general(
-        rows,
-        rows,
+        left,
+        right,
         (((0,), (0,)), ((), ())),
+        # The default precision of accelerators would round the rows to bfloat16.
         precision=jax.lax.Precision.HIGHEST,
-        out_sharding=_replicated(rows),
+        out_sharding=_replicated(right),
     )
 
 
