@@ -135,8 +135,7 @@ def check_neighbors(k: Any, samples: int) -> int:
 
 def keep(x: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`x` with 0 in rows that are dropped, and what is left of `valid`."""
-    # Of a row with nan the maximum is nan, which is not less.
-    valid = valid & (jnp.max(jnp.abs(x), -1) < jnp.inf)
+    valid = valid & jnp.all(jnp.isfinite(x), -1)
     return jnp.where(valid[:, None], x, 0.0), valid
 
 
