@@ -11,6 +11,7 @@ from scipy import special, stats
 from sklearn.covariance import oas
 
 from optax_mi.estimators._gaussian import _estimate, gaussian_mi
+from optax_mi.estimators._scatter import gram
 
 # Entries of a float32 correlation err by a few eps; so do the log-determinants of well
 # conditioned matrices, by column.
@@ -132,6 +133,12 @@ def test_classes_of_one_covariance_have_their_population_formula():
     truth = np.linalg.slogdet(np.eye(3) + between)[1] / 2
     estimate = raw(x, labels)
     assert abs(estimate.mi - truth) < 4 * estimate.std_error
+
+
+def test_a_product_in_blocks_is_the_whole_one():
+    # Whole numbers: every sum is exact.
+    rows = np.random.default_rng(0).integers(-3, 4, (1100, 515)).astype(np.float32)
+    np.testing.assert_array_equal(jax.jit(gram)(rows), rows.T @ rows)
 
 
 def simulated(kind, key):
