@@ -13,6 +13,7 @@ import optax
 
 from optax_mi import (
     contingency,
+    gaussian,
     measured,
     mi_decay,
     mi_sgd,
@@ -33,6 +34,15 @@ def labelled(knowledge=1.0, dtype=jnp.float32):
     return {"outputs": logits(knowledge, dtype), "labels": LABELS}
 
 
+NOISE = jax.random.normal(jax.random.key(0), (16, 2))
+
+
+def scattered(knowledge=1.0, dtype=jnp.float32):
+    """Real vectors [16, 2], and their classes."""
+    means = 4.0 * knowledge * jax.nn.one_hot(LABELS, 2)
+    return {"outputs": (means + NOISE).astype(dtype), "labels": LABELS}
+
+
 class Case(NamedTuple):
     factory: Callable[..., optax.GradientTransformationExtraArgs]
     settings: dict[str, Any]
@@ -48,10 +58,10 @@ CASES = {
     "mi_decay-hard": Case(
         mi_decay, {**SETTINGS, "estimator": contingency(NUM_CLASSES, soft=False)}
     ),
-    "mi_decay-ids": Case(
+    "mi_decay-gaussian": Case(
         mi_decay,
-        {**SETTINGS, "num_classes": NUM_CLASSES},
-        lambda *_: {"outputs": LABELS, "labels": LABELS},
+        {**SETTINGS, "estimator": gaussian(2, num_classes=NUM_CLASSES)},
+        scattered,
     ),
     "mi_decay-variational": Case(
         mi_decay, {**SETTINGS, "estimator": variational(NUM_CLASSES)}

@@ -8,11 +8,47 @@ import numpy as np
 import optax
 import pytest
 
-from optax_mi import learning_rates
-from tests.contract import CASES, LABELS, NUM_CLASSES, WRAPPERS, Case, inject, labelled
+from optax_mi import (
+    binned,
+    contingency,
+    gaussian,
+    kde,
+    learning_rates,
+    log_time_rule,
+    mi_decay,
+    nearest_neighbors,
+)
+from tests.contract import (
+    CASES,
+    LABELS,
+    NOISE,
+    NUM_CLASSES,
+    SETTINGS,
+    WRAPPERS,
+    Case,
+    inject,
+    labelled,
+    partition,
+    scattered,
+)
 
 DTYPES = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
 PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.ones(3), "s": jnp.ones(())}
+
+# Too many for the table: they go through one test, in one program each.
+ESTIMATORS = {
+    "ids": (contingency(NUM_CLASSES), {"outputs": LABELS // 2, "labels": LABELS}),
+    "gaussian-real": (
+        gaussian(2, label_features=2),
+        {**scattered(), "labels": scattered()["outputs"] + NOISE[::-1]},
+    ),
+    "nearest_neighbors": (
+        nearest_neighbors(2, num_classes=NUM_CLASSES, sample_size=32),
+        scattered(),
+    ),
+    "kde": (kde(2, NUM_CLASSES, bandwidth=1.0, sample_size=32), scattered()),
+    "binned": (binned(NUM_CLASSES, -4.0, 8.0, num_bins=4), scattered()),
+}
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 every_wrapper = pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
@@ -207,6 +243,37 @@ def test_state_types_hold_on_an_explicit_mesh(case: Case, jit):
             updates, state = update(params, state, params, **signal)
             assert types(state) == before
         assert types(updates) == types(params)
+
+
+@pytest.mark.parametrize(("estimator", "signal"), ESTIMATORS.values(), ids=ESTIMATORS)
+def test_every_estimator_keeps_its_types_and_holds_without_samples(estimator, signal):
+    # So slow that the rate stays above its lower bound.
+    settings = {**SETTINGS, "estimator": estimator, "rule": log_time_rule(rate=1.0)}
+    tx = optax.chain(optax.trace(0.9), partition(Case(mi_decay, settings)))
+    # The state is of 32 bits, whatever the params are of.
+    with jax.enable_x64(True):
+        params = {"w": jnp.ones((2, 3), jnp.bfloat16), "b": jnp.ones(3), "s": 1.0}
+        params = jax.tree.map(jnp.asarray, params)
+        state, update = tx.init(params), jax.jit(tx.update)
+        expected, rates = types(state), []
+        for weight in (1.0, 1.0, 0.0, 1.0):
+            for _ in range(SETTINGS["steps_per_epoch"]):
+                weights = jnp.full(len(LABELS), weight, jnp.float32)
+                updates, state = update(
+                    params, state, params, weights=weights, **signal
+                )
+                assert types(state) == expected
+            rates.append(min(learning_rates(state).values()))
+        assert update._cache_size() == 1
+        assert types(updates) == types(params)
+        ours = state[1].inner_states["ours"]
+        assert {leaf.dtype for leaf in jax.tree.leaves(ours)} == {
+            jnp.dtype("float32"),
+            jnp.dtype("int32"),
+        }
+    # The second epoch tells no more than the first; the third has no samples.
+    first, stalled, held, again = rates
+    assert first == 0.5 > stalled == held > again
 
 
 def test_the_labels_of_the_contract_hold_every_class():

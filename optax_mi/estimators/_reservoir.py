@@ -43,11 +43,11 @@ def sampled(
     size = check_static_int("sample_size", sample_size, 2)
 
     def init() -> Reservoir:
-        x = jnp.zeros((size, kind.features))
+        x = jnp.zeros((size, kind.features), jnp.float32)
         if kind.label_features is None:
             y = jnp.zeros(size, jnp.int32)
         else:
-            y = jnp.zeros((size, kind.label_features))
+            y = jnp.zeros((size, kind.label_features), jnp.float32)
         return Reservoir(x, y, *(jnp.zeros((), jnp.int32) for _ in range(3)))
 
     def update(
@@ -86,13 +86,14 @@ def _places(state: Reservoir, valid: jax.Array, size: int) -> jax.Array:
     # The sample's number in the epoch, from 1.
     number = _held_sum(state.seen, jnp.cumsum(valid, dtype=jnp.int32))
     limit = 2.0**32 * size / jnp.maximum(number, size + 1).astype(jnp.float32)
-    accepted = jax.random.bits(chance, valid.shape).astype(jnp.float32) < limit
-    random = jax.random.randint(where, valid.shape, 0, size)
+    bits = jax.random.bits(chance, valid.shape, jnp.uint32)
+    accepted = bits.astype(jnp.float32) < limit
+    random = jax.random.randint(where, valid.shape, 0, size, jnp.int32)
     place = jnp.where(number <= size, number - 1, random)
     takes = valid & ((number <= size) | accepted)
     place = jnp.where(takes, place, size)
     # Of several samples for one place the last stays: a scatter keeps any of them.
-    order = jnp.arange(1, valid.size + 1)
+    order = jnp.arange(1, valid.size + 1, dtype=jnp.int32)
     last = jnp.zeros(size, jnp.int32).at[place].max(order, mode="drop")
     stays = jnp.take(last, place, mode="fill", fill_value=0) == order
     return jnp.where(stays, place, size)
@@ -112,10 +113,11 @@ def _merge(state: Reservoir, other: Reservoir) -> Reservoir:
         return (first - taken, second - (1.0 - taken)), from_first
 
     counts = (state.seen.astype(jnp.float32), other.seen.astype(jnp.float32))
-    _, from_first = jax.lax.scan(draw, counts, jax.random.uniform(urn, (size,)))
+    draws = jax.random.uniform(urn, (size,), jnp.float32)
+    _, from_first = jax.lax.scan(draw, counts, draws)
     # Which of a reservoir's samples: its places in random order, the empty ones last.
     empty = jnp.arange(size)[None] >= jnp.stack([state.seen, other.seen])[:, None]
-    keys = jax.random.uniform(order, (2, size))
+    keys = jax.random.uniform(order, (2, size), jnp.float32)
     first, second = jnp.argsort(jnp.where(empty, 2.0, keys), axis=1)
     drawn = jnp.cumsum(from_first, dtype=jnp.int32) - 1
     place = jnp.arange(size)
