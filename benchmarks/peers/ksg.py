@@ -1,6 +1,7 @@
-"""Kraskov's estimator against scikit-learn and KD-trees."""
+"""Kraskov's estimator against scikit-learn, infomeasure and KD-trees."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.special import digamma
 from sklearn.feature_selection._mutual_info import _compute_mi_cc
 
 from optax_mi.estimators._ksg import ksg_mi
-from peers.case import Case
+from peers.case import Case, infomeasure
 
 K = 3
 
@@ -34,6 +35,10 @@ def _case(samples: int, columns: int) -> Case:
     if columns == 1:
         peers["scipy KDTree, counts by sorting"] = lambda: _by_sorting(x, y)
         peers["scikit-learn"] = lambda: float(_compute_mi_cc(x[:, 0], y[:, 0], K))
+    if infomeasure is not None:
+        peers["infomeasure"] = partial(
+            infomeasure.mutual_information, x, y, approach="ksg", k=K, noise_level=0
+        )
     return Case(
         name=f"ksg, {columns} + {columns} dimensions, N = {samples:,}",
         ours=lambda: float(ksg_mi(*on_device, K).mi),

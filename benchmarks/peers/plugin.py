@@ -1,6 +1,7 @@
 """MI of two arrays of class ids."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 from sklearn.metrics import mutual_info_score
 
 from optax_mi import plugin_mi
-from peers.case import Case
+from peers.case import Case, infomeasure
 
 
 def bincount_mi(outputs: np.ndarray, labels: np.ndarray, num_classes: int) -> float:
@@ -43,13 +44,15 @@ def cases() -> Iterator[Case]:
             def read_once(arrays=on_device, read=read):
                 read(*arrays).block_until_ready()
 
+            peers = {
+                "scikit-learn": sklearn,
+                "NumPy bincount": numpy,
+                "reading both arrays": read_once,
+            }
+            if infomeasure is not None:
+                peers["infomeasure"] = partial(
+                    infomeasure.mutual_information, outputs, labels, approach="discrete"
+                )
             yield Case(
-                f"plugin_mi, N = {samples:.0e}, C = {num_classes}",
-                ours,
-                {
-                    "scikit-learn": sklearn,
-                    "NumPy bincount": numpy,
-                    "reading both arrays": read_once,
-                },
-                1e-5,
+                f"plugin_mi, N = {samples:.0e}, C = {num_classes}", ours, peers, 1e-5
             )
