@@ -10,18 +10,27 @@ import jax.numpy as jnp
 
 
 def argsort(x: jax.Array) -> jax.Array:
-    """The places [N] of the elements of x [N] in ascending order, as int32.
+    """The places [N] of the elements of x [N], float32 or 64, ascending, as int32.
 
     Equal elements stay in order; nan is not expected, and -0 is below 0.
     """
-    places = jnp.arange(len(x), dtype=jnp.uint32)
-    if x.dtype != jnp.float32:
-        order = jax.lax.sort((x, places), num_keys=1)[1]
-        return jax.lax.bitcast_convert_type(order, jnp.int32)
-    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    # Words of 32 bits, the lowest first: one of a float32, two of a float64.
+    words = jax.lax.bitcast_convert_type(x, jnp.uint32).reshape(len(x), -1)
     # Negative numbers descend in their bits, and are above positive ones.
     sign = jnp.uint32(1 << 31)
-    keys = jnp.where(bits < sign, bits | sign, ~bits)
+    highest = words[:, -1]
+    words = jnp.where((highest < sign)[:, None], words, ~words)
+    words = words.at[:, -1].set(jnp.where(highest < sign, highest | sign, ~highest))
+    order = _argsort_words(words[:, 0])
+    for word in words.T[1:]:
+        # Equal ones stay in the order of the words below.
+        order = order[_argsort_words(word[order])]
+    return order
+
+
+def _argsort_words(keys: jax.Array) -> jax.Array:
+    """The places [N] of keys [N], uint32, in ascending order, as int32."""
+    places = jnp.arange(len(keys), dtype=jnp.uint32)
     halves = jnp.stack([places, keys], -1)
     with jax.enable_x64(True):
         words = jax.lax.bitcast_convert_type(halves, jnp.uint64)
