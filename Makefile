@@ -29,7 +29,7 @@ docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-bench: $(VENV)/.installed-bench  ## time the train step, and estimators against peers
+bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## time the train step, and estimators against peers
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/estimators.py
 
