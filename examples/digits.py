@@ -4,19 +4,19 @@ The 1,797 images come with scikit-learn. No learning rate schedule, no horizon: 
 bounds are given, and the mutual information between logits and labels does the rest.
 """
 
-import argparse
 import functools
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from arguments import OneLineParser, at_least
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -157,26 +157,6 @@ def print_table(console: Console, rows: list[dict[str, float]]) -> None:
             style="bold" if decayed else None,
         )
     console.print(table)
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Reports a wrong argument in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exits with the message alone."""
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
-def at_least(minimum: int, text: str) -> int:
-    """The whole number in `text`."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = minimum - 1
-    if number < minimum:
-        message = f"must be a whole number of at least {minimum}, got {text!r}"
-        raise argparse.ArgumentTypeError(message)
-    return number
 
 
 def main(argv: list[str] | None = None) -> None:

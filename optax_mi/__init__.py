@@ -16,6 +16,10 @@ from optax_mi._inspect import MIDiagnostics as MIDiagnostics
 from optax_mi._inspect import learning_rates as learning_rates
 from optax_mi._inspect import mi_diagnostics as mi_diagnostics
 
+# Which learning rates to decay between.
+from optax_mi._range_result import LRRangeResult as LRRangeResult
+from optax_mi._range_test import lr_range_test as lr_range_test
+
 # Rules: estimate in, learning rate out.
 from optax_mi._rules import DecayRule as DecayRule
 from optax_mi._rules import log_time_rule as log_time_rule
@@ -46,6 +50,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DecayRule",
+    "LRRangeResult",
     "MIDecayState",
     "MIDiagnostics",
     "MIEstimate",
@@ -60,6 +65,7 @@ __all__ = [
     "ksg_mi",
     "learning_rates",
     "log_time_rule",
+    "lr_range_test",
     "measured",
     "mi_decay",
     "mi_diagnostics",

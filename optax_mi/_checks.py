@@ -4,6 +4,7 @@ Only concrete numbers are checked: `optax.inject_hyperparams` hands a transforma
 numeric arguments over as tracers, whose values cannot be seen while tracing.
 """
 
+import inspect
 import math
 import operator
 from collections.abc import Callable
@@ -73,3 +74,11 @@ def check_integer_dtype(name: str, array: jax.Array, fix: str) -> None:
     """Raises unless `array` holds integers."""
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}. {fix}")
+
+
+def required_keywords(estimator: Any) -> tuple[str, ...]:
+    """The keywords without default of the estimator's `update`."""
+    parameters = inspect.signature(estimator.update).parameters.values()
+    return tuple(
+        p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty
+    )

@@ -5,7 +5,6 @@ network's outputs and the labels; every `steps_per_epoch` updates a rule reads i
 sets the learning rate, and the accumulator starts anew.
 """
 
-import inspect
 import math
 from typing import Any, NamedTuple
 
@@ -14,7 +13,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_mi._checks import check_int, check_is, check_number, concrete
+from optax_mi._checks import (
+    check_int,
+    check_is,
+    check_number,
+    concrete,
+    required_keywords,
+)
 from optax_mi._devices import check_same_on_all_devices, merge_across
 from optax_mi._rules import DecayRule, log_time_rule
 from optax_mi.estimators import MIEstimate, MIEstimator, contingency, no_estimate
@@ -138,7 +143,7 @@ def mi_decay(
     _check_rates(lr_max, lr_min, init_lr)
     if concrete(steps_per_epoch) is not None:
         check_int("steps_per_epoch", steps_per_epoch, 1)
-    required = _required_keywords(estimator)
+    required = required_keywords(estimator)
 
     def bounds() -> tuple[jax.Array, jax.Array]:
         high = jnp.asarray(lr_max).astype(jnp.float32)
@@ -331,14 +336,6 @@ def _check_rates(
             lambda lr: low <= lr <= high,
             f"at least lr_min={low:g} and at most lr_max={high:g}",
         )
-
-
-def _required_keywords(estimator: MIEstimator) -> tuple[str, ...]:
-    """The keywords without default of the estimator's `update`."""
-    parameters = inspect.signature(estimator.update).parameters.values()
-    return tuple(
-        p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty
-    )
 
 
 def _missing_message(missing: list[str], required: tuple[str, ...]) -> str:

@@ -1,11 +1,14 @@
-"""Figures of a training run (matplotlib, an extra)."""
+"""Figures of a training run and of a range test (matplotlib, an extra)."""
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from optax_mi._range_result import LRRangeResult
 
 _MI, _LR, _FAINT = "#1b6ca8", "#c44e2b", "#9a9a9a"
 _ACCURACY = ("#7a5195", "#2f8f5b", "#b8860b", "#555555")
@@ -78,6 +81,70 @@ def plot_training(
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.align_ylabels(axes)
     return figure
+
+
+def plot_range_test(result: LRRangeResult, ax: Axes | None = None) -> Axes:
+    """Draws mutual information and loss against the learning rate, and the bounds.
+
+    Lines are means over the seeds, bands go from the lowest to the highest of them, and
+    crosses mark learning rates at which a run diverged.
+
+    Args:
+      result: what :func:`optax_mi.lr_range_test` found.
+      ax: axes to draw in; None makes a figure, the `.figure` of what is returned.
+
+    Returns:
+      The axes of the mutual information; those of the loss share their learning rates.
+    """
+    if ax is None:
+        ax = Figure(figsize=(7.0, 4.0), layout="constrained").subplots()
+    lrs = result.learning_rates
+    lost = np.asarray(result.diverged.any(1))
+    losses = ax.twinx()
+    for panel, values, color, label in (
+        (losses, result.loss, _FAINT, "loss"),
+        (ax, result.mi, _MI, "mutual information (nats)"),
+    ):
+        kept = np.where(lost[:, None], math.nan, values)
+        panel.plot(lrs, kept.mean(1), color=color, marker="o", markersize=2.5)
+        panel.fill_between(
+            lrs, kept.min(1), kept.max(1), color=color, alpha=0.2, linewidth=0
+        )
+        panel.set_ylabel(label, color=color)
+        panel.spines["top"].set_visible(False)
+    ax.set(xscale="log", xlabel="learning rate")
+    # The loss is the background, drawn below.
+    ax.set_zorder(losses.get_zorder() + 1)
+    ax.patch.set_visible(False)
+    top = np.nanmax(result.mi[~lost], initial=0.0)
+    entropy = math.inf if lost.all() else float(np.mean(result.entropy[~lost]))
+    if entropy < 1.5 * top:
+        top = max(top, entropy)
+        ax.axhline(entropy, color=_FAINT, linestyle="--", linewidth=1.0)
+        ax.annotate(
+            "H(labels)",
+            (0, entropy),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            fontsize=8,
+            color="#666666",
+        )
+    ax.set_ylim(0, 1.12 * top or 1.0)
+    if lost.any():
+        ax.plot(lrs[lost], np.zeros(lost.sum()), "x", color=_LR, clip_on=False)
+    for name, style, side in (("lr_max", "-", "left"), ("lr_min", "--", "right")):
+        if (bound := getattr(result, name)) is not None:
+            ax.axvline(bound, color=_LR, linestyle=style, linewidth=1.4)
+            ax.annotate(
+                f"{name} {bound:.3g}",
+                (bound, 1.01),
+                xycoords=("data", "axes fraction"),
+                ha=side,
+                fontsize=9,
+                color=_LR,
+            )
+    return ax
 
 
 def _draw_mi(

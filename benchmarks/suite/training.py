@@ -77,7 +77,7 @@ def train(
     def run(trial: Any, data: Any, orders: jax.Array, key: jax.Array) -> Any:
         setting = Setting(trial, total, spe, task.num_classes)
         tx = optax.with_extra_args_support(method.make(setting))
-        loss_fn = _make_loss(task)
+        loss_fn = make_loss(task)
         x, y = data.train
         params = task.model.init(key, task.prepare(x[:1]))
 
@@ -132,7 +132,7 @@ def train(
     )
 
 
-def _make_loss(task: Task) -> Callable[..., tuple[jax.Array, jax.Array]]:
+def make_loss(task: Task) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """Mean cross-entropy in nats, or half the mean squared error."""
 
     def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> tuple[Any, Any]:

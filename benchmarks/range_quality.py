@@ -1,0 +1,224 @@
+"""Whether the bounds that a range test suggests are good ones.
+
+For each task and optimizer, networks are trained under `mi_decay` with every `lr_max`
+of a fine grid, and with those that range tests suggest from draws of their own: by the
+MI of training batches, in runs side by side and in one ramp, and by the variational
+bound on validation data. Printed is how far the final test loss at the suggestion,
+mean over seeds, is above the best of the grid. What is done is kept, so that an
+interrupted run resumes.
+"""
+
+import argparse
+import functools
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from suite.methods import Method
+from suite.report import markdown
+from suite.results import save_json
+from suite.tasks import Task, bundled_tasks
+from suite.training import make_loss, train
+
+from optax_mi import LRRangeResult, contingency, lr_range_test, mi_decay, variational
+
+TASKS = ("digits_mlp", "pixels", "teacher", "digits_cnn", "flower", "cancer")
+# Each with the decades that its grid spans, eight learning rates a decade.
+OPTIMIZERS = {
+    "sgd": (optax.sgd, (-2.0, 0.875)),
+    "momentum": (functools.partial(optax.sgd, momentum=0.9), (-2.75, 0.25)),
+    "adamw": (optax.adamw, (-3.25, -0.5)),
+}
+TESTS = ("parallel", "ramp", "validation")
+# No run that is judged begins from this seed.
+SEED = 100
+
+
+def suggest(task: Task, optimizer: Any, test: str) -> LRRangeResult:
+    """A range test of a task, with three seeds."""
+    data = task.load(SEED)
+    keys = jax.random.split(jax.random.key(SEED), 3)
+    loss_of = make_loss(task)
+
+    def batched(part: tuple[np.ndarray, np.ndarray], key: jax.Array) -> Any:
+        x, y = part
+        count = len(x) // task.batch
+        rows = np.arange(count * task.batch).reshape(count, task.batch)
+        return x[rows], y[rows], jax.random.split(key, count)
+
+    def loss_fn(params: Any, batch: Any) -> Any:
+        x, labels, key = batch
+        inputs = task.augment(key, task.prepare(x))
+        loss, outputs = loss_of(params, inputs, labels)
+        return loss, {"outputs": outputs, "labels": labels}
+
+    def init(key: jax.Array) -> Any:
+        return task.model.init(key, task.prepare(jnp.asarray(data.train[0][:1])))
+
+    validates = test == "validation"
+    assert task.num_classes is not None
+    make_estimator = variational if validates else contingency
+    return lr_range_test(
+        loss_fn,
+        init,
+        batched(data.train, keys[0]),
+        estimator=make_estimator(task.num_classes),
+        optimizer=optimizer,
+        mode="ramp" if test == "ramp" else "parallel",
+        eval_batches=batched(data.valid, keys[1]) if validates else None,
+        num_seeds=3,
+        key=keys[2],
+    )
+
+
+def final_losses(task: Task, optimizer: Any, rates: np.ndarray, seeds: int) -> Any:
+    """Final test losses under mi_decay, [rates, seeds]."""
+
+    def make(setting: Any) -> optax.GradientTransformation:
+        decay = mi_decay(
+            setting.trial,
+            num_classes=setting.num_classes,
+            steps_per_epoch=setting.steps_per_epoch,
+        )
+        return optax.chain(optimizer(1.0), decay)
+
+    method = Method("", make, ())
+    curves = train(task, method, rates.astype(np.float32), range(seeds), evaluations=1)
+    return curves.values["test_loss"][:, :, -1]
+
+
+def run_cell(task: Task, name: str, seeds: int, path: Path) -> Any:
+    """What a task and an optimizer came to, run now unless it is kept."""
+    if path.is_file() and (kept := json.loads(path.read_text()))["seeds"] == seeds:
+        return kept
+    optimizer, (low, high) = OPTIMIZERS[name]
+    found = {test: suggest(task, optimizer, test) for test in TESTS}
+    grid = 10 ** np.arange(low, high + 0.01, 0.125)
+    extra = [result.lr_max or math.nan for result in found.values()]
+    losses = final_losses(task, optimizer, np.concatenate([grid, extra]), seeds)
+    save_json(
+        path,
+        {
+            "seeds": seeds,
+            "grid": grid,
+            "losses": losses[: len(grid)],
+            "suggested": {
+                test: {
+                    "lr_max": result.lr_max,
+                    "lr_min": result.lr_min,
+                    "by_seed": result.lr_max_by_seed,
+                    "losses": at,
+                }
+                for (test, result), at in zip(
+                    found.items(), losses[len(grid) :], strict=True
+                )
+            },
+        },
+    )
+    return json.loads(path.read_text())
+
+
+def judge(cell: Any) -> tuple[float, float, dict[str, tuple[float, float]]]:
+    """Best rate of the grid, its loss, and how far above it each test ends."""
+    losses = np.nan_to_num(np.array(cell["losses"], float), nan=np.inf)
+    best = int(np.argmin(losses.mean(1)))
+    above = {}
+    for test, suggested in cell["suggested"].items():
+        # The same seeds, so that what all runs of one seed share drops out.
+        ratios = np.array(suggested["losses"], float) / losses[best]
+        error = ratios.std(ddof=1) / math.sqrt(len(ratios))
+        mean = np.mean(suggested["losses"]) / losses[best].mean() - 1
+        above[test] = float(mean), float(error)
+    return cell["grid"][best], float(losses[best].mean()), above
+
+
+def as_markdown(cells: dict[tuple[str, str], Any]) -> str:
+    """A row a task and optimizer."""
+    rows = []
+    for (task, optimizer), cell in cells.items():
+        rate, loss, above = judge(cell)
+        row = [task, optimizer, f"{rate:.3g}", f"{loss:.4f}"]
+        for test in TESTS:
+            suggested, (mean, error) = cell["suggested"][test]["lr_max"], above[test]
+            shown = "none" if suggested is None else f"{suggested:.3g}"
+            row.append(f"{shown}: {mean:+.1%} ± {error:.1%}")
+        rows.append(row)
+    return markdown(["task", "optimizer", "best of grid", "test loss", *TESTS], rows)
+
+
+def draw(cells: dict[tuple[str, str], Any], path: Path) -> None:
+    """Test loss against lr_max, and where the suggestions lie: a panel a cell."""
+    tasks = list(dict.fromkeys(task for task, _ in cells))
+    figure, axes = plt.subplots(
+        len(tasks),
+        len(OPTIMIZERS),
+        figsize=(9.5, 1.9 * len(tasks)),
+        layout="constrained",
+        sharex="col",
+        squeeze=False,
+    )
+    for (task, optimizer), cell in cells.items():
+        ax = axes[tasks.index(task), list(OPTIMIZERS).index(optimizer)]
+        losses = np.array(cell["losses"], float).mean(1)
+        lowest = np.nanmin(losses)
+        ax.axhspan(1, 1.02, color="#2f8f5b", alpha=0.2, lw=0)
+        ax.plot(cell["grid"], losses / lowest, "o-", ms=2.5, lw=1, color="#555555")
+        for test, color in zip(TESTS, ("#c44e2b", "#b8860b", "#1b6ca8"), strict=True):
+            if rate := cell["suggested"][test]["lr_max"]:
+                ax.axvline(rate, color=color, lw=1.3, label=test)
+        ax.set(xscale="log", ylim=(0.98, 1.3))
+        if ax.get_subplotspec().is_first_row():
+            ax.set_title(optimizer, fontsize=10)
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel(task, fontsize=9)
+        if ax.get_subplotspec().is_last_row():
+            ax.set_xlabel("lr_max")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs what is missing, then writes the table and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tasks", nargs="*", metavar="task", help="all by default")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds a learning rate")
+    parser.add_argument("--output", type=Path, default=Path("outputs/range"))
+    args = parser.parse_args(argv)
+    names = args.tasks or list(TASKS)
+    if unknown := [name for name in names if name not in TASKS]:
+        parser.error(f"no task {', '.join(unknown)}; there are {', '.join(TASKS)}")
+    if args.seeds < 2:
+        parser.error(f"--seeds must be at least 2, got {args.seeds}")
+    console = Console()
+    known = {task.name: task for task in bundled_tasks()}
+    columns = ("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn())
+    cells = {}
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        bar = progress.add_task("", total=len(names) * len(OPTIMIZERS))
+        for name in names:
+            for optimizer in OPTIMIZERS:
+                progress.update(bar, description=f"{name}, {optimizer}")
+                path = args.output / "cells" / f"{name}--{optimizer}.json"
+                cells[name, optimizer] = run_cell(
+                    known[name], optimizer, args.seeds, path
+                )
+                progress.advance(bar)
+    text = as_markdown(cells)
+    (args.output / "range.md").write_text(text)
+    draw(cells, args.output / "range.png")
+    console.print(f"{jax.devices()[0].device_kind}\n\n{text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""How long a range test takes, against other ways to try as many learning rates.
+
+48 learning rates on the digits network, MI measured by all in the same way: side by
+side in `lr_range_test`; one after another in a compiled loop that takes the learning
+rate as an argument; one after another in a compiled loop for each, as when it is a
+constant of the optimizer; and in one ramp of as many steps in all, a compiled step at a
+time, as torch-lr-finder does. The ways take turns; times include compilation.
+"""
+
+import argparse
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.console import Console
+from rich.table import Table
+from suite.tasks import bundled_tasks
+from suite.training import make_loss
+from timing import median_interval, seconds
+
+from optax_mi import contingency, lr_range_test
+
+TASK = next(task for task in bundled_tasks() if task.name == "digits_mlp")
+NUM = 48
+ESTIMATOR = contingency(10)
+
+
+def make_ways(steps: int) -> dict[str, Callable[[], object]]:
+    """Each way by its name, ours first."""
+    x, y = TASK.load(0).train
+    count = len(x) // TASK.batch
+    batches = (
+        x[: count * TASK.batch].reshape(count, TASK.batch, -1),
+        y[: count * TASK.batch].reshape(count, TASK.batch),
+    )
+    on_device = jax.tree.map(jnp.asarray, batches)
+    rates = np.geomspace(1e-6, 10.0, NUM).astype(np.float32)
+    params = TASK.model.init(jax.random.key(0), x[:1])
+    loss_of = make_loss(TASK)
+
+    def loss_fn(params: Any, batch: Any) -> Any:
+        loss, outputs = loss_of(params, *batch)
+        return loss, {"outputs": outputs, "labels": batch[1]}
+
+    def update(tx: Any, carry: Any, i: Any) -> Any:
+        params, state, sums = carry
+        batch = jax.tree.map(lambda a: a[i % count], on_device)
+        (loss, seen), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, batch)
+        updates, state = tx.update(grads, state, params)
+        sums = ESTIMATOR.update(sums, **seen)
+        return (optax.apply_updates(params, updates), state, sums), loss
+
+    def start(tx: Any) -> Any:
+        return params, tx.init(params), ESTIMATOR.init()
+
+    def loop(rate: Any) -> Any:
+        tx = optax.sgd(rate)
+        step = functools.partial(update, tx)
+        carry, losses = jax.lax.scan(step, start(tx), jnp.arange(steps))
+        return ESTIMATOR.estimate(carry[2]).mi, losses
+
+    def ours() -> object:
+        return lr_range_test(
+            loss_fn,
+            params,
+            batches,
+            estimator=ESTIMATOR,
+            num=NUM,
+            num_steps=steps,
+            key=jax.random.key(0),
+        )
+
+    def one_loop() -> object:
+        run = jax.jit(loop)
+        return [jax.device_get(run(rate)) for rate in rates]
+
+    def loop_each() -> object:
+        return [jax.device_get(jax.jit(functools.partial(loop, r))()) for r in rates]
+
+    def ramp() -> object:
+        total = NUM * steps
+        schedule = optax.exponential_decay(1e-6, total, 1e7)
+        tx = optax.sgd(schedule)
+        step = jax.jit(functools.partial(update, tx))
+        carry, losses = start(tx), []
+        for i in range(total):
+            carry, loss = step(carry, i)
+            losses.append(float(loss))
+        return losses
+
+    return {
+        "lr_range_test": ours,
+        "one after another, one compilation": one_loop,
+        "one after another, a compilation each": loop_each,
+        "one ramp, step by step": ramp,
+    }
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=400, help="updates a run")
+    args = parser.parse_args()
+    ways = make_ways(args.steps)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(args.rounds):
+        for name, way in ways.items():
+            jax.clear_caches()
+            times[name].append(seconds(way))
+    again = []
+    ways["lr_range_test"]()
+    for _ in range(args.rounds):
+        again.append(seconds(ways["lr_range_test"]))
+    console = Console()
+    table = Table(
+        title=f"{NUM} learning rates x {args.steps} steps on the digits, compilation "
+        f"included, {args.rounds} rounds"
+    )
+    for column in ("way", "seconds", "times ours", "95 %"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    rows = [*times.items(), ("lr_range_test, a second time", again)]
+    for name, spent in rows:
+        low, middle, high = median_interval(
+            [b / a for a, b in zip(times["lr_range_test"], spent, strict=True)]
+        )
+        seconds_taken = median_interval(spent)[1]
+        interval = f"{low:.2f} to {high:.2f}"
+        table.add_row(name, f"{seconds_taken:.2f}", f"{middle:.2f}", interval)
+    console.print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

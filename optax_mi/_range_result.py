@@ -1,0 +1,245 @@
+"""What a range test found: the bounds, why, and everything that they come from.
+
+With I(lr) the mutual information reached at a learning rate and I(0) that of a network
+that is not trained, in nats, the gain G(lr) = I(lr) - I(0) is what was learned:
+
+    learns:  G(lr) > 3 standard errors, and > 1 % of the largest gain
+    lr_max:  from the lr of the largest gain upwards, the last whose gain, like that of
+             all before it, is at most 1 % less
+    lr_min:  from there downwards, the last that learns, like all before it
+
+lr_max is not the best itself: a short run overrates the noise of a learning rate, which
+a decay takes out later, against its speed.
+"""
+
+import json
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_TOLERANCE = 0.01
+_SIGMAS = 3.0
+
+
+class Runs(NamedTuple):
+    """What runs came to; leading axes vary, the last is of seeds."""
+
+    mi: Any
+    std_error: Any
+    entropy: Any
+    loss: Any
+
+
+@dataclass(frozen=True, eq=False)
+class LRRangeResult:
+    """What :func:`lr_range_test` found: print it, plot it, or read its fields.
+
+    A bound that was not found is None, and its reason says why. One that a seed alone
+    did not find is nan in that seed's place; so is what a run measured that diverged.
+
+    Attributes:
+      lr_max: upper bound for :func:`mi_decay`, or None: from the learning rate of the
+        largest gain in mutual information upwards, the last before more than 1 % of the
+        gain is lost.
+      lr_min: lower bound, or None: from there downwards, the last that gains more than
+        3 standard errors, and more than 1 % of the largest gain.
+      lr_max_reason: why, in words.
+      lr_min_reason: why, in words.
+      lr_max_by_seed: upper bound of each seed alone, [num_seeds].
+      lr_min_by_seed: lower bound of each seed alone, [num_seeds].
+      learning_rates: geometric grid, [num].
+      mi: mutual information reached, nats, [num, num_seeds].
+      std_error: its standard error, nats, [num, num_seeds]; nan where the estimator has
+        none.
+      entropy: H(Y) of the same samples, nats, [num, num_seeds].
+      loss: mean loss of the training steps that were judged, [num, num_seeds].
+      diverged: whether a loss was not finite, or is above four times that of a network
+        that is not trained, [num, num_seeds].
+      chance: mutual information of a network that is not trained, nats, [num_seeds].
+      mode: "parallel" or "ramp".
+      num_steps: updates of a run.
+
+    See :func:`lr_range_test` for an example.
+    """
+
+    lr_max: float | None
+    lr_min: float | None
+    lr_max_reason: str
+    lr_min_reason: str
+    lr_max_by_seed: np.ndarray
+    lr_min_by_seed: np.ndarray
+    learning_rates: np.ndarray
+    mi: np.ndarray
+    std_error: np.ndarray
+    entropy: np.ndarray
+    loss: np.ndarray
+    diverged: np.ndarray
+    chance: np.ndarray
+    mode: str
+    num_steps: int
+
+    def __str__(self) -> str:
+        """The bounds and their reasons, in a few lines."""
+        lrs, seeds = self.learning_rates, self.chance.size
+        lines = [
+            f"LR range test, {self.mode}: {len(lrs)} learning rates from {lrs[0]:.3g} "
+            f"to {lrs[-1]:.3g}, {seeds} seed{'s' * (seeds > 1)}, {self.num_steps} steps"
+        ]
+        for name in ("lr_max", "lr_min"):
+            bound, spread = getattr(self, name), getattr(self, f"{name}_by_seed")
+            shown = "not found"
+            if bound is not None:
+                shown = f"{bound:.3g}"
+                found = spread[np.isfinite(spread)]
+                if seeds > 1 and found.size:
+                    shown += f" ({found.min():.3g} to {found.max():.3g} over seeds)"
+            lines.append(f"{name} {shown}: {getattr(self, f'{name}_reason')}")
+        lost = self.diverged.any(1)
+        if lost.any():
+            where = f"{lrs[lost].min():.3g} to {lrs[lost].max():.3g}"
+            lines.append(f"diverged: {lost.sum()} learning rates, from {where}")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """All fields as JSON; nan becomes null, infinity "inf"."""
+        return json.dumps(
+            {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The result that :meth:`to_json` wrote.
+
+        Raises:
+          ValueError: the text is something else.
+        """
+        content = json.loads(text)
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in content]:
+            raise ValueError(
+                f"not the JSON of an LRRangeResult: it lacks {', '.join(missing)}."
+            )
+        arrays = [field.name for field in fields(cls) if field.type is np.ndarray]
+        for name in arrays:
+            content[name] = np.asarray(
+                content[name], bool if name == "diverged" else float
+            )
+        return cls(**{name: content[name] for name in names})
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draws MI and loss against the learning rate, and the bounds.
+
+        Args:
+          ax: axes to draw in; None makes a figure, the `.figure` of what is returned.
+
+        Returns:
+          The axes of the mutual information; see
+          :func:`optax_mi.plotting.plot_range_test`.
+        """
+        from optax_mi.plotting import plot_range_test
+
+        return plot_range_test(self, ax)
+
+
+def find_bounds(
+    learning_rates: np.ndarray, runs: Runs, chance: Runs, *, mode: str, num_steps: int
+) -> LRRangeResult:
+    """Judges runs [num, seeds] against those that were not trained, [seeds]."""
+    runs, chance = (
+        Runs(*(np.asarray(x, float) for x in seen)) for seen in (runs, chance)
+    )
+    limit = chance.loss + 3 * np.abs(chance.loss)
+    diverged = ~(runs.loss <= limit)
+    runs = Runs(*(np.where(diverged, math.nan, x) for x in runs))
+    gain = runs.mi - chance.mi
+    noise = np.nan_to_num(np.hypot(runs.std_error, chance.std_error))
+    seeds = gain.shape[1]
+    top, low, top_reason, low_reason = _bounds(
+        learning_rates,
+        gain.mean(1),
+        np.sqrt((noise**2).sum(1)) / seeds,
+        np.isfinite(chance.loss).all(),
+    )
+    alone = [
+        _bounds(learning_rates, gain[:, s], noise[:, s], True)[:2] for s in range(seeds)
+    ]
+    by_seed = np.array(alone, float)  # None becomes nan
+    return LRRangeResult(
+        lr_max=top,
+        lr_min=low,
+        lr_max_reason=top_reason,
+        lr_min_reason=low_reason,
+        lr_max_by_seed=by_seed[:, 0],
+        lr_min_by_seed=by_seed[:, 1],
+        learning_rates=learning_rates,
+        **runs._asdict(),
+        diverged=diverged,
+        chance=chance.mi,
+        mode=mode,
+        num_steps=num_steps,
+    )
+
+
+def _bounds(
+    lrs: np.ndarray, gain: np.ndarray, noise: np.ndarray, trainable: bool
+) -> tuple[float | None, float | None, str, str]:
+    """lr_max and lr_min, or None, and why; `gain` is nan where runs diverged."""
+    low, high = f"lr_low={lrs[0]:.3g}", f"lr_high={lrs[-1]:.3g}"
+    if not trainable:
+        why = (
+            "diverged at every learning rate, 0 among them: the loss is not finite "
+            "before any training. Look at params, batches and loss_fn."
+        )
+        return None, None, why, why
+    if np.isnan(gain).all():
+        why = f"diverged everywhere above {low}: lower it."
+        return None, None, why, why
+    best = int(np.nanargmax(gain))
+    learns = gain > np.maximum(_SIGMAS * noise, _TOLERANCE * gain[best])
+    if not learns[best]:
+        why = (
+            f"no learning rate learns: the largest gain, {gain[best]:.3g} nats at "
+            f"{lrs[best]:.3g}, is within {_SIGMAS:g} standard errors of none. Raise "
+            "num_steps, or the range."
+        )
+        return None, None, why, why
+    keeps = gain >= (1 - _TOLERANCE) * gain[best]
+    top = best + _run_length(keeps[best + 1 :])
+    bottom = best - _run_length(learns[:best][::-1])
+    reached = f"{gain[best]:.3g} nats gained at {lrs[best]:.3g}, the most"
+    if best == 0:
+        return None, None, f"{reached}: lower {low}.", f"{reached}: lower {low}."
+    if top == len(lrs) - 1:
+        lr_max, why = None, f"{reached}, and no less up to {high}: raise it."
+    elif np.isnan(gain[top + 1]):
+        lr_max, why = float(lrs[top]), f"{reached}; above this, runs diverge."
+    else:
+        lost = 1 - gain[top + 1] / gain[best]
+        lr_max = float(lrs[top])
+        why = f"{reached}; the next learning rate above this gains {lost:.1%} less."
+    if bottom == 0:
+        return lr_max, None, why, f"even {low} learns: lower it."
+    share = gain[bottom] / gain[best]
+    below = f"the lowest that learns, {share:.1%} of the largest gain."
+    return lr_max, float(lrs[bottom]), why, below
+
+
+def _run_length(flags: np.ndarray) -> int:
+    """How many of the first flags are set."""
+    return len(flags) if flags.all() else int(np.argmin(flags))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
