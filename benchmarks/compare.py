@@ -19,6 +19,7 @@ import optax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
+from suite.bounds import suggest
 from suite.methods import METHODS, SEATS, Method
 from suite.report import rank_table, write_report
 from suite.results import cell_path, load_cell, save_cell, save_json, summarise
@@ -26,6 +27,7 @@ from suite.tasks import Task, bundled_tasks, image_tasks
 from suite.training import train
 
 import optax_mi
+from optax_mi import LRRangeResult
 
 SHOWN = (
     "sgd cosine",
@@ -37,12 +39,40 @@ SHOWN = (
 )
 
 
+def find_bounds(
+    task: Task, method: Method, folder: Path, short: bool
+) -> LRRangeResult | None:
+    """A method's range test on a task, done now unless it is kept."""
+    if method.tested is None:
+        return None
+    path = cell_path(folder, task.name, f"{method.name} bounds")
+    if not path.is_file():
+        found = suggest(task, method.tested, num_steps=40 if short else None)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(found.to_json() + "\n")
+    return LRRangeResult.from_json(path.read_text())
+
+
 def run_cell(
-    task: Task, method: Method, folder: Path, seeds: int, trials: int, short: bool
+    task: Task,
+    method: Method,
+    found: LRRangeResult | None,
+    folder: Path,
+    seeds: int,
+    trials: int,
+    short: bool,
 ) -> Any:
     """The summary of a cell, run now unless its figures are kept."""
-    # A short run tries every other learning rate, so that it spans the same range.
-    rates = method.trials[:: -(-len(method.trials) // trials)]
+    settings: Any
+    if found is None:
+        # A short run tries every other learning rate, so that it spans the same range.
+        rates = method.trials[:: -(-len(method.trials) // trials)]
+        settings = np.asarray(rates, np.float32)
+    else:
+        assert found.lr_max is not None
+        rates = (found.lr_max,)
+        low = found.lr_min or found.lr_max / 100
+        settings = tuple(np.asarray([rate], np.float32) for rate in (*rates, low))
     steps, evaluations = (task.steps // 10, 5) if short else (task.steps, 15)
     config = {
         "learning_rates": rates,
@@ -58,7 +88,7 @@ def run_cell(
         done = train(
             task,
             method,
-            np.asarray(rates, np.float32),
+            settings,
             range(seeds),
             steps=steps,
             evaluations=evaluations,
@@ -154,12 +184,16 @@ def main(argv: list[str] | None = None) -> None:
             for name in names:
                 progress.update(bar, description=f"{task.name}, {name}")
                 method = METHODS[name]
-                reason = method.unfit(task.num_classes)
+                reason, found = method.unfit(task.num_classes), None
+                if not reason:
+                    found = find_bounds(task, method, folder, args.short)
+                    if found is not None and found.lr_max is None:
+                        reason = f"range test: {found.lr_max_reason}"
                 if reason:
                     results["skipped"].setdefault(task.name, {})[name] = reason
                 else:
                     cells[name] = run_cell(
-                        task, method, folder, args.seeds, args.trials, args.short
+                        task, method, found, folder, args.seeds, args.trials, args.short
                     )
                 progress.advance(bar)
     source = (args.report or folder) / "compare.json"

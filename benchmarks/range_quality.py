@@ -1,15 +1,14 @@
 """Whether the bounds that a range test suggests are good ones.
 
 For each task and optimizer, networks are trained under `mi_decay` with every `lr_max`
-of a fine grid, and with those that range tests suggest from draws of their own: by the
-MI of training batches, in runs side by side and in one ramp, and by the variational
-bound on validation data. Printed is how far the final test loss at the suggestion,
-mean over seeds, is above the best of the grid. What is done is kept, so that an
-interrupted run resumes.
+of a fine grid, and between the bounds that range tests suggest from draws of their own:
+by the MI of training batches, in runs side by side and in one ramp, and by the
+variational bound on validation data. Printed is how far the final test loss between
+those bounds, mean over seeds, is above the best of the grid. What is done is kept, so
+that an interrupted run resumes.
 """
 
 import argparse
-import functools
 import json
 import math
 import sys
@@ -17,82 +16,44 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-from suite.methods import Method
+from suite.bounds import suggest
+from suite.methods import MOMENTUM, Method
 from suite.report import markdown
-from suite.results import save_json
+from suite.results import cell_path, save_json
 from suite.tasks import Task, bundled_tasks
-from suite.training import make_loss, train
+from suite.training import train
 
-from optax_mi import LRRangeResult, contingency, lr_range_test, mi_decay, variational
+from optax_mi import mi_decay
 
 TASKS = ("digits_mlp", "pixels", "teacher", "digits_cnn", "flower", "cancer")
 # Each with the decades that its grid spans, eight learning rates a decade.
 OPTIMIZERS = {
     "sgd": (optax.sgd, (-2.0, 0.875)),
-    "momentum": (functools.partial(optax.sgd, momentum=0.9), (-2.75, 0.25)),
+    "momentum": (MOMENTUM, (-2.75, 0.25)),
     "adamw": (optax.adamw, (-3.25, -0.5)),
 }
 TESTS = ("parallel", "ramp", "validation")
-# No run that is judged begins from this seed.
-SEED = 100
 
 
-def suggest(task: Task, optimizer: Any, test: str) -> LRRangeResult:
-    """A range test of a task, with three seeds."""
-    data = task.load(SEED)
-    keys = jax.random.split(jax.random.key(SEED), 3)
-    loss_of = make_loss(task)
-
-    def batched(part: tuple[np.ndarray, np.ndarray], key: jax.Array) -> Any:
-        x, y = part
-        count = len(x) // task.batch
-        rows = np.arange(count * task.batch).reshape(count, task.batch)
-        return x[rows], y[rows], jax.random.split(key, count)
-
-    def loss_fn(params: Any, batch: Any) -> Any:
-        x, labels, key = batch
-        inputs = task.augment(key, task.prepare(x))
-        loss, outputs = loss_of(params, inputs, labels)
-        return loss, {"outputs": outputs, "labels": labels}
-
-    def init(key: jax.Array) -> Any:
-        return task.model.init(key, task.prepare(jnp.asarray(data.train[0][:1])))
-
-    validates = test == "validation"
-    assert task.num_classes is not None
-    make_estimator = variational if validates else contingency
-    return lr_range_test(
-        loss_fn,
-        init,
-        batched(data.train, keys[0]),
-        estimator=make_estimator(task.num_classes),
-        optimizer=optimizer,
-        mode="ramp" if test == "ramp" else "parallel",
-        eval_batches=batched(data.valid, keys[1]) if validates else None,
-        num_seeds=3,
-        key=keys[2],
-    )
-
-
-def final_losses(task: Task, optimizer: Any, rates: np.ndarray, seeds: int) -> Any:
-    """Final test losses under mi_decay, [rates, seeds]."""
+def final_losses(task: Task, optimizer: Any, bounds: Any, seeds: int) -> np.ndarray:
+    """Final test losses under mi_decay, [bounds, seeds]."""
 
     def make(setting: Any) -> optax.GradientTransformation:
         decay = mi_decay(
-            setting.trial,
+            *setting.trial,
             num_classes=setting.num_classes,
             steps_per_epoch=setting.steps_per_epoch,
         )
         return optax.chain(optimizer(1.0), decay)
 
     method = Method("", make, ())
-    curves = train(task, method, rates.astype(np.float32), range(seeds), evaluations=1)
+    trials = tuple(np.asarray(rates, np.float32) for rates in zip(*bounds, strict=True))
+    curves = train(task, method, trials, range(seeds), evaluations=1)
     return curves.values["test_loss"][:, :, -1]
 
 
@@ -101,10 +62,19 @@ def run_cell(task: Task, name: str, seeds: int, path: Path) -> Any:
     if path.is_file() and (kept := json.loads(path.read_text()))["seeds"] == seeds:
         return kept
     optimizer, (low, high) = OPTIMIZERS[name]
-    found = {test: suggest(task, optimizer, test) for test in TESTS}
+    found = {
+        "parallel": suggest(task, optimizer),
+        "ramp": suggest(task, optimizer, mode="ramp"),
+        "validation": suggest(task, optimizer, validation=True),
+    }
     grid = 10 ** np.arange(low, high + 0.01, 0.125)
-    extra = [result.lr_max or math.nan for result in found.values()]
-    losses = final_losses(task, optimizer, np.concatenate([grid, extra]), seeds)
+    pairs = [(rate, None) for rate in grid]
+    pairs += [(result.lr_max, result.lr_min) for result in found.values()]
+    # As mi_decay has it where no lower bound is given.
+    bounds = [
+        (high or math.nan, low or (high or math.nan) / 100) for high, low in pairs
+    ]
+    losses = final_losses(task, optimizer, bounds, seeds)
     save_json(
         path,
         {
@@ -133,6 +103,8 @@ def judge(cell: Any) -> tuple[float, float, dict[str, tuple[float, float]]]:
     best = int(np.argmin(losses.mean(1)))
     above = {}
     for test, suggested in cell["suggested"].items():
+        if suggested["lr_max"] is None:
+            continue
         # The same seeds, so that what all runs of one seed share drops out.
         ratios = np.array(suggested["losses"], float) / losses[best]
         error = ratios.std(ddof=1) / math.sqrt(len(ratios))
@@ -148,9 +120,12 @@ def as_markdown(cells: dict[tuple[str, str], Any]) -> str:
         rate, loss, above = judge(cell)
         row = [task, optimizer, f"{rate:.3g}", f"{loss:.4f}"]
         for test in TESTS:
-            suggested, (mean, error) = cell["suggested"][test]["lr_max"], above[test]
-            shown = "none" if suggested is None else f"{suggested:.3g}"
-            row.append(f"{shown}: {mean:+.1%} ± {error:.1%}")
+            shown = "none"
+            if test in above:
+                mean, error = above[test]
+                suggested = cell["suggested"][test]["lr_max"]
+                shown = f"{suggested:.3g}: {mean:+.1%} ± {error:.1%}"
+            row.append(shown)
         rows.append(row)
     return markdown(["task", "optimizer", "best of grid", "test loss", *TESTS], rows)
 
@@ -209,7 +184,7 @@ def main(argv: list[str] | None = None) -> None:
         for name in names:
             for optimizer in OPTIMIZERS:
                 progress.update(bar, description=f"{name}, {optimizer}")
-                path = args.output / "cells" / f"{name}--{optimizer}.json"
+                path = cell_path(args.output, name, optimizer)
                 cells[name, optimizer] = run_cell(
                     known[name], optimizer, args.seeds, path
                 )

@@ -1,18 +1,22 @@
 """The examples and the README run as a newcomer runs them."""
 
-import importlib.util
 import pathlib
 import re
 import subprocess
 import sys
 
+import digits
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import lr_range_test
 import numpy as np
 import optax
 import pytest
 from flax import nnx
+
+from optax_mi import LRRangeResult
+from tests.test_images import write_idx
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -25,15 +29,6 @@ def run(script, *arguments, cwd=ROOT):
         text=True,
         timeout=300,
     )
-
-
-def load(name):
-    """The example as a module."""
-    path = ROOT / "examples" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow
@@ -57,26 +52,55 @@ def test_the_demo_takes_its_options(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("main", "arguments", "message"),
     [
-        (["--epochs", "0"], "--epochs: must be a whole number of at least 1, got '0'"),
-        (["--seed", "x"], "--seed: must be a whole number of at least 0, got 'x'"),
-        (["--rule", "cosine"], "--rule: invalid choice: 'cosine'"),
+        (digits.main, ["--epochs", "0"], "must be a whole number of at least 1, got"),
+        (digits.main, ["--seed", "x"], "--seed: must be a whole number of at least 0"),
+        (digits.main, ["--rule", "cosine"], "--rule: invalid choice: 'cosine'"),
+        (lr_range_test.main, ["--steps", "19"], "at least 20, got '19'"),
+        (lr_range_test.main, ["--optimizer", "lion"], "invalid choice: 'lion'"),
+        (lr_range_test.main, ["--data", "mnist"], "give --data-dir, a folder with"),
+        (
+            lr_range_test.main,
+            ["--data=cifar10", "--data-dir=nowhere"],
+            "data_batch_5.bin, test_batch.bin not found in nowhere",
+        ),
     ],
 )
-def test_a_wrong_value_gets_one_clear_line(arguments, message, capsys):
+def test_a_wrong_value_gets_one_clear_line(main, arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
-        load("digits").main(arguments)
+        main(arguments)
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
 
 
 def test_the_demo_compiles_its_step_once():
-    digits = load("digits")
     rows = digits.train(2, 0, "residual", lambda row: None)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert digits.train_step._cache_size() == 1
+
+
+def test_the_range_test_finds_bounds_and_trains_between_them(tmp_path, capsys):
+    lr_range_test.main(["--steps=40", "--epochs=8", f"--output={tmp_path}"])
+    printed = capsys.readouterr().out
+    found = LRRangeResult.from_json((tmp_path / "lr_range_test.json").read_text())
+    assert str(found) in printed
+    assert 0.02 < found.lr_max < 1.0
+    assert (tmp_path / "lr_range_test.png").read_bytes().startswith(b"\x89PNG")
+    (share,) = re.findall(r"test accuracy ([\d.]+)%", printed)
+    assert float(share) >= 90
+
+
+def test_the_range_test_reads_image_files_and_invents_no_bounds(tmp_path, capsys):
+    write_idx(tmp_path / "mnist", rows=(200, 12))
+    arguments = ["--data=mnist", f"--data-dir={tmp_path}", "--steps=20", "--seeds=1"]
+    # Random pixels, seen three times: too little to learn any by heart.
+    with pytest.raises(SystemExit, match="1"):
+        lr_range_test.main([*arguments, f"--output={tmp_path}"])
+    printed = capsys.readouterr().out
+    assert "lr_max not found: no learning rate learns" in printed
+    assert "no training without an upper bound" in printed
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What trains the networks: every method, its grid of trials, and what it is told."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ from optax_mi import (
     learning_rates,
     log_time_rule,
     mi_decay,
-    mi_sgd,
     proportional_rule,
     residual_rule,
     variational,
@@ -41,6 +41,8 @@ class Method:
       make: `make(setting) -> optax transformation`.
       trials: the grid that the trial is chosen from on validation data. For
         methods that find their own, it is the multiplier or the first guess they ask.
+      tested: the optimizer, made from a learning rate, with which a range test finds
+        the only trial, `(lr_max, lr_min)`; None for methods with a grid.
       knows_horizon: whether it is told the number of steps.
       needs_classes: whether it can only measure MI with class labels.
       eval_params: `eval_params(state, params)`, the weights to be judged.
@@ -51,7 +53,8 @@ class Method:
 
     name: str
     make: Callable[[Setting], optax.GradientTransformation]
-    trials: tuple[float, ...]
+    trials: tuple[float, ...] = ()
+    tested: Callable[..., optax.GradientTransformation] | None = None
     knows_horizon: bool = False
     needs_classes: bool = False
     eval_params: Callable[[Any, Any], Any] = lambda state, params: params
@@ -97,14 +100,19 @@ def default_estimator(num_classes: int | None) -> MIEstimator:
     return contingency(num_classes)
 
 
+MOMENTUM = functools.partial(optax.sgd, momentum=0.9)
+
+
 def ours(
     name: str,
     rule: Callable[[], Any],
     base: str = "sgd",
     estimator: Callable[[Any], MIEstimator] = default_estimator,
     needs_classes: bool = False,
+    tested: bool = False,
 ) -> Method:
-    """`mi_decay` on momentum sgd or on adamw; the trial's learning rate is lr_max."""
+    """`mi_decay` on momentum sgd or on adamw; the trial is lr_max, or both bounds."""
+    optimizer = MOMENTUM if base == "sgd" else optax.adamw
 
     def make(setting: Setting) -> optax.GradientTransformation:
         decay: dict[str, Any] = {
@@ -112,14 +120,15 @@ def ours(
             "steps_per_epoch": setting.steps_per_epoch,
             "rule": rule(),
         }
-        if base == "sgd":
-            return mi_sgd(setting.trial, momentum=0.9, **decay)
-        return optax.chain(optax.adamw(1.0), mi_decay(setting.trial, **decay))
+        bounds = setting.trial if tested else (setting.trial,)
+        return optax.chain(optimizer(1.0), mi_decay(*bounds, **decay))
 
+    grid = SGD if base == "sgd" else ADAM
     return Method(
         name,
         make,
-        SGD if base == "sgd" else ADAM,
+        () if tested else grid,
+        tested=optimizer if tested else None,
         needs_classes=needs_classes,
         rate=lambda state: learning_rates(state)["all"],
     )
@@ -173,11 +182,10 @@ METHODS = {
         ours("mi sgd proportional", proportional_rule),
         ours("mi adamw", log_time_rule, "adamw"),
         ours("mi adamw residual", residual_rule, "adamw", needs_classes=True),
+        ours("mi sgd range test", log_time_rule, tested=True),
+        ours("mi adamw range test", log_time_rule, "adamw", tested=True),
     )
 }
 
 # Columns to come, and what each waits for.
-SEATS = {
-    "mi layer-wise": "waits for a layer-wise variant",
-    "mi with bounds from a range test": "waits for the range test",
-}
+SEATS = {"mi layer-wise": "waits for a layer-wise variant"}

@@ -65,7 +65,7 @@ def summarise(curves: Curves, trials: tuple[float, ...], target: float) -> Any:
     runs = values["valid_loss"][:, :, 0].size
     return {
         "learning_rate": trials[trial],
-        "at_edge": trial in (0, len(trials) - 1),
+        "at_edge": len(trials) > 1 and trial in (0, len(trials) - 1),
         "final": {name: chosen[name][:, -1] for name in METRICS},
         "best": {name: chosen[name][seeds, best] for name in METRICS},
         "steps_to_target": steps,

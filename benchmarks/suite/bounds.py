@@ -1,0 +1,66 @@
+"""Bounds of the learning rate for a task of the suite, by a range test."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_mi import LRRangeResult, lr_range_test, variational
+from suite.methods import default_estimator
+from suite.tasks import Arrays, Task
+from suite.training import make_loss
+
+# No run that is judged has this seed.
+SEED = 100
+
+
+def suggest(
+    task: Task,
+    optimizer: Callable[..., Any],
+    *,
+    mode: Literal["parallel", "ramp"] = "parallel",
+    validation: bool = False,
+    num_steps: int | None = None,
+) -> LRRangeResult:
+    """A range test of a task, three seeds.
+
+    With `validation` it is judged by the variational bound on validation data, else by
+    the default estimator on training batches.
+    """
+    data = task.load(SEED)
+    keys = jax.random.split(jax.random.key(SEED), 3)
+    loss_of = make_loss(task)
+    estimator = default_estimator(task.num_classes)
+    if validation:
+        assert task.num_classes is not None
+        estimator = variational(task.num_classes)
+
+    def batched(part: Arrays, key: jax.Array) -> Any:
+        x, y = part
+        count = len(x) // task.batch
+        rows = np.arange(count * task.batch).reshape(count, task.batch)
+        return x[rows], y[rows], jax.random.split(key, count)
+
+    def loss_fn(params: Any, batch: Any) -> Any:
+        x, labels, key = batch
+        inputs = task.augment(key, task.prepare(x))
+        loss, outputs = loss_of(params, inputs, labels)
+        return loss, {"outputs": outputs, "labels": labels}
+
+    def init(key: jax.Array) -> Any:
+        return task.model.init(key, task.prepare(jnp.asarray(data.train[0][:1])))
+
+    return lr_range_test(
+        loss_fn,
+        init,
+        batched(data.train, keys[0]),
+        estimator=estimator,
+        optimizer=optimizer,
+        mode=mode,
+        num_steps=num_steps,
+        eval_batches=batched(data.valid, keys[1]) if validation else None,
+        num_seeds=3,
+        key=keys[2],
+    )
