@@ -29,8 +29,9 @@ docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## time the train step, and estimators against peers
+bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## time the train step, estimators and the range test against peers
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/range_speed.py
 	$(BIN)/python benchmarks/estimators.py
 
 bench-compare: $(VENV)/.installed-bench  ## compare ways to train, in short

@@ -124,7 +124,7 @@ def lr_range_test(
       ...     num_seeds=2,
       ...     key=jax.random.key(0),
       ... )
-      >>> 0.01 < result.lr_min < 0.1 < result.lr_max
+      >>> 0.0001 < result.lr_min < 0.01 < 0.1 < result.lr_max < 10.0
       True
       >>> tx = mi_sgd(
       ...     result.lr_max, result.lr_min, num_classes=3, steps_per_epoch=100

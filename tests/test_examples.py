@@ -123,7 +123,7 @@ def test_the_readme_code_runs():
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
     )
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     images, labels = jnp.ones((20, 4)), jnp.arange(20) % 10
     model = Dense()
     params = model.init(jax.random.key(0), images)["params"]
@@ -148,7 +148,19 @@ def test_the_readme_code_runs():
     }
     exec(blocks[2], names)
     assert names["optimizer"].step[...] == 1
+
+    def loss_fn(params, batch):
+        logits = model.apply({"params": params}, batch[0])
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch[1])
+        return losses.mean(), {"outputs": logits, "labels": batch[1]}
+
+    model = Dense()
+    names |= {"jax": jax, "loss_fn": loss_fn, "params": params}
+    # Images that tell the class modulo 4, so large that 10 is too fast for them.
+    names["batches"] = (10 * jnp.eye(4)[labels % 4][None], labels[None])
+    exec(blocks[3], names)
+    assert names["found"].lr_max > names["found"].lr_min
     x = np.random.default_rng(0).normal(size=(20, 2))
     names |= {"predicted": labels, "activations": x, "x": x, "y": x**2}
-    exec(blocks[3], names)
+    exec(blocks[4], names)
     assert names["plugin_mi"](labels, labels).mi > 2
