@@ -127,10 +127,14 @@ def train_in_chunks(
     of_rates, of_seeds = _chunks(len(rates), width), _chunks(len(seeds), height)
     chunks = list(itertools.product(of_seeds, of_rates))
 
+    # A setting of each thread, so that the workers have to be told.
+    x64 = jnp.result_type(float) == jnp.float64
+
     def train(chunk: tuple[np.ndarray, np.ndarray]) -> Runs:
         some, few = chunk
-        runs = _train_all(plan, data, rates[few], seeds[some], orders[some])
-        return jax.device_get(runs)
+        with jax.enable_x64(x64):
+            runs = _train_all(plan, data, rates[few], seeds[some], orders[some])
+            return jax.device_get(runs)
 
     parts = []
     with ThreadPoolExecutor(workers) as executor:

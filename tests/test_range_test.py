@@ -146,6 +146,20 @@ def test_chunks_change_nothing(result):
     np.testing.assert_allclose(narrow.mi[:6], result.mi[:6], atol=1e-4)
 
 
+def test_double_precision_reaches_every_copy():
+    with jax.enable_x64(True):
+        found = run(
+            params=jnp.zeros((4, 3), jnp.float64),
+            batches=(X[:1].astype(np.float64), Y[:1]),
+            num_seeds=2,
+        )
+        # Seeds are alike, but not trained by the same thread.
+        compiled = _train_all._cache_size()
+        run(params=START.astype(jnp.float64), batches=(X[:1].astype(float), Y[:1]))
+        assert _train_all._cache_size() == compiled
+    np.testing.assert_array_equal(found.mi[:, 0], found.mi[:, 1])
+
+
 def test_a_key_gives_one_result_and_another_key_another():
     batches = (X, Y)
     first, same = (run(batches=batches, num_steps=21).to_json() for _ in range(2))
