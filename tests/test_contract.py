@@ -97,6 +97,7 @@ def test_ignores_unknown_keywords_and_compiles_once(case: Case, wrap):
         updates, state = tx.update(
             grads, state, params, nobody_expects_this=1, **case.signal()
         )
+        assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
         return optax.apply_updates(params, updates), state
 
     # Donated, as in any train step that is short of memory. The params are ours.
@@ -121,15 +122,14 @@ def test_tree_map_params(case: Case, wrap):
 
 @every_case
 @every_wrapper
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
-def test_updates_keep_the_dtype_of_the_params(case: Case, wrap, dtype):
-    params = jax.tree.map(lambda x: x.astype(dtype), PARAMS)
+def test_updates_keep_the_dtype_of_the_params(case: Case, wrap):
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), PARAMS)
     tx = wrap(case)
     state = jax.jit(tx.init)(params)
     updates, _ = jax.jit(tx.update)(
         params, state, params, **case.signal(1.0, jnp.float16)
     )
-    assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
+    assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(jnp.bfloat16)}
 
 
 @every_case
