@@ -4,12 +4,15 @@ With I(lr) the mutual information reached at a learning rate and I(0) that of a 
 that is not trained, in nats, the gain G(lr) = I(lr) - I(0) is what was learned:
 
     learns:  G(lr) > 3 standard errors, and > 1 % of the largest gain
-    lr_max:  from the lr of the largest gain upwards, the last whose gain, like that of
+    edge:    from the lr of the largest gain upwards, the last whose gain, like that of
              all before it, is at most 1 % less
-    lr_min:  from there downwards, the last that learns, like all before it
+    lr_max:  the edge / sqrt(2)
+    lr_min:  from the lr of the largest gain downwards, the last that learns, like all
+             before it
 
-lr_max is not the best itself: a short run overrates the noise of a learning rate, which
-a decay takes out later, against its speed.
+The edge is not the best itself: a short run overrates the noise of a learning rate,
+which a decay takes out later, against its speed. The margin is there since the edge
+comes down as a network trains on, and beyond it costs far more than a step below it.
 """
 
 import json
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _TOLERANCE = 0.01
+_MARGIN = math.sqrt(2)
 _SIGMAS = 3.0
 
 
@@ -45,7 +49,7 @@ class LRRangeResult:
     Attributes:
       lr_max: upper bound for :func:`mi_decay`, or None: from the learning rate of the
         largest gain in mutual information upwards, the last before more than 1 % of the
-        gain is lost.
+        gain is lost, divided by the square root of 2 as a margin.
       lr_min: lower bound, or None: from there downwards, the last that gains more than
         3 standard errors, and more than 1 % of the largest gain.
       lr_max_reason: why, in words.
@@ -157,7 +161,8 @@ def find_bounds(
     diverged = ~(runs.loss <= limit)
     runs = Runs(*(np.where(diverged, math.nan, x) for x in runs))
     gain = runs.mi - chance.mi
-    noise = np.nan_to_num(np.hypot(runs.std_error, chance.std_error))
+    noise = np.hypot(runs.std_error, chance.std_error)
+    noise = np.where(np.isnan(noise), 0.0, noise)
     seeds = gain.shape[1]
     top, low, top_reason, low_reason = _bounds(
         learning_rates,
@@ -216,17 +221,19 @@ def _bounds(
         return None, None, f"{reached}: lower {low}.", f"{reached}: lower {low}."
     if top == len(lrs) - 1:
         lr_max, why = None, f"{reached}, and no less up to {high}: raise it."
-    elif np.isnan(gain[top + 1]):
-        lr_max, why = float(lrs[top]), f"{reached}; above this, runs diverge."
     else:
         lost = 1 - gain[top + 1] / gain[best]
-        lr_max = float(lrs[top])
-        why = f"{reached}; the next learning rate above this gains {lost:.1%} less."
+        beyond = f"{lost:.1%} is lost" if lost <= 1 else "all of it is lost"
+        if np.isnan(lost):
+            beyond = "runs diverge"
+        lr_max = float(lrs[top] / _MARGIN)
+        why = f"{reached}; a margin below {lrs[top]:.3g}, above which {beyond}."
     if bottom == 0:
         return lr_max, None, why, f"even {low} learns: lower it."
+    lr_min = float(lrs[bottom])
     share = gain[bottom] / gain[best]
     below = f"the lowest that learns, {share:.1%} of the largest gain."
-    return lr_max, float(lrs[bottom]), why, below
+    return lr_max, lr_min if lr_max is None else min(lr_min, lr_max), why, below
 
 
 def _run_length(flags: np.ndarray) -> int:

@@ -127,7 +127,7 @@ def test_runs_diverge_where_a_quadratic_does():
     assert np.isfinite(found.mi[~found.diverged]).all()
     assert np.isposinf(found.entropy[~found.diverged]).all()
     assert found.lr_max < limit
-    assert "above this, runs diverge" in found.lr_max_reason
+    assert "above which runs diverge" in found.lr_max_reason
     assert "diverged: 5 learning rates" in str(found)
 
 
@@ -221,12 +221,14 @@ def judge(mi, std_error=0.01, loss=None, chance=0.0):
 def test_bounds_of_a_curve():
     found = judge([0, 0.02, 0.1, 0.5, 1.0, 0.995, 0.98, 0.995, 0])
     # 0.98 loses too much, so that what comes after it counts no more.
-    assert (found.lr_min, found.lr_max) == (LRS[2], LRS[5])
-    assert "the next learning rate above this gains 2.0% less" in found.lr_max_reason
+    assert (found.lr_min, found.lr_max) == (LRS[2], LRS[5] / math.sqrt(2))
+    assert "a margin below 0.0316, above which 2.0% is lost" in found.lr_max_reason
     # With a standard error of 0.04, 0.1 is no longer above chance.
     assert judge([0, 0.02, 0.1, 0.5, 1, 1, 0, 0, 0], 0.04).lr_min == LRS[3]
     # An estimator without a standard error leaves the share of the largest gain.
     assert judge([0, 0.005, 0.1, 0.5, 1, 1, 0, 0, 0], math.nan).lr_min == LRS[2]
+    # A bound may be as bad as float32 can say, and as uncertain.
+    assert judge([0, -math.inf, 0.1, 0.5, 1, 1, 0, 0, 0], math.inf).lr_max is None
     # What the network knows untrained is no gain.
     assert judge([0.4, 0.4, 0.4, 0.5, 1, 1, 0.4, 0, 0], chance=0.4).lr_min == LRS[3]
 
@@ -235,16 +237,17 @@ def test_spread_over_seeds():
     mi = np.zeros((9, 2))
     mi[2:5, 0], mi[3:7, 1] = 1.0, 1.0
     found = judge(mi)
-    np.testing.assert_allclose(found.lr_max_by_seed, LRS[[4, 6]])
+    np.testing.assert_allclose(found.lr_max_by_seed * math.sqrt(2), LRS[[4, 6]])
     np.testing.assert_allclose(found.lr_min_by_seed, LRS[[2, 3]])
-    assert found.lr_max == LRS[4]
-    assert "lr_max 0.01 (0.01 to 0.1 over seeds)" in str(found)
+    assert found.lr_max == pytest.approx(LRS[4] / math.sqrt(2))
+    assert "lr_max 0.00707 (0.00707 to 0.0707 over seeds)" in str(found)
     # A learning rate is lost where one seed diverges.
     loss = np.ones((9, 2))
     loss[4, 1] = 4.1
     found = judge(mi, loss=loss)
     assert found.diverged.sum() == 1
-    assert found.lr_max == LRS[3]
+    assert found.lr_max == pytest.approx(LRS[3] / math.sqrt(2))
+    assert "above which runs diverge" in found.lr_max_reason
 
 
 @pytest.mark.parametrize(
@@ -255,8 +258,14 @@ def test_spread_over_seeds():
         ({"mi": np.arange(9)}, (None, LRS[1]), "no less up to lr_high=1: raise it"),
         (
             {"mi": [1, 1, 2, 2, 0, 0, 0, 0, 0]},
-            (LRS[3], None),
-            "the next learning rate above this gains 100.0% less",
+            (LRS[3] / math.sqrt(2), None),
+            "a margin below 0.00316, above which 100.0% is lost",
+        ),
+        (
+            # One learning rate that learns: both bounds are the same.
+            {"mi": [0, 0, 0, 2, -5, 0, 0, 0, 0]},
+            (LRS[3] / math.sqrt(2), LRS[3] / math.sqrt(2)),
+            "above which all of it is lost",
         ),
         (
             {"mi": [1.0] * 9, "loss": [math.nan] * 9},
