@@ -36,7 +36,7 @@ html_theme_options = {"home_page_in_toc": True, "show_toc_level": 2}
 PUBLIC = {
     "optax_mi": optax_mi.__all__,
     "optax_mi.flax": ["MITrainState"],
-    "optax_mi.plotting": ["plot_training"],
+    "optax_mi.plotting": ["plot_range_test", "plot_training"],
 }
 
 
