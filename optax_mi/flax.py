@@ -163,9 +163,10 @@ def _capture_linen(
             called[path] = None
         return method == "__call__" and path in paths
 
-    outputs, updated = model.apply(
+    result: Any = model.apply(
         *args, mutable=mutable, capture_intermediates=wanted, **kwargs
     )
+    outputs, updated = result
     for path in paths & set(called):
         node = updated.get("intermediates", {})
         for name in path.split("/"):
