@@ -50,7 +50,7 @@ def train_step(
 
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:
         logits, activations = capture_layers(
-            MODEL, {"params": params}, moved, layers=ESTIMATORS.keys()
+            MODEL, {"params": params}, moved, layers=list(ESTIMATORS)
         )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return losses.mean(), reduce_activations(activations)

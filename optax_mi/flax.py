@@ -111,7 +111,8 @@ def capture_layers(
       follows with a ReLU, its input. Of several calls it is the last.
 
     Raises:
-      TypeError: the model is neither a linen nor an nnx module, or `layers` a string.
+      TypeError: the model is neither a linen nor an nnx module; `layers` is a string,
+        or has something else than strings for paths.
       ValueError: no module was called at one of the paths; the message lists those
         that were.
 
@@ -128,11 +129,12 @@ def capture_layers(
       >>> logits.shape, activations["layers_0"].shape
       ((4, 2), (4, 8))
     """
-    if isinstance(layers, str):
-        raise TypeError(
-            f"layers must be a list of paths, got {layers!r}: put it in one."
-        )
     paths = layers if isinstance(layers, Mapping) else {path: path for path in layers}
+    if isinstance(layers, str) or not all(isinstance(p, str) for p in paths.values()):
+        raise TypeError(
+            "layers must be a list of paths, or a mapping from group to path, got "
+            f"{layers!r}. For the keys of a mapping pass list(mapping)."
+        )
     if isinstance(model, nn.Module):
         outputs, called = _capture_linen(model, set(paths.values()), *args, **kwargs)
     elif isinstance(model, nnx.Module):

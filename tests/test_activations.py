@@ -169,8 +169,9 @@ def test_a_module_called_twice_shows_its_last_call():
 
 
 def test_layers_that_cannot_be_captured(variables):
-    with pytest.raises(TypeError, match="layers must be a list of paths, got 'Block"):
-        capture_layers(Net(), variables, X, False, layers="Block_0")
+    for layers in ("Block_0", {"Block_0": gaussian(4, num_classes=3)}):
+        with pytest.raises(TypeError, match=r"layers must be a list of paths.*Block_0"):
+            capture_layers(Net(), variables, X, False, layers=layers)
     with pytest.raises(ValueError, match=r"\['Conv_0'\].*'Block_0/Conv_0', 'Dense_0'"):
         capture_layers(Net(), variables, X, False, layers=["Conv_0", "Dense_0"])
     with pytest.raises(ValueError, match=r"\['conv'\].*'blocks/0/conv'.*'head'"):
