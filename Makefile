@@ -31,6 +31,7 @@ docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
 
 bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## time the train step, and estimators against peers
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/layerwise_overhead.py
 	$(BIN)/python benchmarks/estimators.py
 
 bench-compare: $(VENV)/.installed-bench  ## compare ways to train, in short
