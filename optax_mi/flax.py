@@ -106,7 +106,7 @@ def capture_layers(
       **kwargs: likewise, such as `mutable=["batch_stats"]` or `rngs=...` for linen.
 
     Returns:
-      The outputs, exactly as the plain call returns them, and a dict from group to what
+      The outputs, as the plain call returns them, and a dict from group to what
       the `__call__` of the group's module returned: for a layer that the network
       follows with a ReLU, its input. Of several calls it is the last.
 
@@ -171,13 +171,13 @@ def _capture_linen(
     outputs, updated = result
     for path in paths & set(called):
         node = updated.get("intermediates", {})
-        for name in path.split("/"):
+        for name in filter(None, path.split("/")):
             node = node.get(name, {})
         called[path] = node.get("__call__")
     if mutable is False:
         return outputs, called
     if not flax.core.scope.in_filter(mutable, "intermediates"):
-        updated, _ = flax.core.pop(updated, "intermediates")
+        updated = {k: v for k, v in updated.items() if k != "intermediates"}
     return (outputs, updated), called
 
 

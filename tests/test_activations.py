@@ -174,6 +174,8 @@ def test_layers_that_cannot_be_captured(variables):
             capture_layers(Net(), variables, X, False, layers=layers)
     with pytest.raises(ValueError, match=r"\['Conv_0'\].*'Block_0/Conv_0', 'Dense_0'"):
         capture_layers(Net(), variables, X, False, layers=["Conv_0", "Dense_0"])
+    with pytest.raises(ValueError, match=r"\['Norm_0'\].*'Dense_0'"):
+        capture_layers(Net(), variables, X, layers=["Norm_0"], mutable=["batch_stats"])
     with pytest.raises(ValueError, match=r"\['conv'\].*'blocks/0/conv'.*'head'"):
         capture_layers(NNXNet(nnx.Rngs(0)), X, layers=["conv"])
     with pytest.raises(TypeError, match="model must be a linen or an nnx module, got"):
