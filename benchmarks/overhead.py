@@ -73,7 +73,11 @@ def make_step(model: nn.Module, tx: Any) -> Callable:
 
 
 def make_run(
-    model: nn.Module, tx: Any, batches: Any, scanned: bool
+    model: nn.Module,
+    tx: Any,
+    batches: Any,
+    scanned: bool,
+    make_step: Callable = make_step,
 ) -> Callable[[], Any]:
     """A function that makes one update per batch from the same start."""
     tx = optax.with_extra_args_support(tx)

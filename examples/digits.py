@@ -53,6 +53,15 @@ class CNN(nn.Module):
         return nn.Dense(10)(x)
 
 
+def load_images() -> list[Any]:
+    """Training and test images [N, 8, 8, 1], then their labels [N]."""
+    pixels, labels = load_digits(return_X_y=True)
+    images = (pixels / 16).astype(np.float32).reshape(-1, 8, 8, 1)
+    return train_test_split(
+        images, labels, test_size=360, stratify=labels, random_state=0
+    )
+
+
 def shift(key: jax.Array, images: jax.Array) -> jax.Array:
     """Moves each image by up to a pixel, so that none can be learned by heart."""
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -94,11 +103,7 @@ def train(
     epochs: int, seed: int, rule: str, report: Callable[[dict[str, float]], None]
 ) -> list[dict[str, float]]:
     """Trains, and returns a row of figures for each epoch."""
-    pixels, labels = load_digits(return_X_y=True)
-    images = (pixels / 16).astype(np.float32).reshape(-1, 8, 8, 1)
-    train_x, test_x, train_y, test_y = train_test_split(
-        images, labels, test_size=360, stratify=labels, random_state=0
-    )
+    train_x, test_x, train_y, test_y = load_images()
     steps_per_epoch = len(train_x) // BATCH
     model = CNN()
     state = MITrainState.create(

@@ -6,6 +6,9 @@ how much the network knows; the entropy of the labels says how much there is to 
 train step, and decays the learning rate as the network learns.
 """
 
+# Activations of layers, made small.
+from optax_mi._activations import reduce_activations as reduce_activations
+
 # The transformation.
 from optax_mi._decay import MIDecayState as MIDecayState
 from optax_mi._decay import mi_decay as mi_decay
@@ -15,6 +18,11 @@ from optax_mi._decay import mi_sgd as mi_sgd
 from optax_mi._inspect import MIDiagnostics as MIDiagnostics
 from optax_mi._inspect import learning_rates as learning_rates
 from optax_mi._inspect import mi_diagnostics as mi_diagnostics
+
+# A learning rate for every layer, and which parameters are whose.
+from optax_mi._layerwise import layerwise_mi_decay as layerwise_mi_decay
+from optax_mi._param_labels import label_by_layer as label_by_layer
+from optax_mi._param_labels import label_by_path as label_by_path
 
 # Which learning rates to decay between.
 from optax_mi._range_result import LRRangeResult as LRRangeResult
@@ -63,6 +71,9 @@ __all__ = [
     "kde",
     "kde_mi",
     "ksg_mi",
+    "label_by_layer",
+    "label_by_path",
+    "layerwise_mi_decay",
     "learning_rates",
     "log_time_rule",
     "lr_range_test",
@@ -74,6 +85,7 @@ __all__ = [
     "plugin_entropy",
     "plugin_mi",
     "proportional_rule",
+    "reduce_activations",
     "residual_rule",
     "ross_mi",
     "table_mi",

@@ -1,15 +1,18 @@
-"""Flax: a TrainState whose optimizer sees outputs and labels.
+"""Flax: a TrainState whose optimizer sees outputs and labels, and what layers put out.
 
-flax.nnx needs nothing from here: `nnx.Optimizer.update(model, grads, outputs=logits,
-labels=labels)` hands its keywords to the transformation.
+Of the two flax.nnx needs the second alone: `nnx.Optimizer.update(model, grads,
+outputs=logits, labels=labels)` hands its keywords to the transformation.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
+import flax.core
+import flax.linen as nn
 import jax.numpy as jnp
 import optax
+from flax import nnx
 from flax.training.train_state import TrainState
 
 
@@ -79,3 +82,114 @@ class MITrainState(TrainState):
         bound = self.replace(tx=optax.GradientTransformation(self.tx.init, update))
         kept = {"tx": self.tx, **replace}
         return super(MITrainState, bound).apply_gradients(grads=grads, **kept)
+
+
+def capture_layers(
+    model: nn.Module | nnx.Module,
+    *args: Any,
+    layers: Iterable[str] | Mapping[str, str],
+    **kwargs: Any,
+) -> tuple[Any, dict[str, Any]]:
+    """Applies a network, and returns what its layers put out on the way.
+
+    One forward pass, in which the outputs of the named modules are kept: call it in the
+    loss function in place of the model, and return the activations beside the loss. In
+    a compiled step XLA drops what nothing reads.
+
+    Args:
+      model: a linen module, or with flax 0.12.6 or newer an nnx module.
+      *args: for linen as for `model.apply`, the variables first; for nnx as for the
+        model itself.
+      layers: paths of modules, such as "Conv_0", or "encoder/Dense_0" for one inside
+        another; the names of :func:`optax_mi.label_by_layer`. Or a mapping from groups
+        to paths, where the groups have other names.
+      **kwargs: likewise, such as `mutable=["batch_stats"]` or `rngs=...` for linen.
+
+    Returns:
+      The outputs, as the plain call returns them, and a dict from group to what
+      the `__call__` of the group's module returned: for a layer that the network
+      follows with a ReLU, its input. Of several calls it is the last.
+
+    Raises:
+      TypeError: the model is neither a linen nor an nnx module; `layers` is a string,
+        or has something else than strings for paths.
+      ValueError: no module was called at one of the paths; the message lists those
+        that were.
+
+    Example:
+      >>> import flax.linen as nn
+      >>> import jax, jax.numpy as jnp
+      >>> from optax_mi.flax import capture_layers
+      >>> model = nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(2)])
+      >>> x = jnp.ones((4, 3))
+      >>> variables = model.init(jax.random.key(0), x)
+      >>> logits, activations = capture_layers(
+      ...     model, variables, x, layers=["layers_0"]
+      ... )
+      >>> logits.shape, activations["layers_0"].shape
+      ((4, 2), (4, 8))
+    """
+    paths = layers if isinstance(layers, Mapping) else {path: path for path in layers}
+    if isinstance(layers, str) or not all(isinstance(p, str) for p in paths.values()):
+        raise TypeError(
+            "layers must be a list of paths, or a mapping from group to path, got "
+            f"{layers!r}. For the keys of a mapping pass list(mapping)."
+        )
+    if isinstance(model, nn.Module):
+        outputs, called = _capture_linen(model, set(paths.values()), *args, **kwargs)
+    elif isinstance(model, nnx.Module):
+        outputs, called = _capture_nnx(model, *args, **kwargs)
+    else:
+        raise TypeError(f"model must be a linen or an nnx module, got {model!r}.")
+    if missing := sorted(path for path in paths.values() if called.get(path) is None):
+        raise ValueError(
+            f"layers has paths with no output to keep, {missing}: the modules called "
+            f"were {sorted(called)}. Out of nn.scan and its like an output comes only "
+            "with the collection 'intermediates' among its variable_axes."
+        )
+    return outputs, {group: called[path][-1] for group, path in paths.items()}
+
+
+def _capture_linen(
+    model: nn.Module, paths: set[str], *args: Any, mutable: Any = False, **kwargs: Any
+) -> tuple[Any, dict[str, Any]]:
+    """The outputs, and from every module's path to what its calls returned.
+
+    None stands for modules that were not asked for.
+    """
+    called: dict[str, Any] = {}
+
+    def wanted(module: nn.Module, method: str) -> bool:
+        path = "/".join(module.path)
+        if method == "__call__":
+            called[path] = None
+        return method == "__call__" and path in paths
+
+    result: Any = model.apply(
+        *args, mutable=mutable, capture_intermediates=wanted, **kwargs
+    )
+    outputs, updated = result
+    for path in paths & set(called):
+        node = updated.get("intermediates", {})
+        for name in filter(None, path.split("/")):
+            node = node.get(name, {})
+        called[path] = node.get("__call__")
+    if mutable is False:
+        return outputs, called
+    if not flax.core.scope.in_filter(mutable, "intermediates"):
+        updated = {k: v for k, v in updated.items() if k != "intermediates"}
+    return (outputs, updated), called
+
+
+def _capture_nnx(
+    model: nnx.Module, *args: Any, **kwargs: Any
+) -> tuple[Any, dict[str, Any]]:
+    """The outputs, and from every module's path to what its calls returned."""
+    forward = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)
+    outputs, sown = forward(*args, **kwargs)
+    called = {
+        "/".join(map(str, path[:-1])): calls.get_value()
+        for path, calls in nnx.to_flat_state(sown)
+        if path[-1] == "__call__"
+    }
+    return outputs, called

@@ -1,12 +1,16 @@
-"""Figures of a training run and of a range test (matplotlib, an extra)."""
+"""Figures of a training run, its layers and a range test (matplotlib, an extra)."""
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from optax_mi._range_result import LRRangeResult
 
@@ -57,10 +61,7 @@ def plot_training(
     curves |= {
         f"accuracy[{name!r}]": values for name, values in (accuracy or {}).items()
     }
-    lengths = {name: len(values) for name, values in curves.items()}
-    if len(set(lengths.values())) != 1 or not len(mi):
-        raise ValueError(f"All curves need one value per epoch, got lengths {lengths}.")
-
+    _check_lengths(curves)
     epochs = range(1, len(mi) + 1)
     rates = itertools.pairwise(learning_rate)
     decays = [e for e, (old, new) in enumerate(rates, start=2) if new < old]
@@ -147,26 +148,146 @@ def plot_range_test(result: LRRangeResult, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_layers(
+    *,
+    mi: Mapping[str, Sequence[float]],
+    entropy: Sequence[float],
+    learning_rate: Mapping[str, Sequence[float]],
+    title: str | None = None,
+) -> Figure:
+    """Draws what every layer knows and its learning rate, over epochs and over depth.
+
+    On the left the mutual information of each layer under the entropy of the labels,
+    and each learning rate on a log scale; on the right the mutual information along the
+    layers, one line an epoch. By the data-processing inequality no layer knows more of
+    the labels than the one before it: where a line rises, the estimator of the earlier
+    layer does not see all that the later one makes of it.
+
+    Args:
+      mi: from each layer, in the order of the network, to I(activation; labels) of each
+        epoch, nats.
+      entropy: H(labels) of each epoch, nats.
+      learning_rate: from each layer to its learning rate after each epoch.
+      title: over the figure.
+
+    Returns:
+      A `matplotlib.figure.Figure`, not tied to pyplot: `figure.savefig("layers.png")`.
+
+    Raises:
+      ValueError: the sequences differ in length, or are empty; `mi` and `learning_rate`
+        have other layers.
+
+    Example:
+      >>> from optax_mi.plotting import plot_layers
+      >>> figure = plot_layers(
+      ...     mi={"conv": [0.4, 0.6], "dense": [0.9, 1.9]},
+      ...     entropy=[2.3, 2.3],
+      ...     learning_rate={"conv": [0.3, 0.3], "dense": [0.3, 0.16]},
+      ... )
+      >>> len(figure.axes)  # the last is the scale of the epochs
+      4
+    """
+    if set(mi) != set(learning_rate):
+        raise ValueError(
+            f"mi and learning_rate must have the same layers, got {list(mi)} and "
+            f"{list(learning_rate)}."
+        )
+    curves = {"entropy": entropy}
+    for name, layers in (("mi", mi), ("learning_rate", learning_rate)):
+        curves |= {f"{name}[{layer!r}]": values for layer, values in layers.items()}
+    _check_lengths(curves)
+
+    epochs = range(1, len(entropy) + 1)
+    figure = Figure(figsize=(10.0, 5.0), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(1.15, 1.0))
+    over_epochs = figure.add_subplot(grid[0, 0])
+    rates = figure.add_subplot(grid[1, 0], sharex=over_epochs)
+    over_depth = figure.add_subplot(grid[:, 1])
+    if title:
+        figure.suptitle(title, fontsize=12)
+    top = _draw_ceiling(over_epochs, epochs, entropy)
+    colors = colormaps["plasma"](np.linspace(0.05, 0.8, len(mi)))
+    for (layer, values), color in zip(mi.items(), colors, strict=True):
+        over_epochs.plot(epochs, values, "o-", color=color, markersize=3, label=layer)
+        rates.plot(
+            epochs,
+            learning_rate[layer],
+            color=color,
+            marker="o",
+            markersize=3,
+            drawstyle="steps-post",
+        )
+    rates.set(yscale="log", xlabel="epoch", ylabel="learning rate")
+    rates.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    # Learning rates only fall: the lower left is free.
+    rates.legend(
+        handles=over_epochs.lines[-len(mi) :],
+        frameon=False,
+        fontsize=8,
+        loc="lower left",
+    )
+    over_epochs.tick_params(labelbottom=False)
+    _draw_depth(over_depth, mi, entropy)
+    top = 1.12 * max(top, *(max(values) for values in mi.values()))
+    for panel in (over_epochs, over_depth):
+        panel.set_ylim(0, top or 1.0)
+        panel.set_ylabel("mutual information (nats)")
+    for panel in figure.axes[:3]:
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.align_ylabels([over_epochs, rates])
+    return figure
+
+
+def _check_lengths(curves: Mapping[str, Sequence[float]]) -> None:
+    """Raises unless every curve has as many values, and some."""
+    lengths = {name: len(values) for name, values in curves.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"All curves need one value per epoch, got lengths {lengths}.")
+
+
+def _draw_depth(
+    axes: Axes, mi: Mapping[str, Sequence[float]], entropy: Sequence[float]
+) -> None:
+    """A line an epoch through what the layers know, dark for early epochs."""
+    places = range(len(mi))
+    scale = ScalarMappable(Normalize(1, max(2, len(entropy))), "viridis")
+    colors = scale.to_rgba(np.arange(1, len(entropy) + 1))
+    for values, color in zip(zip(*mi.values(), strict=True), colors, strict=True):
+        axes.plot(places, values, "o-", color=color, linewidth=1.0, markersize=3.5)
+    axes.axhline(entropy[-1], color=_FAINT, linestyle="--", linewidth=1.2)
+    long = sum(map(len, mi)) > 40
+    axes.set_xticks(places, list(mi), rotation=30 if long else 0)
+    axes.set_xlim(-0.3, len(mi) - 0.7)
+    axes.set_xlabel("layer, from the input to the output")
+    axes.figure.colorbar(scale, ax=axes, label="epoch", aspect=40, pad=0.02)
+
+
 def _draw_mi(
     axes: Axes, epochs: range, mi: Sequence[float], entropy: Sequence[float]
 ) -> None:
-    top = max(mi)
+    top = max(max(mi), _draw_ceiling(axes, epochs, entropy))
     if math.isfinite(max(entropy)):
-        top = max(entropy)
-        axes.plot(epochs, entropy, color=_FAINT, linestyle="--", linewidth=1.2)
         axes.fill_between(epochs, mi, entropy, color=_FAINT, alpha=0.12, linewidth=0)
-        axes.annotate(
-            "H(labels): all there is to know",
-            (epochs[-1], entropy[-1]),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color="#666666",
-        )
     axes.plot(epochs, mi, color=_MI, marker="o", markersize=3)
     axes.set_ylabel("mutual information\n(nats)")
     axes.set_ylim(0, top * 1.15 or 1.0)
+
+
+def _draw_ceiling(axes: Axes, epochs: range, entropy: Sequence[float]) -> float:
+    """The entropy of the labels, and its largest value; of real labels nothing, 0."""
+    if not math.isfinite(max(entropy)):
+        return 0.0
+    axes.plot(epochs, entropy, color=_FAINT, linestyle="--", linewidth=1.2)
+    axes.annotate(
+        "H(labels): all there is to know",
+        (epochs[-1], entropy[-1]),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color="#666666",
+    )
+    return max(entropy)
 
 
 def _draw_rates(

@@ -104,6 +104,17 @@ def test_the_range_test_reads_image_files_and_invents_no_bounds(tmp_path, capsys
 
 
 @pytest.mark.slow
+def test_the_layers_of_the_digits_get_learning_rates_of_their_own(tmp_path):
+    done = run("layerwise_digits.py", "--epochs=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    layers = re.findall(r"(\w+_\d) *│ *([\d.]+) │ *([\d.]+)% │ *([\d.]+)", done.stdout)
+    assert [layer for layer, *_ in layers] == ["Conv_0", "Conv_1", "Dense_0", "Dense_1"]
+    assert len({rate for *_, rate in layers}) > 2
+    path = tmp_path / "outputs" / "layerwise_digits.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
 def test_the_nnx_example_learns_the_digits():
     done = run("digits_nnx.py")
     assert done.returncode == 0, done.stderr

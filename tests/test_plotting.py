@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from optax_mi.plotting import plot_training
+from optax_mi.plotting import plot_layers, plot_training
 
 RUN = {
     "mi": [0.5, 1.0, 1.2, 1.2],
@@ -48,3 +48,53 @@ def test_real_labels_have_no_ceiling(tmp_path):
 def test_refuses_curves_of_different_lengths(change):
     with pytest.raises(ValueError, match=r"one value per epoch, got lengths \{'mi': "):
         plot_training(**{**RUN, **change})
+
+
+LAYERS = {
+    "mi": {"conv": [0.2, 0.4, 0.5], "dense": [0.6, 1.1, 1.3]},
+    "entropy": [1.4, 1.4, 1.4],
+    "learning_rate": {"conv": [0.3, 0.1, 0.05], "dense": [0.3, 0.3, 0.2]},
+}
+
+
+def test_layers_over_epochs_and_over_depth():
+    figure = plot_layers(**LAYERS, title="two layers")
+    over_epochs, rates, over_depth, scale = figure.axes
+    assert [list(line.get_ydata()) for line in over_epochs.lines] == [
+        LAYERS["entropy"],
+        *LAYERS["mi"].values(),
+    ]
+    assert [list(line.get_ydata()) for line in rates.lines] == [
+        *LAYERS["learning_rate"].values()
+    ]
+    assert rates.get_yscale() == "log"
+    legend = [text.get_text() for text in rates.get_legend().get_texts()]
+    assert legend == [tick.get_text() for tick in over_depth.get_xticklabels()]
+    assert legend == ["conv", "dense"]
+    assert [list(line.get_ydata()) for line in over_depth.lines[:3]] == [
+        [0.2, 0.6],
+        [0.4, 1.1],
+        [0.5, 1.3],
+    ]
+    assert over_epochs.get_ylim() == over_depth.get_ylim()
+    assert scale.get_ylim() == (1, 3)
+
+
+def test_layers_of_one_epoch_and_real_labels(tmp_path):
+    figure = plot_layers(
+        mi={"only": [0.5]}, entropy=[math.inf], learning_rate={"only": [0.1]}
+    )
+    figure.savefig(tmp_path / "layers.png")
+    assert len(figure.axes[0].lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"mi": {"conv": [0.1] * 3}}, r"same layers, got \['conv'\] and \['conv', 'de"),
+        ({"entropy": [1.4]}, r"one value per epoch, got lengths \{'entropy': 1, \"mi"),
+    ],
+)
+def test_refuses_layers_that_do_not_fit(change, match):
+    with pytest.raises(ValueError, match=match):
+        plot_layers(**{**LAYERS, **change})

@@ -1,0 +1,136 @@
+"""Trains the network of digits.py with a learning rate for every layer.
+
+Each layer's learning rate decays by what its own activations tell of the labels, taken
+from the forward pass that the gradient needs anyway.
+"""
+
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from arguments import OneLineParser, at_least
+from digits import BATCH, CNN, accuracy, load_images, shift
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from optax_mi import (
+    MIDiagnostics,
+    contingency,
+    gaussian,
+    label_by_layer,
+    layerwise_mi_decay,
+    mi_diagnostics,
+    reduce_activations,
+)
+from optax_mi.flax import MITrainState, capture_layers
+from optax_mi.plotting import plot_layers
+
+# From the input to the output; the widest is projected to 32 columns.
+ESTIMATORS = {
+    "Conv_0": gaussian(16, num_classes=10),
+    "Conv_1": gaussian(32, num_classes=10),
+    "Dense_0": gaussian(32, num_classes=10),
+    "Dense_1": contingency(10),
+}
+MODEL = CNN()
+
+
+@jax.jit
+def train_step(
+    state: MITrainState, images: jax.Array, labels: jax.Array
+) -> tuple[MITrainState, jax.Array]:
+    """One update: a single forward pass serves the loss and every layer's MI."""
+    moved = shift(jax.random.key(state.step), images)
+
+    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
+        logits, activations = capture_layers(
+            MODEL, {"params": params}, moved, layers=list(ESTIMATORS)
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses.mean(), reduce_activations(activations)
+
+    (loss, activations), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    seen = {"activations": activations, "labels": labels}
+    return state.apply_gradients(grads=grads, extra_args=seen), loss
+
+
+def make_table(title: str, layers: dict[str, MIDiagnostics]) -> Table:
+    """What each layer knew in the last epoch, and its learning rate."""
+    table = Table(title=title)
+    for column in ("layer", "MI, nats", "share of H(Y)", "LR"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    for layer, seen in layers.items():
+        share = f"{seen.normalized:.1%}"
+        table.add_row(layer, f"{seen.mi:.3f}", share, f"{seen.learning_rate:.5f}")
+    return table
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the demo."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
+    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=30)
+    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
+    args = parser.parse_args(argv)
+
+    train_x, test_x, train_y, test_y = load_images()
+    steps_per_epoch = len(train_x) // BATCH
+    state = MITrainState.create(
+        apply_fn=MODEL.apply,
+        params=MODEL.init(jax.random.key(args.seed), train_x[:1])["params"],
+        tx=optax.chain(
+            optax.sgd(1.0, momentum=0.9),
+            layerwise_mi_decay(
+                ESTIMATORS,
+                label_by_layer(),
+                lr_max=0.05,
+                lr_min=0.0005,
+                steps_per_epoch=steps_per_epoch,
+            ),
+        ),
+    )
+    console = Console()
+    rng = np.random.default_rng(args.seed)
+    history: list[dict[str, MIDiagnostics]] = []
+    with Live(console=console) as live:
+        for epoch in range(1, args.epochs + 1):
+            order = rng.permutation(len(train_x))[: steps_per_epoch * BATCH]
+            losses = []
+            for batch in order.reshape(steps_per_epoch, BATCH):
+                state, loss = train_step(state, train_x[batch], train_y[batch])
+                losses.append(loss)
+            seen = jax.device_get(mi_diagnostics(state))
+            history.append({layer: seen[layer] for layer in ESTIMATORS})
+            title = (
+                f"epoch {epoch}/{args.epochs}  loss {jnp.stack(losses).mean():.3f}  "
+                f"test {accuracy(state, test_x, test_y):.1%}"
+            )
+            live.update(make_table(title, history[-1]))
+    console.print(f"\ntest accuracy {accuracy(state, test_x, test_y):.1%}")
+
+    def curves(field: str) -> dict[str, list[float]]:
+        return {
+            layer: [float(getattr(seen[layer], field)) for seen in history]
+            for layer in ESTIMATORS
+        }
+
+    figure = plot_layers(
+        mi=curves("mi"),
+        entropy=curves("entropy")["Dense_1"],
+        learning_rate=curves("learning_rate"),
+        title="UCI digits, a learning rate for every layer",
+    )
+    args.output.mkdir(parents=True, exist_ok=True)
+    path = args.output / "layerwise_digits.png"
+    figure.savefig(path, dpi=150)
+    console.print(f"figure saved as {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

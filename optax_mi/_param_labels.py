@@ -1,0 +1,114 @@
+"""Which group a parameter belongs to, from the names on the way to it."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from optax_mi._checks import check_static_int
+
+Labeller = Callable[[optax.Params], Any]
+
+
+def label_by_layer(depth: int = 1) -> Labeller:
+    """Labels parameters by the layer that they are in.
+
+    A layer is the first `depth` names on the way to a parameter, joined by "/", the
+    parameter's own name left out: with linen's params `{"Conv_0": {"kernel": ...}}`,
+    an nnx State or any other tree of parameters the layer of the kernel is "Conv_0". A
+    parameter that is in no layer is its own.
+
+    Args:
+      depth: number of names, at least 1. Layers of an `nnx.Sequential`, such as
+        "layers/0", need 2.
+
+    Returns:
+      A function from params to a tree of labels, for :func:`layerwise_mi_decay` and
+      `optax.partition`.
+
+    Raises:
+      TypeError, ValueError: `depth` is no int, or below 1.
+
+    Example:
+      >>> from optax_mi import label_by_layer
+      >>> params = {"block": {"conv": {"kernel": 1.0}, "norm": {"scale": 1.0}}}
+      >>> label_by_layer()(params)
+      {'block': {'conv': {'kernel': 'block'}, 'norm': {'scale': 'block'}}}
+      >>> label_by_layer(depth=2)(params)["block"]["norm"]
+      {'scale': 'block/norm'}
+    """
+    depth = check_static_int("depth", depth, 1)
+
+    def label(names: list[str]) -> str:
+        return "/".join((names[:-1] or names)[:depth])
+
+    return _labeller(label)
+
+
+def label_by_path(groups: Mapping[str, str]) -> Labeller:
+    """Labels parameters by the first pattern that is found in their path.
+
+    A path is the names on the way to a parameter, joined by "/", as in
+    "encoder/Dense_0/kernel".
+
+    Args:
+      groups: from regular expressions, as `re.search` takes them, to groups; earlier
+        ones come first. End with `".*"` to take what is left.
+
+    Returns:
+      A function from params to a tree of labels, for :func:`layerwise_mi_decay` and
+      `optax.partition`. It raises a ValueError for a parameter that no pattern fits.
+
+    Raises:
+      TypeError, ValueError: `groups` is no mapping, or a pattern is no regular
+        expression.
+
+    Example:
+      >>> from optax_mi import label_by_path
+      >>> label = label_by_path({"bias$|scale$": "vectors", "^encoder/": "encoder"})
+      >>> label({"encoder": {"kernel": 1.0, "bias": 1.0}})
+      {'encoder': {'bias': 'vectors', 'kernel': 'encoder'}}
+    """
+    if not isinstance(groups, Mapping):
+        raise TypeError(
+            f"groups must be a mapping from pattern to group, got {groups!r}."
+        )
+    patterns = []
+    for pattern, group in groups.items():
+        try:
+            patterns.append((re.compile(pattern), group))
+        except (re.error, TypeError) as error:
+            raise ValueError(
+                f"groups must have regular expressions as keys, got {pattern!r}: "
+                f"{error}."
+            ) from None
+
+    def label(names: list[str]) -> str:
+        path = "/".join(names)
+        for pattern, group in patterns:
+            if pattern.search(path):
+                return group
+        raise ValueError(
+            f"No group takes the parameter {path!r}: its path has none of the patterns "
+            f"{list(groups)}. Add one for it, or '.*' as the last."
+        )
+
+    return _labeller(label)
+
+
+def _labeller(label: Callable[[list[str]], str]) -> Labeller:
+    """A function from params to labels, from one of the names on a parameter's path."""
+
+    def name(key: Any) -> str:
+        return jax.tree_util.keystr((key,), simple=True)
+
+    def of_parameter(path: tuple[Any, ...], _: Any) -> str:
+        # Boxes, linen's of metadata and nnx's Variables, hold the array as `value`;
+        # nnx.Optimizer takes its params out of them in some calls and not in others.
+        if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
+            path = path[:-1]
+        return label([name(key) for key in path])
+
+    return lambda params: jax.tree_util.tree_map_with_path(of_parameter, params)
