@@ -97,7 +97,7 @@ def capture_layers(
     a compiled step XLA drops what nothing reads.
 
     Args:
-      model: a linen module, or with flax 0.12.6 or newer an nnx module.
+      model: a linen or an nnx module.
       *args: for linen as for `model.apply`, the variables first; for nnx as for the
         model itself.
       layers: paths of modules, such as "Conv_0", or "encoder/Dense_0" for one inside
