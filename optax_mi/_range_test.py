@@ -61,7 +61,8 @@ def lr_range_test(
 
     All copies of a seed see the same batches. A seed sets the order of `batches`, and
     what callables make of its key. A copy that diverges is marked, and harms no other.
-    The same arguments give the same result, whatever `max_parallel`.
+    The same arguments give the same result to the bit; on a CPU `max_parallel` changes
+    nothing from 8 on, elsewhere another one may round otherwise.
 
     Compiles once, and not again for the same functions and shapes: pass the same
     `loss_fn` and `estimator`, not new ones that do the same.
@@ -94,7 +95,8 @@ def lr_range_test(
         model_state))`.
       max_parallel: copies trained at the same time; None means as many as keep params,
         gradients and optimizer states within 1 GiB. Activations come on top.
-      progress: `progress(done, total)`, called as copies are done.
+      progress: `progress(done, total)`, called after each of the `total` chunks that
+        the copies are trained in.
       key: of `jax.random`; the same key gives the same result.
 
     Returns:
