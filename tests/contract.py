@@ -12,13 +12,10 @@ import jax.numpy as jnp
 import optax
 
 from optax_mi import (
-    contingency,
     gaussian,
     measured,
     mi_decay,
     mi_sgd,
-    proportional_rule,
-    variational,
 )
 
 NUM_CLASSES = 4
@@ -55,16 +52,10 @@ class Case(NamedTuple):
 SETTINGS = {"lr_max": 0.5, "lr_min": 0.01, "steps_per_epoch": 3}
 CASES = {
     "mi_decay": Case(mi_decay, {**SETTINGS, "num_classes": NUM_CLASSES}),
-    "mi_decay-hard": Case(
-        mi_decay, {**SETTINGS, "estimator": contingency(NUM_CLASSES, soft=False)}
-    ),
     "mi_decay-gaussian": Case(
         mi_decay,
         {**SETTINGS, "estimator": gaussian(2, num_classes=NUM_CLASSES)},
         scattered,
-    ),
-    "mi_decay-variational": Case(
-        mi_decay, {**SETTINGS, "estimator": variational(NUM_CLASSES)}
     ),
     "mi_decay-measured": Case(
         mi_decay,
@@ -72,10 +63,6 @@ CASES = {
         lambda knowledge=1.0, dtype=jnp.float32: {
             "mi": jnp.asarray(knowledge).astype(dtype)
         },
-    ),
-    "mi_decay-proportional": Case(
-        mi_decay,
-        {**SETTINGS, "num_classes": NUM_CLASSES, "rule": proportional_rule()},
     ),
     "mi_sgd": Case(
         mi_sgd,

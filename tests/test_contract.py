@@ -17,6 +17,7 @@ from optax_mi import (
     log_time_rule,
     mi_decay,
     nearest_neighbors,
+    variational,
 )
 from tests.contract import (
     CASES,
@@ -38,6 +39,8 @@ PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.ones(3), "s": jnp.ones(())}
 # Too many for the table: they go through one test, in one program each.
 ESTIMATORS = {
     "ids": (contingency(NUM_CLASSES), {"outputs": LABELS // 2, "labels": LABELS}),
+    "hard": (contingency(NUM_CLASSES, soft=False), labelled()),
+    "variational": (variational(NUM_CLASSES), labelled()),
     "gaussian-real": (
         gaussian(2, label_features=2),
         {**scattered(), "labels": scattered()["outputs"] + NOISE[::-1]},

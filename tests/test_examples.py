@@ -32,9 +32,8 @@ def run(script, *arguments, cwd=ROOT):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", ["0", "1"])
-def test_the_demo_learns_the_digits_and_draws_its_figure(tmp_path, seed):
-    done = run("digits.py", "--seed", seed, cwd=tmp_path)
+def test_the_demo_learns_the_digits_and_draws_its_figure(tmp_path):
+    done = run("digits.py", "--seed=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (share,) = re.findall(r"test accuracy ([\d.]+)%", done.stdout)
     assert float(share) >= 97
