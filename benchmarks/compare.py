@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 from suite.bounds import suggest
-from suite.methods import METHODS, SEATS, Method
+from suite.methods import METHODS, Method
 from suite.report import rank_table, write_report
 from suite.results import cell_path, load_cell, save_cell, save_json, summarise
 from suite.tasks import Task, bundled_tasks, image_tasks
@@ -167,7 +167,6 @@ def main(argv: list[str] | None = None) -> None:
         "shown": [name for name in SHOWN if name in names] or names,
         "tasks": {task.name: task.describe() for task in tasks},
         "cells": {},
-        "seats": SEATS,
         "skipped": {},
     }
     progress = Progress(

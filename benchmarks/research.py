@@ -4,6 +4,7 @@
     budgets    when the number of steps varies 16-fold, settings kept
     variants   parts of the default rule changed one at a time
     batches    when the batch varies 16-fold, for the same number of steps
+    layers     ways to give every layer a learning rate of its own
 
 Every figure is the mean over five seeds of the final test loss, at the learning rate
 with the lowest final validation loss, chosen once for a row at the task's own settings.
@@ -26,16 +27,27 @@ import optax
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from suite import candidates
-from suite.methods import METHODS, Method, ours
+from suite.methods import METHODS, Method, layer_by_layer, ours
+from suite.nets import MLP
 from suite.report import markdown
 from suite.results import save_json
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
 
-from optax_mi import MIEstimate, contingency, log_time_rule, measured
+from optax_mi import (
+    DecayRule,
+    MIEstimate,
+    contingency,
+    log_time_rule,
+    measured,
+    proportional_rule,
+    residual_rule,
+)
 
 RATES = (0.01, 0.03, 0.1, 0.3)
 FACTORS = (0.25, 1.0, 4.0)
+# Studies of methods at the task's own settings: nothing is varied.
+ONE_TABLE = ("variants", "layers")
 Row = tuple[str, Callable[[float], float]]
 
 
@@ -106,6 +118,30 @@ def variants() -> dict[str, Method]:
     }
 
 
+def layers() -> dict[str, Method]:
+    """The whole network's decay, a decay for every layer, and what lies between."""
+    own_scale = functools.partial(candidates.log_time, knows=jnp.ones_like)
+
+    def gain() -> DecayRule:
+        return candidates.gained(own_scale())
+
+    return {
+        "whole network": METHODS["mi sgd"],
+        "whole network, twice the rate": ours("", lambda: log_time_rule(rate=12.0)),
+        "layer by layer": METHODS["mi sgd layer-wise"],
+        "down to a third": layer_by_layer("", lowest=0.3),
+        "not weighted by U": layer_by_layer("", own_scale),
+        "MI gained since the first epoch": layer_by_layer("", gain),
+        "residual_rule": layer_by_layer("", residual_rule),
+        "proportional_rule": layer_by_layer("", proportional_rule),
+        "network's, times a layer's from 1 to a third": candidates.within_network(),
+        "the same, by MI gained": candidates.within_network(gain),
+        "network's, hidden layers a third": candidates.scaled_layers(1 / 3),
+        "network's, hidden layers three times": candidates.scaled_layers(3.0),
+        "cosine, told the horizon": METHODS["sgd cosine"],
+    }
+
+
 def final_losses(
     task: Task, method: Method, seeds: int, **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -165,6 +201,13 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
         return sweep(cheap, rules(), vary_epochs, seeds, FACTORS, tick)
     if name == "variants":
         return sweep(tuned, variants(), vary_epochs, seeds, (1.0,), tick)
+    if name == "layers":
+        by_name = {task.name: task for task in tasks}
+        deep = dataclasses.replace(
+            by_name["teacher"], name="teacher, 7 layers", model=MLP((64,) * 6, 10)
+        )
+        chosen = [by_name[n] for n in ("digits_mlp", "digits_cnn", "teacher")]
+        return sweep([*chosen, deep], layers(), vary_epochs, seeds, (1.0,), tick)
     kept = ("log_time_rule", "reduce_on_plateau")
     methods = {k: v for k, v in rules().items() if k in kept} | peers
     small = [task for task in tasks if task.name in ("digits_mlp", "teacher")]
@@ -173,8 +216,8 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
 
 
 def as_markdown(name: str, table: dict[str, Any]) -> str:
-    """A table a task; for variants, one table with a column a task."""
-    if name == "variants":
+    """A table a task; for variants and layers, one table with a column a task."""
+    if name in ONE_TABLE:
         rows = [
             [row, *(f"{table[task][row]['1']:.4f}" for task in table)]
             for row in next(iter(table.values()))
@@ -233,7 +276,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    studies = ("epochs", "budgets", "variants", "batches")
+    studies = ("epochs", "budgets", "variants", "batches", "layers")
     parser.add_argument("studies", nargs="*", metavar="study", help="all by default")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("outputs/research"))
@@ -256,7 +299,7 @@ def main(argv: list[str] | None = None) -> None:
         table = json.loads(source.read_text())
         text = as_markdown(name, table)
         source.with_suffix(".md").write_text(text)
-        if name != "variants":
+        if name not in ONE_TABLE:
             draw(name, table, source.with_suffix(".png"))
         console.print(f"{name} ({jax.devices()[0].device_kind})\n\n{text}")
 

@@ -139,11 +139,13 @@ def layerwise_mi_decay(
         )
     )
 
+    def named(params: optax.Params) -> Any:
+        return param_labels(params) if callable(param_labels) else param_labels
+
     def labels_of(params: optax.Params) -> Any:
-        labels = param_labels(params) if callable(param_labels) else param_labels
         if default is None:
-            return labels
-        return jax.tree.map(lambda g: g if g in estimators else DEFAULT, labels)
+            return named(params)
+        return jax.tree.map(lambda g: g if g in estimators else DEFAULT, named(params))
 
     partition = optax.partition(
         {
@@ -162,7 +164,7 @@ def layerwise_mi_decay(
     )
 
     def init_fn(params: optax.Params) -> optax.OptState:
-        _check_groups(labels_of(params), params, every)
+        _check_groups(named(params), labels_of(params), params, every)
         return partition.init(params)
 
     return optax.GradientTransformationExtraArgs(init_fn, partition.update)
@@ -218,10 +220,15 @@ def _by_group(name: str, value: Any, groups: Mapping[str, Any]) -> Mapping[str, 
     return value
 
 
-def _check_groups(labels: Any, params: Any, groups: Mapping[str, Any]) -> None:
-    """Raises unless each parameter has a group and each group a parameter."""
-    named = sorted(set(jax.tree.leaves(labels)))
-    if unknown := [group for group in named if group not in groups]:
+def _check_groups(
+    named: Any, labels: Any, params: Any, groups: Mapping[str, Any]
+) -> None:
+    """Raises unless each parameter has a group and each group a parameter.
+
+    `labels` are the groups named, with "default" in place of those it stands in for.
+    """
+    named, taken = (sorted(set(jax.tree.leaves(tree))) for tree in (named, labels))
+    if unknown := [group for group in taken if group not in groups]:
         raise ValueError(
             f"No group takes the parameters of {unknown}: param_labels names {named}, "
             f"and the groups are {sorted(groups)}. Add estimators for them, or a "
@@ -230,9 +237,9 @@ def _check_groups(labels: Any, params: Any, groups: Mapping[str, Any]) -> None:
     nodes = jax.tree.leaves(params, is_leaf=lambda n: isinstance(n, optax.MaskedNode))
     # An outer transformation may hide parameters: groups without any must work there.
     hidden = any(isinstance(node, optax.MaskedNode) for node in nodes)
-    if not named or hidden:
+    if not taken or hidden:
         return
-    if empty := sorted(set(groups) - set(named)):
+    if empty := sorted(set(groups) - set(taken)):
         raise ValueError(
             f"The groups {empty} have no parameters: the groups are {sorted(groups)}, "
             f"and param_labels names {named}. Rename or remove them."

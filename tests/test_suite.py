@@ -184,7 +184,6 @@ def made_results():
         "cells": cells,
         "knows_horizon": ["sgd cosine"],
         "shown": ["sgd", "mi sgd"],
-        "seats": {"later": "waits"},
         "skipped": {"one": {"other": "no estimator"}},
     }
 
@@ -215,7 +214,6 @@ def test_ranks_are_those_of_scipy(tmp_path):
     text = (tmp_path / "compare.md").read_text()
     assert "### three: three (held out)" in text
     assert "sgd cosine (told the horizon)" in text
-    assert "later (waits)" in text
     assert "other: no estimator" in text
 
 

@@ -46,8 +46,7 @@ def suggest(
     def loss_fn(params: Any, batch: Any) -> Any:
         x, labels, key = batch
         inputs = task.augment(key, task.prepare(x))
-        loss, outputs = loss_of(params, inputs, labels)
-        return loss, {"outputs": outputs, "labels": labels}
+        return loss_of(params, inputs, labels)
 
     def init(key: jax.Array) -> Any:
         return task.model.init(key, task.prepare(jnp.asarray(data.train[0][:1])))

@@ -1,8 +1,9 @@
-"""Rules that were tried for the default and lost, kept so that the trial can be rerun.
+"""What was tried for the default and lost, kept so that the trial can be rerun.
 
 They are written for a benchmark: shorter than the library's, without its checks.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_mi import DecayRule, mi_diagnostics
+from optax_mi import DecayRule, log_time_rule, mi_diagnostics
+from suite.methods import METHODS, Method, Setting, by_layer, layer_decay
 
 
 def log_time(
@@ -92,6 +94,26 @@ def significant(strength: float = 0.5, sigmas: float = 2.0) -> DecayRule:
     return DecayRule(init, update)
 
 
+def gained(rule: DecayRule) -> DecayRule:
+    """The rule on what has been learned since the first epoch.
+
+    A layer that was never trained tells much of the labels already. That part says
+    nothing of its progress.
+    """
+
+    def init() -> Any:
+        return jnp.full((), jnp.nan, jnp.float32), rule.init()
+
+    def update(state: Any, estimate: Any, learning_rate: Any, **context: Any) -> Any:
+        first, inner = state
+        first = jnp.where(jnp.isnan(first), estimate.mi, first)
+        gain = estimate._replace(mi=jnp.maximum(estimate.mi - first, 0.0))
+        learning_rate, inner = rule.update(inner, gain, learning_rate, **context)
+        return learning_rate, (first, inner)
+
+    return DecayRule(init, update)
+
+
 def back_to_best(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     """Goes back to the weights of the best epoch when an epoch loses 2 % of its MI.
 
@@ -120,3 +142,33 @@ def back_to_best(tx: optax.GradientTransformation) -> optax.GradientTransformati
         return updates, (inner, best, jnp.where(better, mi, best_mi), now)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def within_network(
+    rule: Callable[[], DecayRule] = log_time_rule, floor: float = 1 / 3
+) -> Method:
+    """The whole network's learning rate, times a layer's share of at least `floor`."""
+
+    def make(setting: Setting) -> optax.GradientTransformation:
+        lowest = {**dict.fromkeys(setting.layers, floor), "default": 1.0}
+        shares = layer_decay(setting, 1.0, lowest, rule())
+        return optax.chain(METHODS["mi sgd"].make(setting), shares)
+
+    return dataclasses.replace(
+        METHODS["mi sgd"], make=make, needs_classes=True, watches_layers=True
+    )
+
+
+def scaled_layers(factor: float) -> Method:
+    """The whole network's learning rate, times a constant in the hidden layers."""
+
+    def make(setting: Setting) -> optax.GradientTransformation:
+        scales = dict.fromkeys(setting.layers, optax.scale(factor))
+        return optax.chain(
+            METHODS["mi sgd"].make(setting),
+            optax.partition(
+                {**scales, "default": optax.identity()}, by_layer(setting.layers)
+            ),
+        )
+
+    return dataclasses.replace(METHODS["mi sgd"], make=make, watches_layers=True)

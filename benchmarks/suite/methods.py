@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +11,12 @@ import optax
 from optax import contrib
 
 from optax_mi import (
+    DecayRule,
     MIEstimator,
     contingency,
     gaussian,
+    label_by_path,
+    layerwise_mi_decay,
     learning_rates,
     log_time_rule,
     mi_decay,
@@ -24,12 +27,16 @@ from optax_mi import (
 
 
 class Setting(NamedTuple):
-    """What a method is made from: the number that is tuned, and facts of the task."""
+    """What a method is made from: the number that is tuned, and facts of the task.
+
+    `layers` are the hidden ones and their columns, for methods that watch them.
+    """
 
     trial: Any
     steps: int
     steps_per_epoch: int
     num_classes: int | None
+    layers: Mapping[str, int] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Method:
       rate: `rate(state)`, the learning rate in force, nan where the state has none.
       watch: `watch(outputs, labels)` of the validation set before every step, which
         `update` gets as `mi`; None for methods that see training batches alone.
+      watches_layers: whether `update` gets the `activations` of the hidden layers.
     """
 
     name: str
@@ -60,6 +68,7 @@ class Method:
     eval_params: Callable[[Any, Any], Any] = lambda state, params: params
     rate: Callable[[Any], jax.Array] = lambda state: jnp.full((), jnp.nan)
     watch: Callable[[Any, Any], Any] | None = None
+    watches_layers: bool = False
 
     def unfit(self, num_classes: int | None) -> str:
         """Why the method cannot run on a task; empty if it can."""
@@ -134,6 +143,58 @@ def ours(
     )
 
 
+def layer_decay(
+    setting: Setting, lr_max: Any, lr_min: Any, rule: DecayRule
+) -> optax.GradientTransformationExtraArgs:
+    """`layerwise_mi_decay`: hidden layers are read as Gaussian, the rest by outputs."""
+    classes = setting.num_classes
+    return layerwise_mi_decay(
+        {
+            layer: gaussian(columns, num_classes=classes)
+            for layer, columns in setting.layers.items()
+        },
+        by_layer(setting.layers),
+        lr_max,
+        lr_min,
+        steps_per_epoch=setting.steps_per_epoch,
+        rule=rule,
+        default=default_estimator(classes),
+    )
+
+
+def layer_by_layer(
+    name: str,
+    rule: Callable[[], DecayRule] = log_time_rule,
+    base: str = "sgd",
+    lowest: float = 0.01,
+) -> Method:
+    """A decay for every layer, from the trial's lr_max down to a share `lowest` of it.
+
+    The learning rate shown is that of the last layer.
+    """
+    optimizer = MOMENTUM if base == "sgd" else optax.adamw
+
+    def make(setting: Setting) -> optax.GradientTransformation:
+        bounds = setting.trial, lowest * setting.trial
+        return optax.chain(optimizer(1.0), layer_decay(setting, *bounds, rule()))
+
+    return Method(
+        name,
+        make,
+        SGD if base == "sgd" else ADAM,
+        needs_classes=True,
+        rate=lambda state: learning_rates(state)["default"],
+        watches_layers=True,
+    )
+
+
+def by_layer(layers: Iterable[str]) -> Callable[[Any], Any]:
+    """A label for each layer's parameters, "default" for the others."""
+    return label_by_path(
+        {**{f"^params/{layer}/": layer for layer in layers}, ".*": "default"}
+    )
+
+
 METHODS = {
     method.name: method
     for method in (
@@ -182,10 +243,9 @@ METHODS = {
         ours("mi sgd proportional", proportional_rule),
         ours("mi adamw", log_time_rule, "adamw"),
         ours("mi adamw residual", residual_rule, "adamw", needs_classes=True),
+        layer_by_layer("mi sgd layer-wise"),
+        layer_by_layer("mi adamw layer-wise", base="adamw"),
         ours("mi sgd range test", log_time_rule, tested=True),
         ours("mi adamw range test", log_time_rule, "adamw", tested=True),
     )
 }
-
-# Columns to come, and what each waits for.
-SEATS = {"mi layer-wise": "waits for a layer-wise variant"}

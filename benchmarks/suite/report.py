@@ -95,8 +95,6 @@ def tables(results: Any) -> str:
             for method, row in zip(ranks.index, ranks.to_numpy(), strict=True)
         ]
         parts += [f"### {title}\n", markdown(["method", *ranks.columns], rows)]
-    absent = [f"{name} ({why})" for name, why in results["seats"].items()]
-    parts.append(f"Not there yet: {', '.join(absent)}.\n")
     for task, cells in results["cells"].items():
         info = results["tasks"][task]
         note = "held out" if info["held_out"] else "tuned on"

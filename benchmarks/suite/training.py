@@ -1,7 +1,7 @@
 """Trains one method on one task: all learning rates and seeds in one compiled call."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from suite.layers import apply_and_see, hidden_layers
 from suite.methods import Method, Setting
 from suite.tasks import Data, Task
 
@@ -73,11 +74,17 @@ def train(
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
 
     spe = task.steps_per_epoch if steps_per_epoch is None else steps_per_epoch
+    x, y = loaded[0].train
+    layers = (
+        hidden_layers(task.model, task.prepare(jnp.asarray(x[:1])), y[:1])
+        if method.watches_layers
+        else {}
+    )
 
     def run(trial: Any, data: Any, orders: jax.Array, key: jax.Array) -> Any:
-        setting = Setting(trial, total, spe, task.num_classes)
+        setting = Setting(trial, total, spe, task.num_classes, layers)
         tx = optax.with_extra_args_support(method.make(setting))
-        loss_fn = make_loss(task)
+        loss_fn = make_loss(task, list(layers))
         x, y = data.train
         params = task.model.init(key, task.prepare(x[:1]))
 
@@ -85,10 +92,10 @@ def train(
             params, state, i = carry
             inputs = task.prepare(x[rows])
             inputs = task.augment(jax.random.fold_in(key, i), inputs)
-            (loss, outputs), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            (loss, seen), grads = jax.value_and_grad(loss_fn, has_aux=True)(
                 params, inputs, y[rows]
             )
-            extra = {"value": loss, "outputs": outputs, "labels": y[rows]}
+            extra = {"value": loss, **seen}
             if method.watch is not None:
                 shown = task.model.apply(params, task.prepare(data.valid[0]))
                 extra["mi"] = method.watch(shown, data.valid[1])
@@ -100,8 +107,8 @@ def train(
             shown = method.eval_params(carry[1], carry[0])
             measured = {"learning_rate": method.rate(carry[1])}
             for name, (x, y) in (("valid", data.valid), ("test", data.test)):
-                loss, outputs = loss_fn(shown, task.prepare(x), y)
-                hits = jnp.mean(outputs.argmax(-1) == y)
+                loss, seen = loss_fn(shown, task.prepare(x), y)
+                hits = jnp.mean(seen["outputs"].argmax(-1) == seen["labels"])
                 measured[f"{name}_loss"] = loss
                 measured[f"{name}_accuracy"] = (
                     jnp.full((), jnp.nan) if task.num_classes is None else hits
@@ -132,15 +139,27 @@ def train(
     )
 
 
-def make_loss(task: Task) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Mean cross-entropy in nats, or half the mean squared error."""
+def make_loss(
+    task: Task, layers: Iterable[str] = ()
+) -> Callable[..., tuple[jax.Array, dict[str, Any]]]:
+    """Mean cross-entropy in nats, or half the mean squared error.
 
-    def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> tuple[Any, Any]:
-        outputs: Any = task.model.apply(params, x)
+    Beside it goes what a transformation may want to see: outputs, labels, and the
+    activations of layers, if any are named.
+    """
+
+    def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> tuple[Any, dict[str, Any]]:
+        outputs: Any
+        if layers:
+            outputs, seen = apply_and_see(task.model, params, x, y, layers)
+        else:
+            outputs = task.model.apply(params, x)
+            seen = {"outputs": outputs, "labels": y}
         if task.num_classes is None:
-            return optax.l2_loss(outputs[:, 0], y).mean(), outputs[:, 0]
+            outputs = outputs[:, 0]
+            return optax.l2_loss(outputs, y).mean(), {**seen, "outputs": outputs}
         losses = optax.softmax_cross_entropy_with_integer_labels(outputs, y)
-        return losses.mean(), outputs
+        return losses.mean(), seen
 
     return loss_fn
 
