@@ -104,7 +104,7 @@ def gaussian(
     bias_correction = check_shrinkage(shrinkage, bias_correction)
 
     def nothing() -> Samples:
-        return Samples(no_moments(classes, columns), totals=jnp.zeros(3))
+        return Samples(no_moments(classes, columns), jnp.zeros(3, jnp.float32))
 
     def pack(samples: Samples) -> Any:
         return ravel_pytree(samples)[0] if columns <= _RAVELLED else samples
