@@ -1,14 +1,16 @@
 """What a train step pays for a learning rate in every layer.
 
-Times a train step of a convolutional network of four layers under `optax.sgd` alone,
+Times a train step of two networks of four layers, or stages, under `optax.sgd` alone,
 under sgd with `mi_decay` and under sgd with `layerwise_mi_decay`, in interleaved pairs
 as overhead.py does, and prints the median ratio of the pairs with its confidence
-interval. The row `A/A` pits sgd against itself.
+interval: with the parameters and the optimizer's state donated to the step, as loops
+do that train, and without. The row `A/A` pits sgd against itself.
 """
 
 import argparse
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,6 +18,7 @@ import optax
 from overhead import BATCH, make_batches, make_run, make_step
 from rich.console import Console
 from rich.table import Table
+from suite.nets import ResNet
 from timing import compare, median_interval
 
 from optax_mi import (
@@ -28,8 +31,6 @@ from optax_mi import (
 from optax_mi.flax import capture_layers
 
 CLASSES = 10
-# Columns that are left of each layer.
-COLUMNS = {"Conv_0": 16, "Conv_1": 32, "Dense_0": 32, "Dense_1": CLASSES}
 
 
 class CNN(nn.Module):
@@ -44,7 +45,38 @@ class CNN(nn.Module):
         return nn.Dense(CLASSES)(x)
 
 
-def make_layerwise_step(model: nn.Module, tx: Any) -> Callable:
+class Case(NamedTuple):
+    """A network, and of the layers measured the columns and the parameters."""
+
+    model: nn.Module
+    columns: dict[str, int]  # from a layer's path
+    groups: dict[str, str]  # from patterns of parameters to layers
+    stride: int  # of the pixels that the network gets
+
+
+CASES = {
+    "CNN": Case(
+        CNN(),
+        {"Conv_0": 16, "Conv_1": 32, "Dense_0": 32, "Dense_1": CLASSES},
+        {f"/{layer}/": layer for layer in ("Conv_0", "Conv_1", "Dense_0", "Dense_1")},
+        1,
+    ),
+    # A layer is what its stage ends with.
+    "ResNet": Case(
+        ResNet(CLASSES),
+        {"PatchConv_2": 16, "PatchConv_4": 32, "PatchConv_6": 32, "Dense_2": CLASSES},
+        {
+            "PatchConv_[012]/|GroupNorm_[01]/": "PatchConv_2",
+            "PatchConv_[34]/|GroupNorm_[23]/|^params/Dense_0/": "PatchConv_4",
+            "PatchConv_[56]/|GroupNorm_[45]/|^params/Dense_1/": "PatchConv_6",
+            ".*": "Dense_2",
+        },
+        2,
+    ),
+}
+
+
+def make_layerwise_step(layers: list[str], model: nn.Module, tx: Any) -> Callable:
     """One update that measures every layer, as users write it."""
 
     def step(carry: Any, batch: Any) -> tuple[Any, jax.Array]:
@@ -52,9 +84,7 @@ def make_layerwise_step(model: nn.Module, tx: Any) -> Callable:
         images, labels = batch
 
         def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-            logits, activations = capture_layers(
-                model, params, images, layers=list(COLUMNS)
-            )
+            logits, activations = capture_layers(model, params, images, layers=layers)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.mean(), reduce_activations(activations)
 
@@ -66,6 +96,37 @@ def make_layerwise_step(model: nn.Module, tx: Any) -> Callable:
     return step
 
 
+def time_case(case: Case, pairs: int, steps: int, donate: bool) -> list[list[str]]:
+    """Times a network; a row for each transformation."""
+    sgd = optax.sgd(0.1)
+    whole = mi_decay(0.1, num_classes=CLASSES, steps_per_epoch=steps)
+    layerwise = layerwise_mi_decay(
+        {layer: gaussian(d, num_classes=CLASSES) for layer, d in case.columns.items()},
+        label_by_path(case.groups),
+        0.1,
+        steps_per_epoch=steps,
+    )
+    layerwise_step = functools.partial(make_layerwise_step, list(case.columns))
+    others = {
+        "A/A": (sgd, make_step),
+        "mi_decay": (optax.chain(optax.sgd(1.0), whole), make_step),
+        "layerwise_mi_decay": (optax.chain(optax.sgd(1.0), layerwise), layerwise_step),
+    }
+    images, labels = make_batches(CLASSES, steps)
+    batches = images[:, :, :: case.stride, :: case.stride], labels
+    base = make_run(case.model, sgd, batches, scanned=False, donate=donate)
+    rows = []
+    for name, (tx, step) in others.items():
+        other = make_run(case.model, tx, batches, False, step, donate)
+        base()
+        other()
+        time_base, ratios = compare(base, other, pairs)
+        low, middle, high = median_interval(ratios)
+        microseconds = f"{time_base / steps * 1e6:.0f}"
+        rows.append([name, microseconds, f"{middle:.3f}", f"{low:.3f} to {high:.3f}"])
+    return rows
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,38 +134,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="updates a timed run")
     args = parser.parse_args()
 
-    sgd = optax.sgd(0.1)
-    whole = mi_decay(0.1, num_classes=CLASSES, steps_per_epoch=args.steps)
-    layerwise = layerwise_mi_decay(
-        {layer: gaussian(d, num_classes=CLASSES) for layer, d in COLUMNS.items()},
-        label_by_path({f"{layer}/": layer for layer in COLUMNS}),
-        0.1,
-        steps_per_epoch=args.steps,
-    )
-    rows = {
-        "A/A": (sgd, make_step),
-        "mi_decay": (optax.chain(optax.sgd(1.0), whole), make_step),
-        "layerwise_mi_decay": (
-            optax.chain(optax.sgd(1.0), layerwise),
-            make_layerwise_step,
-        ),
-    }
-    batches = make_batches(CLASSES, args.steps)
-    base = make_run(CNN(), sgd, batches, scanned=False)
     console = Console()
     device = jax.devices()[0].device_kind
     console.print(f"jax {jax.__version__} on {device}, batch {BATCH}")
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
-    for column in ("against sgd", "sgd, us", "ratio", "95 %"):
-        table.add_column(column, justify="left" if column[0] == "a" else "right")
-    for name, (tx, step) in rows.items():
-        other = make_run(CNN(), tx, batches, scanned=False, make_step=step)
-        base()
-        other()
-        time_base, ratios = compare(base, other, args.pairs)
-        low, middle, high = median_interval(ratios)
-        microseconds = f"{time_base / args.steps * 1e6:.0f}"
-        table.add_row(name, microseconds, f"{middle:.3f}", f"{low:.3f} to {high:.3f}")
+    for column in ("model", "state", "against sgd", "sgd, us", "ratio", "95 %"):
+        table.add_column(column, justify="right" if "," in column else "left")
+    for model, case in CASES.items():
+        # A step of the ResNet takes about ten of the CNN.
+        steps = args.steps if model == "CNN" else max(1, args.steps // 10)
+        for donate in (False, True):
+            for row in time_case(case, args.pairs, steps, donate):
+                table.add_row(model, "donated" if donate else "kept", *row)
     console.print(table)
 
 

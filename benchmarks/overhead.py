@@ -78,8 +78,12 @@ def make_run(
     batches: Any,
     scanned: bool,
     make_step: Callable = make_step,
+    donate: bool = False,
 ) -> Callable[[], Any]:
-    """A function that makes one update per batch from the same start."""
+    """A function that makes one update per batch from the same start.
+
+    Where the start is donated to the step, the next call goes on where this one ended.
+    """
     tx = optax.with_extra_args_support(tx)
     step = make_step(model, tx)
     params = model.init(jax.random.key(0), batches[0][0])
@@ -87,13 +91,16 @@ def make_run(
     if scanned:
         run = jax.jit(functools.partial(jax.lax.scan, step))
         return lambda: jax.block_until_ready(run(start, batches))
-    jitted = jax.jit(step)
+    jitted = jax.jit(step, donate_argnums=0 if donate else ())
     rows = [jax.tree.map(lambda x, i=i: x[i], batches) for i in range(len(batches[0]))]
 
     def run_steps() -> Any:
+        nonlocal start
         carry = start
         for row in rows:
             carry, _ = jitted(carry, row)
+        if donate:
+            start = carry
         return jax.block_until_ready(carry)
 
     return run_steps

@@ -6,6 +6,7 @@ from the forward pass that the gradient needs anyway.
 
 import functools
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +72,13 @@ def make_table(title: str, layers: dict[str, MIDiagnostics]) -> Table:
     return table
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Runs the demo."""
-    parser = OneLineParser(description=__doc__)
-    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
-    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=30)
-    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
-    args = parser.parse_args(argv)
-
+def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics]]]:
+    """Trains, and yields a headline and what each layer knew, once an epoch."""
     train_x, test_x, train_y, test_y = load_images()
     steps_per_epoch = len(train_x) // BATCH
     state = MITrainState.create(
         apply_fn=MODEL.apply,
-        params=MODEL.init(jax.random.key(args.seed), train_x[:1])["params"],
+        params=MODEL.init(jax.random.key(seed), train_x[:1])["params"],
         tx=optax.chain(
             optax.sgd(1.0, momentum=0.9),
             layerwise_mi_decay(
@@ -95,41 +90,59 @@ def main(argv: list[str] | None = None) -> None:
             ),
         ),
     )
+    rng = np.random.default_rng(seed)
+    for _ in range(epochs):
+        order = rng.permutation(len(train_x))[: steps_per_epoch * BATCH]
+        losses = []
+        for batch in order.reshape(steps_per_epoch, BATCH):
+            state, loss = train_step(state, train_x[batch], train_y[batch])
+            losses.append(loss)
+        test = accuracy(state, test_x, test_y)
+        seen = mi_diagnostics(state)
+        headline = f"loss {jnp.stack(losses).mean():.3f}  test accuracy {test:.1%}"
+        yield headline, {layer: seen[layer] for layer in ESTIMATORS}
+
+
+def show(train: Callable, argv: list[str] | None, epochs: int, name: str) -> None:
+    """Runs `train(seed, epochs)`: a live table, then a figure of all epochs."""
+    parser = OneLineParser(description=sys.modules[train.__module__].__doc__)
+    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
+    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=epochs)
+    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
+    args = parser.parse_args(argv)
+
     console = Console()
-    rng = np.random.default_rng(args.seed)
-    history: list[dict[str, MIDiagnostics]] = []
+    headline, history = "", []
     with Live(console=console) as live:
-        for epoch in range(1, args.epochs + 1):
-            order = rng.permutation(len(train_x))[: steps_per_epoch * BATCH]
-            losses = []
-            for batch in order.reshape(steps_per_epoch, BATCH):
-                state, loss = train_step(state, train_x[batch], train_y[batch])
-                losses.append(loss)
-            seen = jax.device_get(mi_diagnostics(state))
-            history.append({layer: seen[layer] for layer in ESTIMATORS})
-            title = (
-                f"epoch {epoch}/{args.epochs}  loss {jnp.stack(losses).mean():.3f}  "
-                f"test {accuracy(state, test_x, test_y):.1%}"
-            )
+        for headline, layers in train(args.seed, args.epochs):
+            # One by one: a mapping as a whole would come back sorted.
+            history.append({k: jax.device_get(seen) for k, seen in layers.items()})
+            title = f"epoch {len(history)}/{args.epochs}  {headline}"
             live.update(make_table(title, history[-1]))
-    console.print(f"\ntest accuracy {accuracy(state, test_x, test_y):.1%}")
+    console.print(f"\n{headline}")
 
     def curves(field: str) -> dict[str, list[float]]:
         return {
             layer: [float(getattr(seen[layer], field)) for seen in history]
-            for layer in ESTIMATORS
+            for layer in history[0]
         }
 
     figure = plot_layers(
         mi=curves("mi"),
-        entropy=curves("entropy")["Dense_1"],
+        # Of the labels: the same in every layer that drops no sample.
+        entropy=list(curves("entropy").values())[-1],
         learning_rate=curves("learning_rate"),
         title="UCI digits, a learning rate for every layer",
     )
     args.output.mkdir(parents=True, exist_ok=True)
-    path = args.output / "layerwise_digits.png"
+    path = args.output / f"{name}.png"
     figure.savefig(path, dpi=150)
     console.print(f"figure saved as {path}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the demo."""
+    show(train, argv, 30, "layerwise_digits")
 
 
 if __name__ == "__main__":

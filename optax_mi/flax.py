@@ -137,15 +137,22 @@ def capture_layers(
         )
     if isinstance(model, nn.Module):
         outputs, called = _capture_linen(model, set(paths.values()), *args, **kwargs)
+        hint = (
+            "Out of nn.scan and its like an output comes only with the collection "
+            "'intermediates' among its variable_axes."
+        )
     elif isinstance(model, nnx.Module):
         outputs, called = _capture_nnx(model, *args, **kwargs)
+        hint = (
+            "Of a class that inherits its __call__ nnx keeps none: give it one that "
+            "returns super().__call__(...)."
+        )
     else:
         raise TypeError(f"model must be a linen or an nnx module, got {model!r}.")
     if missing := sorted(path for path in paths.values() if called.get(path) is None):
         raise ValueError(
             f"layers has paths with no output to keep, {missing}: the modules called "
-            f"were {sorted(called)}. Out of nn.scan and its like an output comes only "
-            "with the collection 'intermediates' among its variable_axes."
+            f"were {sorted(called)}. {hint}"
         )
     return outputs, {group: called[path][-1] for group, path in paths.items()}
 

@@ -155,6 +155,26 @@ def test_nnx_outputs_are_those_of_the_plain_call():
     assert not nnx.state(model, nnx.Intermediate)
 
 
+def test_nnx_classes_that_inherit_their_call_need_one_of_their_own():
+    class Inherits(nnx.Linear):
+        pass
+
+    class Calls(nnx.Linear):
+        def __call__(self, x):
+            return super().__call__(x)
+
+    x, rngs = jnp.ones((3, 2)), nnx.Rngs(0)
+    # The class whose method is called is captured as well.
+    layers = [nnx.Linear(2, 2, rngs=rngs), Calls(2, 2, rngs=rngs)]
+    outputs, activations = capture_layers(
+        nnx.Sequential(*layers), x, layers=["layers/1"]
+    )
+    np.testing.assert_array_equal(activations["layers/1"], outputs)
+    model = nnx.Sequential(Inherits(2, 2, rngs=rngs))
+    with pytest.raises(ValueError, match=r"\['layers/0'\].*returns super\(\)"):
+        capture_layers(model, x, layers=["layers/0"])
+
+
 def test_a_module_called_twice_shows_its_last_call():
     class Twice(nn.Module):
         @nn.compact
@@ -240,8 +260,12 @@ def test_linen_trains_by_layer_in_one_forward_pass(variables):
         seen = {"activations": activations, "outputs": logits, "labels": LABELS}
         return state.apply_gradients(grads=grads, extra_args=seen, batch_stats=stats)
 
+    # What a step hands on is the state alone, in which no activation has room.
+    before = jax.tree.map(jax.typeof, state)
+    assert max(leaf.size for leaf in jax.tree.leaves(before)) < 24 * 6 * 6 * 4
     for _ in range(40):
         state = train_step(state)
+    assert jax.tree.map(jax.typeof, state) == before
     assert train_step._cache_size() == 1
     seen = mi_diagnostics(state)
     assert list(seen) == ["Block_0", "default"]

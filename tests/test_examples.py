@@ -9,6 +9,7 @@ import digits
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import layerwise_nnx
 import lr_range_test
 import numpy as np
 import optax
@@ -56,6 +57,11 @@ def test_the_demo_takes_its_options(tmp_path):
         (digits.main, ["--epochs", "0"], "must be a whole number of at least 1, got"),
         (digits.main, ["--seed", "x"], "--seed: must be a whole number of at least 0"),
         (digits.main, ["--rule", "cosine"], "--rule: invalid choice: 'cosine'"),
+        (layerwise_nnx.main, ["--epochs", "0"], "at least 1, got '0'"),
+        (layerwise_nnx.main, ["--epochs", "two"], "at least 1, got 'two'"),
+        (layerwise_nnx.main, ["--seed", "-1"], "--seed: must be a whole number of at"),
+        (layerwise_nnx.main, ["--output"], "--output: expected one argument"),
+        (layerwise_nnx.main, ["--stages=3"], "unrecognized arguments: --stages=3"),
         (lr_range_test.main, ["--steps", "19"], "at least 20, got '19'"),
         (lr_range_test.main, ["--optimizer", "lion"], "invalid choice: 'lion'"),
         (lr_range_test.main, ["--data", "mnist"], "give --data-dir, a folder with"),
@@ -111,6 +117,22 @@ def test_the_layers_of_the_digits_get_learning_rates_of_their_own(tmp_path):
     assert len({rate for *_, rate in layers}) > 2
     path = tmp_path / "outputs" / "layerwise_digits.png"
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_stages_of_a_resnet_get_learning_rates_of_their_own(tmp_path, capsys):
+    layerwise_nnx.main(["--epochs=2", "--seed=1", f"--output={tmp_path}"])
+    printed = capsys.readouterr().out
+    rows = re.findall(r"(\w+(?: \d)?) *│ *([\d.]+) │ *([\d.]+)% │ *([\d.]+)", printed)[
+        -5:
+    ]
+    assert [layer for layer, *_ in rows] == list(layerwise_nnx.LAYERS)
+    assert len({rate for *_, rate in rows}) > 2
+    assert "epoch 2/2" in printed
+
+    (share,) = re.findall(r"\nloss .* test accuracy ([\d.]+)%", printed)
+    assert float(share) >= 80
+    assert (tmp_path / "layerwise_nnx.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from optax_mi.estimators import _sums
 from optax_mi.estimators._base import MIEstimate, MIEstimator
@@ -17,6 +18,11 @@ from optax_mi.estimators._moments import (
     no_moments,
     union_increments,
 )
+
+# Up to so many columns all sums are one vector: an array more in the state costs a
+# train step that is called from Python more than the arithmetic does. XLA copies the
+# vector once an update, which costs more than that from some hundred columns on.
+_RAVELLED = 128
 
 
 class Samples(NamedTuple):
@@ -97,8 +103,21 @@ def gaussian(
     columns = kind.features + (kind.label_features or 0)
     bias_correction = check_shrinkage(shrinkage, bias_correction)
 
+    def nothing() -> Samples:
+        return Samples(no_moments(classes, columns), jnp.zeros(3, jnp.float32))
+
+    def pack(samples: Samples) -> Any:
+        return ravel_pytree(samples)[0] if columns <= _RAVELLED else samples
+
+    def unpack(state: _sums.LongSum) -> _sums.LongSum:
+        """The state, its sums as :class:`Samples`."""
+        if columns > _RAVELLED:
+            return state
+        unravel = ravel_pytree(nothing())[1]
+        return _sums.LongSum(*map(unravel, state[:3]), pending=state.pending)
+
     def init() -> _sums.LongSum:
-        return _sums.zeros(Samples(no_moments(classes, columns), totals=jnp.zeros(3)))
+        return _sums.zeros(pack(nothing()))
 
     def update(
         state: _sums.LongSum,
@@ -115,12 +134,13 @@ def gaussian(
             rows = jnp.concatenate([rows, y], -1)
             ids = jnp.zeros(len(rows), jnp.int32)
         origin = centre(rows, kept)
-        before = _moments(state, origin)
+        before = _moments(unpack(state), origin)
         new = Samples(increments(before, rows - origin, ids, kept), totals)
-        recent = jax.tree.map(jnp.add, state.recent, new)
+        recent = jax.tree.map(jnp.add, state.recent, pack(new))
         return _sums.advance(state, recent, ids.size)
 
     def estimate(state: _sums.LongSum) -> MIEstimate:
+        state = unpack(state)
         origin = _mean(state)
         return gaussian_estimate(
             _moments(state, origin),
@@ -132,7 +152,11 @@ def gaussian(
             clip=True,
         )
 
-    return MIEstimator(init, update, estimate, _merge)
+    def merge(state: _sums.LongSum, other: _sums.LongSum) -> _sums.LongSum:
+        total = _merge(unpack(state), unpack(other))
+        return _sums.LongSum(*map(pack, total[:3]), pending=total.pending)
+
+    return MIEstimator(init, update, estimate, merge)
 
 
 def _mean(state: _sums.LongSum) -> jax.Array:
