@@ -10,7 +10,6 @@ estimators read epochs of that noisy layer, and of the layer as it is, the way
 import argparse
 import functools
 import math
-import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,9 +33,18 @@ from suite.readers import (
     truth_of,
 )
 from suite.report import markdown
-from timing import compare
+from timing import compare, median_interval
 
 EPOCHS = [0, 1, 2, 3, 4, 5, 6, 8, 12, 24]
+DRAWN = (
+    "gaussian",
+    "nearest_neighbors",
+    "kde, lower, by batch",
+    "kde, lower, fixed",
+    "binned, 2 bins",
+)
+# Other truths, of so many times the noise.
+OTHERS = (0.4, 2.0)
 RATES = {"bits": 0.01, "digits": 0.002}
 
 
@@ -47,6 +55,7 @@ class Row(NamedTuple):
     layer: str
     truth: float
     error: float  # standard error of the truth
+    others: tuple[float, ...]  # truths at other noise
     noisy: dict[str, np.ndarray]  # readings of frozen epochs, [E], with noise
     plain: dict[str, np.ndarray]  # and of the layer as it is
 
@@ -63,7 +72,8 @@ def measure(
             truth = truth_of(z / noise, case)
             first.setdefault(layer, noise)
             both = readings(z, case, noise, repeats, names, first[layer])
-            yield Row(epoch, layer, *truth, *both), h
+            others = tuple(truth_of(z / noise / times, case)[0] for times in OTHERS)
+            yield Row(epoch, layer, *truth, others, *both), h
 
 
 def entropy(case: Case) -> float:
@@ -89,14 +99,18 @@ def correlation(truth: np.ndarray, values: np.ndarray) -> float:
     return float(np.corrcoef(truth, values)[0, 1]) if np.ptp(values) > 1e-5 else 0.0
 
 
+def follows(truth: np.ndarray, values: np.ndarray, h: float) -> float:
+    """Mean correlation over epochs in layers whose truth moves by 2 % of H(Y)."""
+    pairs = zip(truth, values, strict=True)
+    return float(np.mean([correlation(*p) for p in pairs if np.ptp(p[0]) > 0.02 * h]))
+
+
 def judge(rows: Sequence[Row], name: str, field: str, h: float) -> dict[str, float]:
     """What an estimator's readings of all layers and epochs of a case are worth."""
     truth = curves(rows, lambda row: row.truth)
     mean = curves(rows, lambda row: getattr(row, field)[name].mean())
     std = curves(rows, lambda row: getattr(row, field)[name].std(ddof=1))
     moves = np.ptp(truth, 1) > 0.02 * h
-    pairs = zip(truth[moves], mean[moves], strict=True)
-    within = [correlation(t, m) for t, m in pairs]
     ranks = [kendalltau(t, m)[0] for t, m in zip(truth.T, mean.T, strict=True)]
     error = np.hypot(std[1:], std[:-1])
     change = math.sqrt(float(np.mean(np.square(np.diff(truth[moves], axis=1)))))
@@ -105,7 +119,7 @@ def judge(rows: Sequence[Row], name: str, field: str, h: float) -> dict[str, flo
         "rms": math.sqrt(float(np.square(mean - truth).mean())),
         "std": math.sqrt(float(np.square(std).mean())),
         "noise": math.sqrt(2 * float(np.square(std[moves]).mean())) / change,
-        "follows": float(np.mean(within)),
+        "follows": follows(truth, mean, h),
         "ranks": float(np.mean(np.nan_to_num(ranks))),
         "rises": float(np.mean(np.diff(mean, axis=0) > 2 * error)),
         "full": float(np.mean((mean > 0.99 * h) & (truth < 0.99 * h))),
@@ -138,6 +152,7 @@ def case_tables(case: Case, rows: Sequence[Row], ratio: float) -> Iterator[Any]:
         "noisy layer,bias (of H),rms error,std,noise / change,follows,ranks,rises,full",
         lines,
     )
+    others = [curves(rows, lambda row, i=i: row.others[i]) for i in range(len(OTHERS))]
     lines = []
     for name in rows[0].plain:
         j = judge(rows, name, "plain", h)
@@ -148,13 +163,16 @@ def case_tables(case: Case, rows: Sequence[Row], ratio: float) -> Iterator[Any]:
                 name,
                 ends,
                 f"{j['std']:.3f}",
-                *(f"{j[key]:.2f}" for key in ("noise", "follows", "ranks")),
+                *(f"{j[key]:.2f}" for key in ("noise", "follows")),
+                *(f"{follows(other, mean, h):.2f}" for other in others),
+                f"{j['ranks']:.2f}",
                 *(f"{j[key]:.0%}" for key in ("rises", "full")),
             ]
         )
+    at = ",".join(f"at {ratio * times:g}" for times in OTHERS)
     yield (
         f"{case.name}, the layer as it is, against the same truth",
-        "no noise,share of H read,std,noise / change,follows,ranks,rises,full",
+        f"no noise,share of H read,std,noise / change,follows,{at},ranks,rises,full",
         lines,
     )
 
@@ -172,11 +190,8 @@ def reductions(h: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     if h.ndim == 4:
         for side in (1, 2):
             ways[f"means of {side} x {side}"] = functools.partial(pooled, side=side)
-        for columns in (32, 8):
-            ways[f"means of 2 x 2 to {columns}"] = lambda x, c=columns: reduce(
-                pooled(x, 2), c
-            )
-    for columns in (32, 16, 8):
+        ways["means of 2 x 2 to 32"] = lambda x: reduce(pooled(x, 2))
+    for columns in (32, 8):
         ways[f"all to {columns}"] = lambda x, c=columns: reduce(
             x.reshape(len(x), -1), c
         )
@@ -196,34 +211,33 @@ def reduction_table(
         whole: list[float] = []
         for name, way in reductions(seen[0]).items():
             unit = way(np.eye(units, dtype=np.float32).reshape(-1, *shape))
-            truths, read_mi = [], []
+            same, own, gauss = [], [], []
             for h in seen:
                 z, noise = way(h), ratio * spread(h.reshape(len(h), -1))
                 white = np.linalg.cholesky(unit.T @ unit) if len(z.T) < units else None
                 centres = z if white is None else np.linalg.solve(white, z.T).T
-                truths.append(truth_of(centres / noise, case)[0])
+                same.append(truth_of(centres / noise, case)[0])
+                noise = ratio * spread(z)
+                own.append(truth_of(z / noise, case)[0])
                 if z.shape[1] <= 32:
                     _, plain = readings(z, case, noise, 2, ["gaussian"])
-                    read_mi.append(float(plain["gaussian"].mean()))
-            whole = whole or truths
-            first, last = truths[0], truths[-1]
-            reads, follows = "", ""
-            if read_mi:
-                reads = f"{read_mi[0]:.2f} to {read_mi[-1]:.2f}"
-                follows = f"{correlation(np.array(whole), np.array(read_mi)):.2f}"
-            lines.append(
-                [
-                    f"{layer}: {name}",
-                    str(unit.shape[1]),
-                    f"{first:.3f} to {last:.3f}",
-                    f"{last / whole[-1]:.0%}",
-                    reads,
-                    follows,
-                ]
-            )
+                    gauss.append(float(plain["gaussian"].mean()))
+            whole = whole or same
+            moves = np.ptp(whole) > 0.02 * entropy(case)
+            line = [
+                f"{layer}: {name}",
+                str(unit.shape[1]),
+                f"{same[-1] / whole[-1]:.0%}",
+            ]
+            for values in (same, own, gauss):
+                line.append(f"{values[0]:.3f} to {values[-1]:.3f}" if values else "")
+                if values is not same:
+                    told = correlation(np.array(whole), np.array(values or whole))
+                    line.append(f"{told:.2f}" if values and moves else "")
+            lines.append(line)
     return (
         f"{case.name}: what is left of a layer, first and last epoch; noise {ratio:g}",
-        "layer,columns,truth,left,gaussian reads,follows",
+        "layer,columns,left,same noise,own noise,follows,gaussian reads,follows",
         lines,
     )
 
@@ -248,20 +262,18 @@ def cost_table(names: Iterable[str], pairs: int) -> Any:
         other = run(name)
         base()
         other()
-        time, ratios = compare(base, other, pairs)
-        ratio = statistics.median(ratios)
+        _, ratios = compare(base, other, pairs)
+        low, ratio, high = median_interval(ratios)
         reader = READERS[name]
         columns = min(d, reader.columns)
         state = jax.eval_shape(estimator_of(reader.make, columns, classes).init)
         size = sum(
             math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(state)
         )
-        lines.append(
-            [name, f"{time * ratio / steps * 1e6:.0f}", f"{ratio:.1f}", f"{size:,}"]
-        )
+        lines.append([name, f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", f"{size:,}"])
     return (
         f"cost: {d} columns, {classes} classes, epochs of {steps} batches of {BATCH}",
-        "estimator,us a step,against gaussian,bytes",
+        "estimator,time against gaussian,95 %,bytes",
         lines,
     )
 
@@ -279,25 +291,29 @@ def draw(case: Case, rows: Sequence[Row], path: Path) -> None:
         squeeze=False,
     )
     h = entropy(case)
+    names = [name for name in DRAWN if name in rows[0].noisy]
     for line, field in zip(axes, ("noisy", "plain"), strict=True):
         for ax, layer in zip(line, layers, strict=True):
             mine = [row for row in rows if row.layer == layer]
             at = [row.epoch for row in mine]
-            for i, name in enumerate(rows[0].noisy):
+            for name in names:
                 values = np.array([getattr(row, field)[name].mean() for row in mine])
-                ax.plot(at, values / h, "-o", ms=2.5, lw=1, label=name, color=f"C{i}")
+                ax.plot(at, values / h, "-o", ms=2.5, lw=1.2, label=name)
             truth = [row.truth / h for row in mine]
             ax.plot(at, truth, "k--", lw=2, label="truth with noise")
-            ax.set(title=layer if line is axes[0] else None, ylim=(-0.03, 1.05))
-            ax.set_xscale("symlog", linthresh=4)
+            ax.set(ylim=(-0.03, 1.05), xscale="symlog")
             ax.set_xticks([0, 1, 2, 4, 8, 24], ["0", "1", "2", "4", "8", "24"])
-            if ax is line[0]:
-                what = "with noise" if field == "noisy" else "as it is"
-                ax.set_ylabel(f"share of H(Y), layer {what}")
-            if line is axes[-1]:
+            ax.minorticks_off()
+            place = ax.get_subplotspec()
+            if place.is_first_row():
+                ax.set_title(layer, fontsize=10)
+            if place.is_last_row():
                 ax.set_xlabel("epoch")
+            if place.is_first_col():
+                what = "with noise" if field == "noisy" else "as it is"
+                ax.set_ylabel(f"I / H(Y), {what}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -345,7 +361,7 @@ def main(argv: list[str] | None = None) -> None:
     # The last network has layers that are large.
     draw(every[-1], rows, args.output / "layer_estimators.png")
     parts.append(show(console, *reduction_table(every[-1], snapshots, args.noise)))
-    parts.append(show(console, *cost_table(names, 2 if args.short else 20)))
+    parts.append(show(console, *cost_table(names, 2 if args.short else 40)))
     (args.output / "layer_estimators.md").write_text("\n".join(parts))
 
 

@@ -59,6 +59,7 @@ def test_judgement():
             f"{layer}",
             truth[layer, epoch],
             0.0,
+            (),
             {"right": truth[layer, epoch] + noise, "full": np.full(2, 0.69)},
             {"right": 0.5 - truth[layer, epoch] + noise, "full": np.full(2, 0.69)},
         )

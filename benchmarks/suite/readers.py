@@ -23,8 +23,8 @@ class Reader(NamedTuple):
 
     make: Callable[[int, int], MIEstimator]  # of columns and classes
     columns: int = FULL  # projected to, if there are more
-    # "now" and "first": reads the layer as it is in units of the noise, today's or that
-    # of the first epoch, with a bandwidth of 1.
+    # Other than "spread": reads the layer as it is, in units of the noise "now", of the
+    # noise in the "first" epoch, or in that share of the spread of each "batch".
     unit: str = "spread"
 
 
@@ -46,6 +46,7 @@ READERS = {
     "nearest_neighbors": Reader(lambda d, c: nearest_neighbors(d, num_classes=c)),
     "kde, upper": Reader(lambda d, c: kde(d, c, bandwidth=1.0), unit="now"),
     "kde, lower": Reader(lower_kde, unit="now"),
+    "kde, lower, by batch": Reader(lower_kde, unit="batch"),
     "kde, lower, fixed": Reader(lower_kde, unit="first"),
     "binned, 30 bins": Reader(lambda d, c: binned(c, -3.0, 3.0)),
     "binned, 2 bins": Reader(lambda d, c: binned(c, -3.0, 3.0, num_bins=2)),
@@ -116,13 +117,15 @@ def readings(
     plain = z[order].reshape(repeats, -1, BATCH, z.shape[1])
     noisy = plain + noise * rng.normal(size=plain.shape).astype(np.float32)
     unit = spread(z) / math.sqrt(z.shape[1])
+    batch = np.sqrt(plain.var(2, keepdims=True).sum(3, keepdims=True))
+    units = {"now": noise, "first": first, "batch": noise / spread(z) * batch}
     found: tuple[dict, dict] = {}, {}
     for name in names:
         reader = READERS[name]
         for seen, out in zip((noisy, plain), found, strict=True):
             x = seen / unit
             if reader.unit != "spread":
-                x = plain / (noise if reader.unit == "now" else first)
+                x = plain / units[reader.unit]
             if z.shape[1] > reader.columns:
                 flat = reduce(x.reshape(-1, x.shape[-1]), reader.columns)
                 x = flat.reshape(*x.shape[:-1], -1)
