@@ -38,6 +38,7 @@ from timing import compare, median_interval
 EPOCHS = [0, 1, 2, 3, 4, 5, 6, 8, 12, 24]
 DRAWN = (
     "gaussian",
+    "gaussian, noise",
     "nearest_neighbors",
     "kde, lower, by batch",
     "kde, lower, fixed",

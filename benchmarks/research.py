@@ -129,6 +129,7 @@ def layers() -> dict[str, Method]:
         "whole network": METHODS["mi sgd"],
         "whole network, twice the rate": ours("", lambda: log_time_rule(rate=12.0)),
         "layer by layer": METHODS["mi sgd layer-wise"],
+        "no noise on the layers": layer_by_layer("", noise=0.0),
         "down to a third": layer_by_layer("", lowest=0.3),
         "not weighted by U": layer_by_layer("", own_scale),
         "MI gained since the first epoch": layer_by_layer("", gain),

@@ -264,6 +264,62 @@ def test_shrinkage_multiplies_correlations():
     assert 0 < raw(z, labels, shrinkage=0.5).mi < 5
 
 
+def noisy_truth(x, y, noise):
+    """I(X + noise; Y) from the covariances that X + noise has in the limit."""
+    x, added = np.asarray(x, float), noise**2 * x.var(0, dtype=float).sum()
+    total = np.cov(x.T, bias=True) + added * np.eye(x.shape[1])
+    if np.issubdtype(y.dtype, np.integer):
+        parts = [x[y == c] - x[y == c].mean(0) for c in np.unique(y)]
+        within = sum(part.T @ part for part in parts) / len(x)
+        given_y = within + added * np.eye(x.shape[1])
+    else:
+        both = np.cov(np.concatenate([x, y], 1).T, bias=True)
+        k = x.shape[1]
+        given_y = total - both[:k, k:] @ np.linalg.solve(both[k:, k:], both[k:, :k])
+    return (np.linalg.slogdet(total)[1] - np.linalg.slogdet(given_y)[1]) / 2
+
+
+@pytest.mark.parametrize("kind", ["real", "classes"])
+def test_noise_is_that_of_noisy_samples(kind):
+    rng = np.random.default_rng(0)
+    spread = np.array([3.0, 1.0, 0.01])
+    x = rng.normal(size=(4000, 3)) * spread
+    y = rng.normal(size=(4000, 2)) + x[:, :2] if kind == "real" else (x[:, 0] > 0) * 1
+    measure = partial(gaussian_mi, num_classes=None if kind == "real" else 2)
+    for scale in (1.0, 1e-25):
+        found = measure(
+            np.float32(x * scale), y, noise=0.3, bias_correction=False, clip=False
+        )
+        assert found.mi == pytest.approx(noisy_truth(x, y, 0.3), rel=3e-6)
+    # A constant column has no part in it.
+    wide = np.concatenate([np.ones((4000, 1)), x], 1)
+    seen, plain = (measure(np.float32(v), y, noise=0.3).mi for v in (wide, x))
+    assert seen == pytest.approx(float(plain), rel=3e-6)
+    # Against noise that was drawn: its own chance is what the std_error tells.
+    drawn = np.sqrt(x.var(0).sum()) * rng.normal(size=x.shape)
+    closed, sampled = measure(x, y, noise=1.0), measure(x + drawn, y)
+    assert abs(closed.mi - sampled.mi) < 3 * sampled.std_error
+    assert abs(measure(x, y).mi - sampled.mi) > 10 * sampled.std_error
+
+
+@pytest.mark.parametrize("kind", ["real", "classes"])
+def test_noise_leaves_no_bias_where_nothing_is_told(kind):
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(400, 100, 4)) * [4.0, 1.0, 0.3, 0.1]).astype(np.float32)
+    if kind == "real":
+        y = rng.normal(size=(400, 100, 3)).astype(np.float32)
+    else:
+        y = rng.integers(0, 5, (400, 100))
+    measure = partial(
+        gaussian_mi, num_classes=None if kind == "real" else 5, noise=0.2, clip=False
+    )
+    found = np.asarray(jax.vmap(lambda x, y: measure(x, y).mi)(x, y))
+    raw = jax.vmap(lambda x, y: measure(x, y, bias_correction=False).mi)(x, y)
+    error = found.std() / np.sqrt(len(found))
+    assert abs(found.mean()) < 3 * error
+    assert np.mean(raw) > 20 * error
+
+
 def test_oas_is_that_of_scikit_learn():
     x, y = real_data(samples=12, columns=7, others=5)
     joint = np.c_[x, y].astype(float)
@@ -340,6 +396,23 @@ def test_vmap_equals_a_loop_and_nothing_recompiles_or_has_a_gradient():
     x, y = real_data()
     np.testing.assert_array_equal(jax.grad(lambda a: raw(a, y).mi)(x), 0 * x)
     np.testing.assert_allclose(jax.jit(raw)(x, y).mi, raw(x, y).mi, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("noise", "error", "message"),
+    [
+        (-0.1, ValueError, r"noise must be at least 0 and finite, got noise=-0\.1\."),
+        (np.inf, ValueError, "noise must be at least 0 and finite, got noise=inf"),
+        ("much", TypeError, "noise must be a Python float, got 'much'"),
+        (None, TypeError, "noise must be a Python float, got None"),
+        (0.1, ValueError, "as shrinkage=0.5 does: pass one of the two"),
+    ],
+)
+def test_noise_out_of_range(noise, error, message):
+    x, y = real_data()
+    shrinkage = 0.5 if noise == 0.1 else 0.0
+    with pytest.raises(error, match=message):
+        gaussian_mi(x, y, noise=noise, shrinkage=shrinkage)
 
 
 def test_errors_name_the_argument_and_the_fix():

@@ -144,13 +144,13 @@ def ours(
 
 
 def layer_decay(
-    setting: Setting, lr_max: Any, lr_min: Any, rule: DecayRule
+    setting: Setting, lr_max: Any, lr_min: Any, rule: DecayRule, noise: float = 0.25
 ) -> optax.GradientTransformationExtraArgs:
     """`layerwise_mi_decay`: hidden layers are read as Gaussian, the rest by outputs."""
     classes = setting.num_classes
     return layerwise_mi_decay(
         {
-            layer: gaussian(columns, num_classes=classes)
+            layer: gaussian(columns, num_classes=classes, noise=noise)
             for layer, columns in setting.layers.items()
         },
         by_layer(setting.layers),
@@ -167,6 +167,7 @@ def layer_by_layer(
     rule: Callable[[], DecayRule] = log_time_rule,
     base: str = "sgd",
     lowest: float = 0.01,
+    noise: float = 0.25,
 ) -> Method:
     """A decay for every layer, from the trial's lr_max down to a share `lowest` of it.
 
@@ -176,7 +177,7 @@ def layer_by_layer(
 
     def make(setting: Setting) -> optax.GradientTransformation:
         bounds = setting.trial, lowest * setting.trial
-        return optax.chain(optimizer(1.0), layer_decay(setting, *bounds, rule()))
+        return optax.chain(optimizer(1.0), layer_decay(setting, *bounds, rule(), noise))
 
     return Method(
         name,

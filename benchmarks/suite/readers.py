@@ -42,6 +42,7 @@ READERS = {
     "gaussian": Reader(plain_gaussian),
     "gaussian, oas": Reader(lambda d, c: gaussian(d, num_classes=c, shrinkage="oas")),
     "gaussian, shrunk": Reader(lambda d, c: gaussian(d, num_classes=c, shrinkage=0.5)),
+    "gaussian, noise": Reader(lambda d, c: gaussian(d, num_classes=c, noise=0.25)),
     "gaussian of 8": Reader(plain_gaussian, columns=8),
     "nearest_neighbors": Reader(lambda d, c: nearest_neighbors(d, num_classes=c)),
     "kde, upper": Reader(lambda d, c: kde(d, c, bandwidth=1.0), unit="now"),

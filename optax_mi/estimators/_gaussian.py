@@ -30,6 +30,7 @@ def gaussian_mi(
     num_classes: int | None = None,
     weights: jax.typing.ArrayLike | None = None,
     shrinkage: Shrinkage = 0.0,
+    noise: float = 0.0,
     bias_correction: bool | None = None,
     copula: bool = False,
     clip: bool = True,
@@ -75,6 +76,11 @@ def gaussian_mi(
         classes) by 1 - s: for N close to d or below, where 0 leaves the determinants
         near 0. Variances stay. `"oas"` takes the s of least expected squared error for
         Gaussian data, from N and the correlations.
+      noise: r at least 0 for :math:`I(X + \varepsilon; Y)` with independent Gaussian
+        noise, of variance r**2 times the total variance of X in each column: finite and
+        below H(Y) where X tells the classes apart for certain. It is in closed form, as
+        r**2 tr(S_x) I, or S_T, on the covariances of X. The units of the columns then
+        matter, and the bias correction holds to first order in 1 / N.
       bias_correction: whether to subtract the expectation of the bias, about
         d d_y / 2N, or d (C - 1) / 2N for class labels; None means where `shrinkage` is
         0. It is exact for Gaussian (X, Y), and for classes that x does not tell apart.
@@ -95,8 +101,8 @@ def gaussian_mi(
 
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit, `num_classes` for real
-        `y`, a shrinkage outside [0, 1), N <= d without shrinkage, or a bias correction
-        with it.
+        `y`, a shrinkage outside [0, 1), noise that is negative or beside shrinkage,
+        N <= d without either, or a bias correction with shrinkage.
 
     Example:
       >>> import jax
@@ -119,6 +125,7 @@ def gaussian_mi(
       estimated via a Gaussian copula, Human Brain Mapping 38, 2017 (`copula`).
     """
     bias_correction = check_shrinkage(shrinkage, bias_correction)
+    noise = check_noise(noise, shrinkage)
     x, y = as_array(x), as_array(y)
     if jnp.issubdtype(y.dtype, jnp.integer):
         num_classes = find_classes(y, num_classes, "y")
@@ -133,6 +140,7 @@ def gaussian_mi(
         None if weights is None else as_array(weights),
         num_classes=num_classes,
         shrinkage=shrinkage,
+        noise=noise,
         bias_correction=bias_correction,
         copula=bool(copula),
         clip=bool(clip),
@@ -169,9 +177,36 @@ def check_shrinkage(shrinkage: Any, bias_correction: bool | None) -> bool:
     return bool(bias_correction)
 
 
+def check_noise(noise: Any, shrinkage: Shrinkage) -> float:
+    """The noise, a Python float.
+
+    Raises:
+      TypeError, ValueError: it is traced, negative, not finite, or beside shrinkage.
+    """
+    try:
+        value = float(noise)
+    except (TypeError, ValueError, jax.errors.ConcretizationTypeError):
+        raise TypeError(f"noise must be a Python float, got {noise!r}.") from None
+    if not 0 <= value < math.inf:
+        raise ValueError(f"noise must be at least 0 and finite, got noise={noise!r}.")
+    if value and shrinkage != 0:
+        raise ValueError(
+            f"noise={noise!r} keeps the determinants from 0, as shrinkage="
+            f"{shrinkage!r} does: pass one of the two."
+        )
+    return value
+
+
 @partial(
     jax.jit,
-    static_argnames=("num_classes", "shrinkage", "bias_correction", "copula", "clip"),
+    static_argnames=(
+        "num_classes",
+        "shrinkage",
+        "noise",
+        "bias_correction",
+        "copula",
+        "clip",
+    ),
 )
 def _estimate(
     x: jax.Array,
@@ -180,6 +215,7 @@ def _estimate(
     *,
     num_classes: int | None,
     shrinkage: Shrinkage,
+    noise: float,
     bias_correction: bool,
     copula: bool,
     clip: bool,
@@ -196,7 +232,7 @@ def _estimate(
         labels = read_labels(y, samples, "y")
         labels, valid = keep_labels(labels, valid, num_classes)
     columns = rows.shape[1]
-    if shrinkage == 0 and samples <= columns:
+    if shrinkage == 0 and noise == 0 and samples <= columns:
         raise ValueError(
             f"{samples} samples of {columns} columns leave the covariance singular: "
             "pass shrinkage, such as shrinkage='oas', or more samples."
@@ -209,11 +245,15 @@ def _estimate(
     origin = centre(rows, kept)
     if not copula:
         unit = _unit(rows)
+        if noise:
+            # The columns of X keep their units, which it depends on.
+            is_x = jnp.arange(columns) < features
+            unit = jnp.where(is_x, jnp.min(unit[:, :features]), unit)
         rows, origin = rows * unit, origin * unit
     nothing = no_moments(num_classes, rows.shape[1], rows.dtype)
     moments = increments(nothing, rows - origin, labels, kept)
     return gaussian_estimate(
-        moments, origin, totals, features, shrinkage, bias_correction, clip
+        moments, origin, totals, features, shrinkage, noise, bias_correction, clip
     )
 
 

@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 
 from optax_mi.estimators import _sums
 from optax_mi.estimators._base import MIEstimate, MIEstimator
-from optax_mi.estimators._gaussian import check_shrinkage
+from optax_mi.estimators._gaussian import check_noise, check_shrinkage
 from optax_mi.estimators._labelled import check_kind, read_labelled
 from optax_mi.estimators._logdet import Shrinkage, gaussian_estimate
 from optax_mi.estimators._moments import (
@@ -38,6 +38,7 @@ def gaussian(
     num_classes: int | None = None,
     label_features: int | None = None,
     shrinkage: Shrinkage = 0.0,
+    noise: float = 0.0,
     bias_correction: bool | None = None,
 ) -> MIEstimator:
     r"""Estimates I(outputs; labels) of an epoch, as if all were Gaussian.
@@ -61,6 +62,8 @@ def gaussian(
         of `num_classes` and `label_features` is given.
       shrinkage: as in :func:`gaussian_mi`. An epoch of about as many samples as columns
         needs it.
+      noise: as in :func:`gaussian_mi`; 0.25 for a layer, whose classes soon lie so far
+        apart that without noise all of H(Y) is read.
       bias_correction: as in :func:`gaussian_mi`.
 
     Returns:
@@ -102,6 +105,7 @@ def gaussian(
     classes = kind.num_classes or 1
     columns = kind.features + (kind.label_features or 0)
     bias_correction = check_shrinkage(shrinkage, bias_correction)
+    noise = check_noise(noise, shrinkage)
 
     def nothing() -> Samples:
         return Samples(no_moments(classes, columns), jnp.zeros(3, jnp.float32))
@@ -148,6 +152,7 @@ def gaussian(
             _sums.value(state).totals,
             features,
             shrinkage,
+            noise,
             bias_correction,
             clip=True,
         )

@@ -31,6 +31,10 @@ Mahalanobis distance of class c from the centre under W + B, it is
 .. math::
     \frac{1}{4 N} \Big(\mathrm{Var}_c(q_c) + 4 \sum_i \lambda_i
                        - 2 \sum_i \lambda_i^2\Big).
+
+Independent noise of variance v on each column of X adds v I to the covariance of X, S_x
+or W. With S what it is added to, k is then :math:`\mathrm{tr}\, (S + v I)^{-1} S`: to
+first order in 1 / N, the bias is that of so many columns.
 """
 
 from typing import Literal, NamedTuple
@@ -58,7 +62,7 @@ class _Reading(NamedTuple):
 
     mi: jax.Array
     variance: jax.Array  # of one sample
-    columns: jax.Array  # k, those that vary
+    columns: jax.Array  # k, those that vary, as far as they stand out of the noise
     others: jax.Array  # m
 
 
@@ -68,6 +72,7 @@ def gaussian_estimate(
     totals: jax.Array,
     features: int,
     shrinkage: Shrinkage,
+    noise: float,
     bias_correction: bool,
     clip: bool,
 ) -> MIEstimate:
@@ -75,24 +80,26 @@ def gaussian_estimate(
 
     The means are distances from the `origin` [1, d], which is near the mean of all.
     The first `features` columns are X. The others are Y; without others, Y is the
-    class.
+    class. The standard deviation of the noise is in units of the spread of X, the root
+    of its total variance.
     """
     weight, count, dropped = health(totals)
     some = count > 0
     shares = moments.weights / jnp.where(some, weight, 1.0)
     covariance = moments.scatter / jnp.where(some, weight, 1.0)
     if features < len(covariance):
-        reading = _real(origin[0], covariance, features, shrinkage, count)
+        reading = _real(origin[0], covariance, features, shrinkage, noise, count)
         entropy = jnp.where(some, jnp.inf, 0.0).astype(covariance.dtype)
     else:
         reading = _classes(
-            shares, moments.means, origin[0], covariance, shrinkage, count
+            shares, moments.means, origin[0], covariance, shrinkage, noise, count
         )
         entropy = -jnp.sum(shares * log_or_zero(shares))
     mi, variance, columns, others = reading
     freedom = count - 1.0
-    # Fewer leave a determinant of 0, unless it is shrunk.
-    enough = freedom >= columns + others if shrinkage == 0 else some
+    # Fewer leave a determinant of 0, unless it is shrunk or has noise.
+    singular = shrinkage == 0 and noise == 0
+    enough = freedom >= columns + others if singular else some
     if bias_correction:
         mi -= _bias(jnp.where(enough, freedom, columns + others), reading, features)
     mi = jnp.where(enough & (columns > 0) & (others > 0), mi, 0.0)
@@ -113,11 +120,16 @@ def _real(
     covariance: jax.Array,
     features: int,
     shrinkage: Shrinkage,
+    noise: float,
     count: jax.Array,
 ) -> _Reading:
     """Of real Y, the columns after the first `features`."""
-    varies = _varies(jnp.diagonal(covariance), origin)
-    correlation = _correlation(covariance, varies)
+    variance = jnp.diagonal(covariance)
+    varies = _varies(variance, origin)
+    added = noise**2 * jnp.sum(variance[:features])
+    is_x = jnp.arange(len(covariance)) < features
+    variance = variance + jnp.where(is_x, added, 0.0)
+    correlation = _correlation(covariance, varies, variance)
     correlation = _shrink(correlation, varies, shrinkage, count)
     joint = _cholesky(correlation)
     alone = _cholesky(correlation[features:, features:])
@@ -127,6 +139,9 @@ def _real(
     columns, others = (
         jnp.sum(part, dtype=mi.dtype) for part in (varies[:features], varies[features:])
     )
+    if noise:
+        scale = _inverse_root(variance, varies)[:features]
+        columns -= added * _trace_of_inverse(joint[:features, :features], scale)
     return _Reading(mi, jnp.sum(jnp.square(canonical)), columns, others)
 
 
@@ -136,6 +151,7 @@ def _classes(
     origin: jax.Array,
     within: jax.Array,
     shrinkage: Shrinkage,
+    noise: float,
     count: jax.Array,
 ) -> _Reading:
     """Of class labels with `shares` [C] of the samples."""
@@ -148,10 +164,14 @@ def _classes(
     varies = _varies(total, origin)
     # A column that the class fixes has a spread of rounding, not of 0.
     spread = jnp.maximum(spread, jnp.finfo(total.dtype).eps ** 2 * total)
+    added = noise**2 * jnp.sum(total)
+    spread = spread + added
     correlation = _correlation(within, varies, spread)
     correlation = _shrink(correlation, varies, shrinkage, count)
-    offsets = offsets * _inverse_root(spread, varies)[None]
-    white = solve_triangular(_cholesky(correlation), offsets.T, lower=True)
+    scale = _inverse_root(spread, varies)
+    offsets = offsets * scale[None]
+    lower = _cholesky(correlation)
+    white = solve_triangular(lower, offsets.T, lower=True)
     # Where W is the identity, B is gram(white.T), and gram(white) has the eigenvalues
     # of it that are not 0: with few classes it is the smaller one, and errs less.
     few = len(shares) < len(correlation)
@@ -168,12 +188,20 @@ def _classes(
     first, second = jnp.sum(by_class), jnp.sum(jnp.square(ratio))
     distance = by_class / jnp.where(shares > 0, shares, 1.0)
     across = jnp.sum(shares * jnp.square(distance - first))
+    columns = jnp.sum(varies, dtype=first.dtype)
+    if noise:
+        columns -= added * _trace_of_inverse(lower, scale)
     return _Reading(
         jnp.sum(jnp.log(jnp.diagonal(whole))),
         (across + 4.0 * first - 2.0 * second) / 4.0,
-        jnp.sum(varies, dtype=first.dtype),
+        columns,
         jnp.sum(shares > 0, dtype=first.dtype) - 1.0,
     )
+
+
+def _trace_of_inverse(lower: jax.Array, scale: jax.Array) -> jax.Array:
+    """Of the covariance, from the Cholesky factor of its correlations."""
+    return jnp.sum(jnp.square(solve_triangular(lower, jnp.diag(scale), lower=True)))
 
 
 def _varies(variance: jax.Array, mean: jax.Array) -> jax.Array:
@@ -188,11 +216,10 @@ def _inverse_root(variance: jax.Array, varies: jax.Array) -> jax.Array:
 
 
 def _correlation(
-    covariance: jax.Array, varies: jax.Array, variance: jax.Array | None = None
+    covariance: jax.Array, varies: jax.Array, variance: jax.Array
 ) -> jax.Array:
     """Correlations, with 1 on the diagonal; constant columns correlate with none."""
-    diagonal = jnp.diagonal(covariance) if variance is None else variance
-    scale = _inverse_root(diagonal, varies)
+    scale = _inverse_root(variance, varies)
     return _unit_diagonal(covariance * jnp.outer(scale, scale))
 
 
@@ -257,9 +284,9 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
 def _bias(freedom: jax.Array, reading: _Reading, features: int) -> jax.Array:
     """Expectation of the plug-in less the truth, with these degrees of freedom."""
     i = jnp.arange(features, dtype=freedom.dtype)
-    used = i < reading.columns
-    x = (freedom - reading.others - jnp.where(used, i, 0.0)) / 2.0
+    used = jnp.clip(reading.columns - i, 0.0, 1.0)
+    x = (freedom - reading.others - jnp.where(used > 0, i, 0.0)) / 2.0
     # The last is 0 where there is no column.
     x = jnp.maximum(x, 0.5)
     differences = digamma_difference(x, jnp.maximum(reading.others, 0.0) / 2.0)
-    return jnp.sum(jnp.where(used, differences, 0.0)) / 2.0
+    return jnp.sum(used * differences) / 2.0
