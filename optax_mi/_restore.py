@@ -169,7 +169,7 @@ def _check(
     if unused := held.keys() - set(found.values()):
         problems.append(
             f"only saved has {_show(unused)}. Delete from saved what fresh is to be "
-            "without."
+            "without, such as the count of a schedule; the rest may then fit."
         )
     for path, other in found.items():
         ours, theirs = _describe(wanted[path]), _describe(held[other])

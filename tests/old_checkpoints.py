@@ -11,7 +11,6 @@ import tempfile
 import zipfile
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -55,8 +54,11 @@ CASES = {
 
 def start(tx):
     """Params and a state at step 0."""
-    params = {"first": {"w": jnp.ones(2)}, "second": {"w": jnp.ones(())}}
-    return {"params": params, "opt_state": tx.init(params)}
+    params = {
+        "first": {"w": np.ones(2, np.float32)},
+        "second": {"w": np.ones((), np.float32)},
+    }
+    return {"params": params, "opt_state": jax.jit(tx.init)(params)}
 
 
 def go_on(tx, saved, updates):

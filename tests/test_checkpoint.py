@@ -26,9 +26,7 @@ from optax_mi import (
     contingency,
     label_by_layer,
     layerwise_mi_decay,
-    learning_rates,
     mi_decay,
-    mi_diagnostics,
     mi_sgd,
     restore_state,
 )
@@ -174,6 +172,12 @@ RUNS = {"linen": linen, "nnx": of_nnx, "layerwise": layerwise, "sharded": sharde
 def _run(request, tmp_path_factory):
     """A run, its states at every step, and a checkpoint of each in `SAVED`."""
     run = RUNS[request.param]()
+    if request.param != "linen":
+        # Bound to its devices, as what Orbax restores is: the step compiles once.
+        bound = jax.tree.map(
+            lambda leaf: jax.device_put(leaf, leaf.sharding), run.start
+        )
+        run = run._replace(start=bound)
     states = run.go_on(run.start, 0)
     folder = tmp_path_factory.mktemp(request.param)
     with ocp.StandardCheckpointer() as checkpointer:
@@ -199,14 +203,22 @@ def assert_same_bits(state, truth):
         assert np.asarray(got).tobytes() == np.asarray(want).tobytes()
 
 
+def rates(state):
+    """The learning rates; nnx.state keeps their names, not the type around them."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    named = [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+    found = [leaf for path, leaf in named if "learning_rate" in path]
+    assert found
+    return found
+
+
 def target(state):
     return jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
 
 
 def test_the_continued_run_is_the_uninterrupted_one(run):
     run, states, folder = run
-    first, last = (learning_rates(s).values() for s in (states[0], states[-1]))
-    assert all(low < high for high, low in zip(first, last, strict=True))
+    assert all(np.less(rates(states[-1]), rates(states[0])))
     with ocp.StandardCheckpointer() as checkpointer:
         for step in SAVED:
             restored = checkpointer.restore(folder / str(step), target(states[0]))
@@ -258,57 +270,55 @@ KILLED_AT = 6
 
 
 def train(folder, fatal):
-    """Saves every step; dies in its operation `fatal` on the files of one of them."""
+    """Saves two steps; dies in its operation `fatal` on the files of the second.
+
+    0 stands for the one that gives it the name of a checkpoint that is whole.
+    """
     operations = itertools.count(1)
     doomed = str(folder / str(KILLED_AT))
 
     def die(event, arguments):
-        counts = event in ("open", "os.mkdir", "os.rename")
-        counts = counts and str(arguments[0]).startswith(doomed)
-        if counts and next(operations) == fatal:
+        if event not in ("open", "os.mkdir", "os.rename"):
+            return
+        names = [str(argument) for argument in arguments]
+        if not names[0].startswith(doomed):
+            return
+        whole = event == "os.rename" and names[1] == doomed
+        if (next(operations) == fatal) if fatal else whole:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(die)
     run = plain(make_tx())
     states = run.go_on(run.start, 0, KILLED_AT)
     with ocp.CheckpointManager(folder) as manager:
-        for step in range(1, KILLED_AT + 1):
+        for step in (KILLED_AT - 1, KILLED_AT):
             manager.save(step, args=ocp.args.StandardSave(states[step]))
 
 
-@pytest.mark.slow
 def test_a_run_killed_in_mid_save_resumes(tmp_path):
     run = plain(make_tx())
     states = run.go_on(run.start, 0)
     # The server imports once, and starts no backend: its copies are quick and safe.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    kills = 0
-    for fatal in itertools.count(2, 6):
+    for fatal in (2, 9, 0):
         folder = tmp_path / str(fatal)
         child = context.Process(target=train, args=(folder, fatal), daemon=True)
         child.start()
         child.join(timeout=300)
-        killed = child.exitcode != 0
-        if killed:
-            assert child.exitcode == -signal.SIGKILL
-            kills += 1
-            names = {path.name for path in folder.iterdir()}
-            assert str(KILLED_AT) not in names
-            assert any(name.startswith(f"{KILLED_AT}.") for name in names)
+        assert child.exitcode == -signal.SIGKILL
+        begun = [path for path in folder.iterdir() if path.name[0] == str(KILLED_AT)]
+        assert [path.name == str(KILLED_AT) for path in begun] == [False]
         with ocp.CheckpointManager(folder) as manager:
             step = manager.latest_step()
-            assert step == KILLED_AT - killed
+            assert step == KILLED_AT - 1
             as_shapes = ocp.args.StandardRestore(target(run.start))
             resumed = run.go_on(manager.restore(step, args=as_shapes), step)
             for got, want in zip(resumed, states[step:], strict=True):
                 assert_same_bits(got, want)
-            manager.save(STEPS, args=ocp.args.StandardSave(resumed[-1]))
+            manager.save(KILLED_AT, args=ocp.args.StandardSave(resumed[1]))
             manager.wait_until_finished()
-            assert manager.latest_step() == STEPS
-        if not killed:
-            break
-    assert kills > 2
+            assert manager.latest_step() == KILLED_AT
 
 
 PARAMS = {"w": np.zeros(3, np.float32)}
@@ -361,27 +371,31 @@ def test_mi_decay_added_later_starts_anew(before, after):
         jax.tree.map(np.testing.assert_array_equal, state, MI.init(PARAMS))
 
 
-@pytest.mark.parametrize("kind", ["linen", "nnx"])
-def test_whole_states_from_before_mi_decay(kind, tmp_path):
-    run = RUNS[kind]()
+@pytest.mark.parametrize("run", ["linen", "nnx"], indirect=True)
+def test_whole_states_from_before_mi_decay(run, tmp_path):
+    fresh = run[0].start
     sgd = optax.sgd(0.1, momentum=0.9)
-    if kind == "linen":
-        old = TrainState.create(apply_fn=None, params=run.start.params, tx=sgd)
+    if isinstance(fresh, MITrainState):
+        old = TrainState.create(apply_fn=None, params=fresh.params, tx=sgd)
         old = old.replace(step=jnp.int32(7))
     else:
         model = nnx.Linear(8, 3, rngs=nnx.Rngs(1))
         old = nnx.state((model, nnx.Optimizer(model, sgd, wrt=nnx.Param)))
+    old = numbered(old)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "old", numbered(old))
+        checkpointer.save(tmp_path / "old", old)
     saved = read(tmp_path / "old")
     with pytest.raises(ValueError, match=r"no state of the mi_decay at .*opt_state/1"):
-        restore_state(run.start, saved)
-    new = restore_state(run.start, saved, missing="init")
-    assert mi_diagnostics(new)["all"].learning_rate == 0.5
-    kept = sorted(float(jnp.ravel(leaf)[0]) for leaf in jax.tree.leaves(numbered(old)))
-    every = [float(jnp.ravel(leaf)[0]) for leaf in jax.tree.leaves(new)]
-    assert set(kept) <= set(every)
-    run.step(new, X[0], LABELS[0])
+        restore_state(fresh, saved)
+    new = restore_state(fresh, saved, missing="init")
+    assert rates(new) == rates(fresh)
+    if isinstance(fresh, MITrainState):
+        got = new.params, new.opt_state[0][0], new.step
+        want = old.params, old.opt_state[0], old.step
+    else:
+        got = new[0], new[1]["opt_state"][0][0], new[1]["step"]
+        want = old[0], old[1]["opt_state"][0], old[1]["step"]
+    jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
 def untyped(tx, shape=3, dtype=np.float32, name="w"):
@@ -418,7 +432,7 @@ CHAIN = optax.chain(optax.sgd(1.0, 0.9), MI)
             optax.sgd(optax.linear_schedule(1, 0, 9), 0.9),
             {},
             "init",
-            r"only saved has 1/count\. Delete from saved what",
+            r"only saved has 0/trace/w, 1/count\. Delete from saved",
         ),
         (
             optax.sgd(0.1, 0.9),
@@ -432,6 +446,14 @@ CHAIN = optax.chain(optax.sgd(1.0, 0.9), MI)
 def test_what_does_not_fit_is_named(tx, params, missing, message):
     with pytest.raises(ValueError, match=message):
         restore_state(CHAIN.init(PARAMS), untyped(tx, **params), missing=missing)
+
+
+def test_what_is_deleted_is_in_the_way_no_more():
+    saved = untyped(optax.sgd(optax.linear_schedule(1, 0, 9), 0.9))
+    saved["0"]["trace"]["w"] += 7
+    del saved["1"]
+    restored = restore_state(CHAIN.init(PARAMS), saved, missing="init")
+    np.testing.assert_array_equal(restored[0][0].trace["w"], np.full(3, 7.0))
 
 
 def test_shapes_cannot_start_anew():
