@@ -28,6 +28,8 @@ from optax_mi import (
     layerwise_mi_decay,
     mi_decay,
     mi_sgd,
+    proportional_rule,
+    residual_rule,
     restore_state,
 )
 from optax_mi._inspect import _find_states as found
@@ -446,6 +448,15 @@ CHAIN = optax.chain(optax.sgd(1.0, 0.9), MI)
 def test_what_does_not_fit_is_named(tx, params, missing, message):
     with pytest.raises(ValueError, match=message):
         restore_state(CHAIN.init(PARAMS), untyped(tx, **params), missing=missing)
+
+
+def test_another_rule_does_not_read_what_the_first_remembers():
+    one, other = (
+        mi_decay(num_classes=3, steps_per_epoch=2, rule=rule())
+        for rule in (residual_rule, proportional_rule)
+    )
+    with pytest.raises(ValueError, match=r"(?s)rule_state/mi\..*rule_state/residual\."):
+        restore_state(other.init(PARAMS), untyped(one))
 
 
 def test_what_is_deleted_is_in_the_way_no_more():
