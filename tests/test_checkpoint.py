@@ -174,12 +174,10 @@ RUNS = {"linen": linen, "nnx": of_nnx, "layerwise": layerwise, "sharded": sharde
 def _run(request, tmp_path_factory):
     """A run, its states at every step, and a checkpoint of each in `SAVED`."""
     run = RUNS[request.param]()
-    if request.param != "linen":
-        # Bound to its devices, as what Orbax restores is: the step compiles once.
-        bound = jax.tree.map(
-            lambda leaf: jax.device_put(leaf, leaf.sharding), run.start
-        )
-        run = run._replace(start=bound)
+    # Bound to its devices, as what Orbax restores is: the step compiles once.
+    run = run._replace(
+        start=jax.tree.map(lambda x: jax.device_put(x, x.sharding), run.start)
+    )
     states = run.go_on(run.start, 0)
     folder = tmp_path_factory.mktemp(request.param)
     with ocp.StandardCheckpointer() as checkpointer:
@@ -231,12 +229,14 @@ def test_the_continued_run_is_the_uninterrupted_one(run):
 def test_names_alone_restore_the_state(run):
     run, states, folder = run
     saved = read(folder / str(SAVED[1]))
-    restored = restore_state(run.start, saved)
-    assert_same_bits(restored, states[SAVED[1]])
-    # It lies where the state made anew does, so that nothing is compiled again.
-    for got, want in zip(*map(jax.tree.leaves, (restored, run.start)), strict=True):
-        assert (got.committed, got.sharding) == (want.committed, want.sharding)
-    assert_same_bits(restore_state(target(run.start), saved), restored)
+    free = jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), run.start)
+    for fresh in (run.start, free, target(run.start)):
+        restored = restore_state(fresh, saved)
+        assert_same_bits(restored, states[SAVED[1]])
+        # It lies where the state made anew does, so that nothing is compiled again.
+        for got, like in zip(*map(jax.tree.leaves, (restored, fresh)), strict=True):
+            assert got.sharding == like.sharding
+            assert got.committed == (fresh is not free)
 
 
 @pytest.mark.parametrize("run", ["sharded"], indirect=True)
@@ -297,6 +297,7 @@ def train(folder, fatal):
             manager.save(step, args=ocp.args.StandardSave(states[step]))
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_mid_save_resumes(tmp_path):
     run = plain(make_tx())
     states = run.go_on(run.start, 0)
@@ -471,6 +472,13 @@ def test_shapes_cannot_start_anew():
     shapes = jax.eval_shape(CHAIN.init, PARAMS)
     with pytest.raises(ValueError, match=r"at 1 from\s+fresh, which has only shapes"):
         restore_state(shapes, untyped(optax.sgd(0.1, 0.9)), missing="init")
+
+
+def test_keys_and_python_numbers_are_restored():
+    fresh = {"key": jax.random.key(0), "step": np.zeros((), np.int32)}
+    restored = restore_state(fresh, {"key": jax.random.key(1), "step": 3})
+    assert jax.random.key_data(restored["key"]).tolist() == [0, 1]
+    assert (restored["step"], restored["step"].dtype) == (3, np.int32)
 
 
 def test_wrong_types_are_told_what_to_do():
