@@ -28,6 +28,9 @@ from optax_mi._param_labels import label_by_path as label_by_path
 from optax_mi._range_result import LRRangeResult as LRRangeResult
 from optax_mi._range_test import lr_range_test as lr_range_test
 
+# Out of a checkpoint.
+from optax_mi._restore import restore_state as restore_state
+
 # Rules: estimate in, learning rate out.
 from optax_mi._rules import DecayRule as DecayRule
 from optax_mi._rules import log_time_rule as log_time_rule
@@ -87,6 +90,7 @@ __all__ = [
     "proportional_rule",
     "reduce_activations",
     "residual_rule",
+    "restore_state",
     "ross_mi",
     "table_mi",
     "variational",

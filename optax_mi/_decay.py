@@ -209,6 +209,12 @@ def mi_decay(
         **extra_args: Any,
     ) -> tuple[optax.Updates, MIDecayState]:
         del params
+        if not isinstance(state, MIDecayState):
+            raise TypeError(
+                f"state must be an MIDecayState, got a {type(state).__name__}. Of a "
+                "checkpoint that was restored without a target make one by "
+                "optax_mi.restore_state(tx.init(params), saved)."
+            )
         missing = [name for name in required if name not in extra_args]
         if missing:
             raise TypeError(_missing_message(missing, required))

@@ -71,6 +71,18 @@ class DecayRule(NamedTuple):
     update: RuleUpdateFn
 
 
+class _LastMI(NamedTuple):
+    """What :func:`proportional_rule` remembers: a name of its own in a checkpoint."""
+
+    mi: jax.Array  # of the epoch before, nats; nan before the first
+
+
+class _LastResidual(NamedTuple):
+    """What :func:`residual_rule` remembers, not to be taken for an MI."""
+
+    residual: jax.Array  # of the epoch before, nats; nan before the first
+
+
 def proportional_rule(threshold: float = 0.01) -> DecayRule:
     r"""Decays in proportion to what the network knows, when the MI stops growing.
 
@@ -108,21 +120,21 @@ def proportional_rule(threshold: float = 0.01) -> DecayRule:
     check_number("threshold", threshold, lambda t: t >= 0, "at least 0 and finite")
 
     def update(
-        state: jax.Array,
+        state: _LastMI,
         estimate: MIEstimate,
         learning_rate: jax.Array,
         *,
         step: jax.Array,
         lr_min: jax.Array,
         lr_max: jax.Array,
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, _LastMI]:
         del step
         # False for the first epoch, whose predecessor is nan.
-        stalled = estimate.mi - state <= threshold * state
+        stalled = estimate.mi - state.mi <= threshold * state.mi
         decayed = lr_min + (lr_max - lr_min) * (1.0 - estimate.normalized)
-        return jnp.where(stalled, decayed, learning_rate), estimate.mi
+        return jnp.where(stalled, decayed, learning_rate), _LastMI(estimate.mi)
 
-    return DecayRule(_unknown, update)
+    return DecayRule(lambda: _LastMI(_unknown()), update)
 
 
 def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
@@ -167,24 +179,25 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
     check_number("strength", strength, lambda s: 0 < s <= 1, "in (0, 1]")
 
     def update(
-        state: jax.Array,
+        state: _LastResidual,
         estimate: MIEstimate,
         learning_rate: jax.Array,
         *,
         step: jax.Array,
         lr_min: jax.Array,
         lr_max: jax.Array,
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, _LastResidual]:
         del step, lr_max
         residual = estimate.entropy - estimate.mi
-        stalled = state - residual <= threshold * state
+        stalled = state.residual - residual <= threshold * state.residual
         decayed = jnp.maximum(
             lr_min, learning_rate * (1.0 - strength * estimate.normalized)
         )
         proposed = jnp.where(stalled, decayed, learning_rate)
-        return jnp.where(jnp.isfinite(residual), proposed, jnp.nan), residual
+        proposed = jnp.where(jnp.isfinite(residual), proposed, jnp.nan)
+        return proposed, _LastResidual(residual)
 
-    return DecayRule(_unknown, update)
+    return DecayRule(lambda: _LastResidual(_unknown()), update)
 
 
 class _Progress(NamedTuple):
@@ -272,5 +285,5 @@ _RECENT = 10.0  # the memory of `recent` is one such part of the steps so far
 
 
 def _unknown() -> jax.Array:
-    """State of a rule that remembers one number and has seen none."""
+    """What a rule that remembers one number has of it before it has seen any."""
     return jnp.full((), jnp.nan, jnp.float32)

@@ -1,0 +1,211 @@
+"""Restoring a state from a checkpoint that knows names, but no Python types.
+
+The layout of a state is what a checkpoint holds of it: the names, shapes and dtypes of
+its leaves. A field whose meaning changes gets a new name, so that no file of an older
+layout is ever read as one of the present; :func:`restore_state` converts it.
+"""
+
+from collections.abc import Collection
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_mi._decay import MIDecayState
+
+# The layout that states are written in. `tests/data` holds files of each.
+#   1: optax_mi 0.1.0.
+LAYOUT = 1
+
+# Fields with a leaf whatever the estimator and the rule.
+_MI_FIELDS = set(MIDecayState._fields) - {"estimator_state", "rule_state"}
+_MOST_LISTED = 8
+
+_Path = tuple[str, ...]
+
+
+def restore_state(
+    fresh: Any, saved: Any, *, missing: Literal["error", "init"] = "error"
+) -> Any:
+    """Puts what a checkpoint holds into a state made anew.
+
+    A checkpoint restored without a target is made of dicts and lists: the names of
+    NamedTuples, of train states and of nnx Variables are in it, their types are not.
+    This finds for each leaf of `fresh` the one of the same name, and so restores also
+    where a target does not fit: from before :func:`mi_decay` was added to the
+    optimizer, and from an older layout of its state.
+
+    Args:
+      fresh: `tx.init(params)`, a whole train state, `nnx.state((model, optimizer))`, or
+        `jax.eval_shape` of these. Leaves that are committed to devices, or shapes that
+        have a sharding, say where those of the result are to be.
+      saved: the same as nested dicts and lists, as Orbax restores it without a target,
+        as `flax.serialization.to_state_dict` and `nnx.to_pure_dict` make it, or typed.
+      missing: what to do about an :func:`mi_decay` that `saved` has no state of. With
+        "init" its state is that of `fresh`, the first learning rate included, and the
+        optimizer around it is looked for as it was without it: with
+        `chain(sgd(1.0), mi_decay(...))` for `fresh`, `saved` may be of `sgd(0.1)`.
+
+    Returns:
+      A pytree of the structure, shapes and dtypes of `fresh` with the values of
+      `saved`.
+
+    Raises:
+      ValueError: a leaf is on one side alone, or has another shape or dtype; the
+        message has the paths of both sides. `missing` is neither of the two.
+      TypeError: a leaf of `fresh` is no array.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from optax_mi import learning_rates, mi_decay, restore_state
+      >>> params = {"w": jnp.ones(2)}
+      >>> tx = optax.chain(
+      ...     optax.sgd(1.0, momentum=0.9),
+      ...     mi_decay(0.5, num_classes=2, steps_per_epoch=100),
+      ... )
+      >>> saved = [{"trace": {"w": jnp.array([3.0, 4.0])}}, None]  # of sgd alone
+      >>> state = restore_state(tx.init(params), saved, missing="init")
+      >>> print(state[0][0].trace["w"], learning_rates(state)["all"])
+      [3. 4.] 0.5
+    """
+    if missing not in ("error", "init"):
+        raise ValueError(f"missing must be 'error' or 'init', got {missing!r}.")
+    wanted, held = _leaves(fresh), _leaves(saved)
+    for path, leaf in wanted.items():
+        if not hasattr(leaf, "dtype") and not np.isscalar(leaf):
+            raise TypeError(
+                f"fresh must have arrays for leaves, got {type(leaf).__name__} at "
+                f"{_show([path])}. Of nnx objects pass nnx.state((model, optimizer))."
+            )
+    order, values = list(wanted), {}
+    found = {path: path for path in wanted if path in held}
+    anew = _mi_states(wanted) - _mi_states(held)
+    if anew and missing == "error":
+        raise ValueError(
+            f"saved has no state of the mi_decay at {_show(anew)} of fresh. If it is "
+            "from before that was added to the optimizer, missing='init' starts it "
+            "anew, at its first learning rate."
+        )
+    if anew:
+        values = {path: wanted.pop(path) for path in order if _in(path, anew)}
+        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in values.values()):
+            raise ValueError(
+                f"missing='init' takes the state of the mi_decay at {_show(anew)} from "
+                "fresh, which has only shapes there. Pass tx.init(params) itself."
+            )
+        # Without its mi_decay a chain is shorter, or none.
+        of_saved = {short: path for path, short in _shorten(held).items()}
+        found = {
+            path: of_saved[short]
+            for path, short in _shorten(wanted).items()
+            if short in of_saved
+        }
+    _check(wanted, held, found)
+    values |= {path: _place(held[found[path]], like) for path, like in wanted.items()}
+    return jax.tree.structure(fresh).unflatten(values[path] for path in order)
+
+
+def _leaves(tree: Any) -> dict[_Path, Any]:
+    """The leaves by the names on the way to them, the same for typed and untyped."""
+
+    def names(path: tuple[Any, ...]) -> _Path:
+        every = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+        # An nnx Variable holds its array as `value`, to_pure_dict leaves that out. No
+        # two paths become one: "value" could not have a leaf beside it.
+        return every[:-1] if every[-1:] == ("value",) else every
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {names(path): leaf for path, leaf in leaves}
+
+
+def _children(paths: Collection[_Path]) -> dict[_Path, set[str]]:
+    """The names at every node."""
+    children: dict[_Path, set[str]] = {}
+    for path in paths:
+        for depth, name in enumerate(path):
+            children.setdefault(path[:depth], set()).add(name)
+    return children
+
+
+def _mi_states(paths: Collection[_Path]) -> set[_Path]:
+    """Where the states of mi_decay are; nnx keeps their names, not their type."""
+    return {node for node, names in _children(paths).items() if names >= _MI_FIELDS}
+
+
+def _in(path: _Path, nodes: Collection[_Path]) -> bool:
+    return any(path[: len(node)] == node for node in nodes)
+
+
+def _shorten(paths: Collection[_Path]) -> dict[_Path, _Path]:
+    """Paths that do not tell whether states without leaves are in a chain.
+
+    The positions in a tuple become ranks, and are left out where there is one alone.
+    """
+    children = _children(paths)
+
+    def shorten(path: _Path) -> _Path:
+        short = []
+        for depth, name in enumerate(path):
+            siblings = children[path[:depth]]
+            if all(sibling.isdigit() for sibling in siblings):
+                if len(siblings) == 1:
+                    continue
+                name = str(sorted(siblings, key=int).index(name))
+            short.append(name)
+        return tuple(short)
+
+    return {path: shorten(path) for path in paths}
+
+
+def _check(
+    wanted: dict[_Path, Any], held: dict[_Path, Any], found: dict[_Path, _Path]
+) -> None:
+    """Raises unless the leaves on both sides are the same."""
+    problems = []
+    if lacking := wanted.keys() - found.keys():
+        problems.append(f"only fresh has {_show(lacking)}.")
+    if unused := held.keys() - set(found.values()):
+        problems.append(
+            f"only saved has {_show(unused)}. Delete from saved what fresh is to be "
+            "without, such as the count of a schedule; the rest may then fit."
+        )
+    for path, other in found.items():
+        ours, theirs = _describe(wanted[path]), _describe(held[other])
+        if ours != theirs:
+            problems.append(
+                f"fresh has {ours} at {_show([path])}, saved has {theirs} at "
+                f"{_show([other])}."
+            )
+    if problems:
+        more = len(problems) - _MOST_LISTED
+        problems[_MOST_LISTED:] = [f"{more} more."] if more > 0 else []
+        raise ValueError("\n- ".join(["saved does not fit fresh:", *problems]))
+
+
+def _describe(leaf: Any) -> str:
+    """Dtype and shape; a Python number has those of the array it would become."""
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    return f"{dtype}{list(jnp.shape(leaf))}"
+
+
+def _show(paths: Collection[_Path]) -> str:
+    """The first few of the paths."""
+    shown = ["/".join(path) or "its root" for path in sorted(paths)[:_MOST_LISTED]]
+    more = len(paths) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _place(leaf: Any, like: Any) -> jax.Array:
+    """The array on the devices of the other, and bound to them only if that is."""
+    bound = isinstance(like, jax.ShapeDtypeStruct) or getattr(like, "committed", False)
+    if bound and like.sharding is not None:
+        return jax.device_put(leaf, like.sharding)
+    if isinstance(leaf, jax.Array) and not (
+        leaf.is_fully_addressable and isinstance(leaf.dtype, np.dtype)
+    ):
+        return leaf  # NumPy holds neither keys nor what is on other hosts.
+    # Orbax binds what it restores to a device, where it could not meet an array that
+    # lies on several.
+    return jnp.array(np.asarray(leaf))

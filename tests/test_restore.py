@@ -1,0 +1,153 @@
+"""What `restore_state` puts where, and what it refuses."""
+
+import flax.serialization
+import jax
+import numpy as np
+import optax
+import pytest
+
+from optax_mi import (
+    MIDecayState,
+    mi_decay,
+    proportional_rule,
+    residual_rule,
+    restore_state,
+)
+from optax_mi._inspect import _find_states as found
+
+PARAMS = {"w": np.zeros(3, np.float32)}
+LABELS = np.arange(3)
+MI = mi_decay(0.5, num_classes=3, steps_per_epoch=2)
+
+
+def numbered(state):
+    """The state with other numbers in every leaf."""
+    leaves, structure = jax.tree.flatten(state)
+    return structure.unflatten(
+        np.full_like(leaf, i + 2) for i, leaf in enumerate(leaves)
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (optax.sgd(0.1, 0.9), optax.chain(optax.sgd(1.0, 0.9), MI)),
+        (optax.sgd(0.1), optax.chain(optax.sgd(1.0), MI)),
+        (
+            optax.chain(optax.clip(1.0), optax.adam(0.1)),
+            optax.chain(optax.clip(1.0), optax.adam(0.1), MI),
+        ),
+        (
+            optax.chain(optax.trace(0.9), optax.ema(0.9)),
+            optax.chain(optax.trace(0.9), MI, optax.ema(0.9)),
+        ),
+        (
+            optax.apply_if_finite(optax.sgd(0.1, 0.9), 3),
+            optax.apply_if_finite(optax.chain(optax.sgd(0.1, 0.9), MI), 3),
+        ),
+        (
+            optax.partition({"a": MI}, {"w": "a"}),
+            optax.partition({"a": MI, "b": MI}, {"w": "a"}),
+        ),
+    ],
+    ids=["sgd", "without", "chain", "between", "wrapped", "group"],
+)
+def test_mi_decay_added_later_starts_anew(before, after):
+    old = numbered(before.init(PARAMS))
+    fresh = after.init(PARAMS)
+    new = restore_state(fresh, flax.serialization.to_state_dict(old), missing="init")
+    assert jax.tree.structure(new) == jax.tree.structure(fresh)
+    anew = [s for g, s in found(new).items() if g not in found(old)]
+    rest = jax.tree.leaves(new, is_leaf=lambda node: any(node is s for s in anew))
+    rest = [leaf for leaf in rest if not isinstance(leaf, MIDecayState)]
+    for got, want in zip(rest, jax.tree.leaves(old), strict=True):
+        np.testing.assert_array_equal(got, want)
+    for state in anew:
+        jax.tree.map(np.testing.assert_array_equal, state, MI.init(PARAMS))
+
+
+def untyped(tx, shape=3, dtype=np.float32, name="w"):
+    params = {name: np.zeros(shape, dtype)}
+    return flax.serialization.to_state_dict(tx.init(params))
+
+
+CHAIN = optax.chain(optax.sgd(1.0, 0.9), MI)
+
+
+@pytest.mark.parametrize(
+    ("tx", "params", "missing", "message"),
+    [
+        (CHAIN, {}, None, "missing must be 'error' or 'init', got None"),
+        (
+            CHAIN,
+            {"name": "v"},
+            "error",
+            r"(?s)only fresh has 0/0/trace/w\..*only saved has 0/0/trace/v\.",
+        ),
+        (
+            CHAIN,
+            {"shape": 4, "dtype": np.int8},
+            "error",
+            r"has float32\[3\] at 0/0/trace/w, saved has int8\[4\] at 0/0/trace/w",
+        ),
+        (
+            optax.sgd(0.1, 0.9),
+            {"shape": (3, 1)},
+            "init",
+            r"float32\[3\] at 0/0/trace/w, saved has float32\[3, 1\] at 0/trace/w",
+        ),
+        (
+            optax.sgd(optax.linear_schedule(1, 0, 9), 0.9),
+            {},
+            "init",
+            r"only saved has 0/trace/w, 1/count\. Delete from saved",
+        ),
+        (
+            optax.sgd(0.1, 0.9),
+            {},
+            "error",
+            r"no state of the mi_decay at 1 of fresh\..*missing='init' starts it anew",
+        ),
+    ],
+    ids=["argument", "names", "shape", "shape-before", "schedule", "before"],
+)
+def test_what_does_not_fit_is_named(tx, params, missing, message):
+    with pytest.raises(ValueError, match=message):
+        restore_state(CHAIN.init(PARAMS), untyped(tx, **params), missing=missing)
+
+
+def test_another_rule_does_not_read_what_the_first_remembers():
+    one, other = (
+        mi_decay(num_classes=3, steps_per_epoch=2, rule=rule())
+        for rule in (residual_rule, proportional_rule)
+    )
+    with pytest.raises(ValueError, match=r"(?s)rule_state/mi\..*rule_state/residual\."):
+        restore_state(other.init(PARAMS), untyped(one))
+
+
+def test_what_is_deleted_is_in_the_way_no_more():
+    saved = untyped(optax.sgd(optax.linear_schedule(1, 0, 9), 0.9))
+    saved["0"]["trace"]["w"] += 7
+    del saved["1"]
+    restored = restore_state(CHAIN.init(PARAMS), saved, missing="init")
+    np.testing.assert_array_equal(restored[0][0].trace["w"], np.full(3, 7.0))
+
+
+def test_shapes_cannot_start_anew():
+    shapes = jax.eval_shape(CHAIN.init, PARAMS)
+    with pytest.raises(ValueError, match=r"at 1 from\s+fresh, which has only shapes"):
+        restore_state(shapes, untyped(optax.sgd(0.1, 0.9)), missing="init")
+
+
+def test_keys_and_python_numbers_are_restored():
+    fresh = {"key": jax.random.key(0), "step": np.zeros((), np.int32)}
+    restored = restore_state(fresh, {"key": jax.random.key(1), "step": 3})
+    assert jax.random.key_data(restored["key"]).tolist() == [0, 1]
+    assert (restored["step"], restored["step"].dtype) == (3, np.int32)
+
+
+def test_wrong_types_are_told_what_to_do():
+    with pytest.raises(TypeError, match=r"got object at its root.*nnx\.state\("):
+        restore_state(object(), untyped(CHAIN))
+    with pytest.raises(TypeError, match=r"MIDecayState, got a dict.*restore_state\("):
+        MI.update(PARAMS, untyped(MI), PARAMS, outputs=LABELS, labels=LABELS)
