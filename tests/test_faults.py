@@ -151,7 +151,9 @@ def check_batches(params, finite, seen, good, clean):
         # Until its epoch ends nothing of it shows.
         for at in range(STEPS):
             before = at - at % length + length - 1
-            np.testing.assert_array_equal(params[at, i, :before], good[at, i, :before])
+            np.testing.assert_allclose(
+                params[at, i, :before], good[at, i, :before], rtol=1e-5, atol=1e-6
+            )
     # A run of faults alone: the learning rate that it began with, for ever.
     assert np.all(seen.learning_rate[-1] == 0.5)
     assert np.all(seen.learning_rate[:-1, :, -1] < 0.5)
@@ -265,12 +267,10 @@ def test_at_its_floor_for_ever(rule):
     state, (rates, updates) = jax.device_get(jax.jit(jax.vmap(run))(floors))
     assert np.all(np.diff(rates) <= 0)
     assert np.all(rates >= floors[:, None])
-    # For a floor of zero some rules need longer than floats can tell.
-    np.testing.assert_array_equal(
-        rates[:2, 10_000:], floors[:2, None] + 0 * rates[:2, 10_000:]
-    )
-    np.testing.assert_allclose(rates[2, -1], 0.0, atol=1e-20)
-    np.testing.assert_array_equal(updates, np.float32(-3.0) * rates)
+    assert np.all(rates[:2, 10_000:] == floors[:2, None])
+    # By a power of time, or until it is less than a float can be.
+    assert np.all(rates[2, -1] < 1e-20)
+    np.testing.assert_allclose(updates, -3.0 * rates, rtol=1e-6, atol=1e-36)
     assert np.all(state.epoch == 10_000)
     assert not np.any(state.held)
 

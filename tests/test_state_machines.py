@@ -71,10 +71,8 @@ GRADIENTS = {"plain": 1.5, "small": -0.3, "nan": np.nan, "inf": np.inf}
 POOLS = (LOGITS, LABELS, WEIGHTS, GRADIENTS)
 SIZES = [len(pool) for pool in POOLS]
 ARRAYS = [
-    np.stack(
-        [np.asarray(x, np.int32 if pool is LABELS else np.float32) for x in values]
-    )
-    for pool, values in zip(POOLS, (pool.values() for pool in POOLS), strict=True)
+    np.stack([*pool.values()]).astype(np.int32 if pool is LABELS else np.float32)
+    for pool in POOLS
 ]
 
 RULES = {
@@ -84,11 +82,8 @@ RULES = {
 }
 
 
-def rule_of(name):
-    """The rule at a place among RULES that may be traced, so that one program has all.
-
-    Those not asked are told the same, and their states kept.
-    """
+def rule_at(place):
+    """The rule at a place among RULES, which is traced: one program has all of them."""
     every = [decay_rule for decay_rule, _ in RULES.values()]
 
     def update(states, *args, **kwargs):
@@ -96,7 +91,7 @@ def rule_of(name):
             r.update(s, *args, **kwargs) for r, s in zip(every, states, strict=True)
         ]
         rates, states = zip(*each, strict=True)
-        return jnp.stack(rates)[name], states
+        return jnp.stack(rates)[place], states
 
     return DecayRule(lambda: tuple(r.init() for r in every), update)
 
@@ -229,8 +224,11 @@ def deterministic(examples, **more):
 
 
 @jax.jit
-def run(pools, events, timeline, name):
-    """Diagnostics, steps in the open epoch, and updates, after each event."""
+def run(pools, events, timeline, place):
+    """Diagnostics, steps in the open epoch, and updates, after each event.
+
+    `place` is that of the rule.
+    """
 
     def make(now):
         return mi_decay(
@@ -238,7 +236,7 @@ def run(pools, events, timeline, name):
             now.lr_min,
             num_classes=CLASSES,
             steps_per_epoch=now.steps_per_epoch,
-            rule=rule_of(name),
+            rule=rule_at(place),
         )
 
     def step(state, event):
