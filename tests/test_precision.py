@@ -161,19 +161,21 @@ def test_soft_counts_are_exact_rational_numbers_over_two_to_the_31_samples():
 
     @jax.jit
     def run():
-        # Past a fold or two; then what many such would have; then on from there.
+        # Past a fold or two; then what many such would have; then on from there; and
+        # twice that, of which some is in the low part and some is yet to fold.
         state = feed(estimator.init(), 7 * 1000)
         state = jax.lax.fori_loop(
             0, doublings, lambda _, s: estimator.merge(s, s), state
         )
         state = feed(state, 7 * 1001 + 3)
+        state = estimator.merge(state, state)
         return state, estimator.estimate(state)
 
     state, estimate = jax.device_get(run())
     table = np.full((4, 4), Fraction(0))
     dropped = 0
     for i in range(7):
-        times = 1000 * 2**doublings + 1001 + (i < 3)
+        times = 2 * (1000 * 2**doublings + 1001 + (i < 3))
         for row, label, weight in zip(rows[i], labels[i], weights[i], strict=True):
             if label < 0 or weight == 0:
                 dropped += times

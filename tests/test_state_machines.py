@@ -324,7 +324,7 @@ def run_layers(pools, events, timeline):
 
 
 @given(sequences((SIZES[0],) * 2 + tuple(SIZES)))
-@deterministic(500)
+@deterministic(400)
 def test_sequences_of_layers(sequence):
     (*logits, labels, weights, gradients), timeline = sequence
     events = (*logits, labels, weights, gradients)
@@ -425,4 +425,4 @@ class Training(RuleBasedStateMachine):
 
 
 TestTraining = Training.TestCase
-TestTraining.settings = deterministic(60, stateful_step_count=30)
+TestTraining.settings = deterministic(30, stateful_step_count=30)
