@@ -150,9 +150,14 @@ def mi_decay(
         low = high / 100 if lr_min is None else jnp.asarray(lr_min).astype(jnp.float32)
         return low, high
 
+    def within_bounds(learning_rate: jax.Array) -> jax.Array:
+        low, high = bounds()
+        # A schedule's nan is no bound: fmax and fmin pass it over.
+        return jnp.fmin(jnp.fmax(learning_rate, low), high)
+
     def init_fn(params: optax.Params) -> MIDecayState:
         del params
-        low, high = bounds()
+        _, high = bounds()
         first = high if init_lr is None else jnp.asarray(init_lr).astype(jnp.float32)
         # An array a field: a train step that donates its state may see none twice.
         step, step_in_epoch, epoch, held = (jnp.zeros((), jnp.int32) for _ in range(4))
@@ -161,7 +166,7 @@ def mi_decay(
             step_in_epoch=step_in_epoch,
             epoch=epoch,
             held=held,
-            learning_rate=jnp.clip(first, low, high),
+            learning_rate=within_bounds(first),
             estimate=no_estimate(),
             estimator_state=estimator.init(),
             rule_state=rule.init(),
@@ -231,14 +236,15 @@ def mi_decay(
             estimator_state=seen,
         )
         # A loop of at most one round, since it works in place: XLA's conditional would
-        # copy the accumulator at every update. No gradient flows through the decision.
+        # copy the accumulator at every update. It would not end for an epoch of no
+        # updates, as a schedule may ask. No gradient flows through the decision.
         state = jax.lax.while_loop(
-            lambda s: s.step_in_epoch >= steps_per_epoch,
+            lambda s: s.step_in_epoch >= jnp.maximum(steps_per_epoch, 1),
             close_epoch,
             jax.lax.stop_gradient(state),
         )
         # Bounds may move, under inject_hyperparams.
-        learning_rate = jnp.clip(state.learning_rate, *bounds())
+        learning_rate = within_bounds(state.learning_rate)
         updates = jax.tree.map(lambda u: _scale(u, learning_rate), updates)
         return updates, state._replace(learning_rate=learning_rate)
 

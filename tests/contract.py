@@ -12,10 +12,15 @@ import jax.numpy as jnp
 import optax
 
 from optax_mi import (
+    binned,
+    contingency,
     gaussian,
+    kde,
     measured,
     mi_decay,
     mi_sgd,
+    nearest_neighbors,
+    variational,
 )
 
 NUM_CLASSES = 4
@@ -68,6 +73,24 @@ CASES = {
         mi_sgd,
         {**SETTINGS, "num_classes": NUM_CLASSES, "momentum": 0.9, "nesterov": True},
     ),
+}
+
+
+# Too many for the table: they go through tests of their own, in one program each.
+ESTIMATORS = {
+    "ids": (contingency(NUM_CLASSES), {"outputs": LABELS // 2, "labels": LABELS}),
+    "hard": (contingency(NUM_CLASSES, soft=False), labelled()),
+    "variational": (variational(NUM_CLASSES), labelled()),
+    "gaussian-real": (
+        gaussian(2, label_features=2),
+        {**scattered(), "labels": scattered()["outputs"] + NOISE[::-1]},
+    ),
+    "nearest_neighbors": (
+        nearest_neighbors(2, num_classes=NUM_CLASSES, sample_size=32),
+        scattered(),
+    ),
+    "kde": (kde(2, NUM_CLASSES, bandwidth=1.0, sample_size=32), scattered()),
+    "binned": (binned(NUM_CLASSES, -4.0, 8.0, num_bins=4), scattered()),
 }
 
 

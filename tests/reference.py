@@ -15,9 +15,14 @@ def joint_table(rows, labels, num_classes, weights=None):
     table = np.zeros((num_classes, num_classes))
     for n, (row, label) in enumerate(zip(rows, labels, strict=True)):
         weight = 1.0 if weights is None else weights[n]
-        if 0 <= label < num_classes and weight > 0 and np.all(np.isfinite(row)):
+        if is_usable(row, label, weight, num_classes):
             table[label] += weight * np.asarray(row)
     return table
+
+
+def is_usable(row, label, weight, num_classes):
+    known = 0 <= label < num_classes
+    return known and 0 < weight < np.inf and bool(np.all(np.isfinite(row)))
 
 
 def entropy(p):
@@ -31,44 +36,62 @@ def mutual_information(table):
     return entropy(p.sum(1)) + entropy(p.sum(0)) - entropy(p)
 
 
-def residual_rule(pairs, lr, lr_min, threshold, strength):
-    """The learning rate after each epoch; a pair is (mi, entropy)."""
-    before, rates = None, []
-    for mi, h in pairs:
-        residual = h - mi
-        if before is not None and before - residual <= threshold * before:
-            lr = max(lr_min, lr * (1 - strength * (mi / h if h else 0)))
-        before = residual
-        rates.append(lr)
-    return rates
+class ResidualRule:
+    """An epoch at a time: its estimate in, the learning rate out."""
+
+    def __init__(self, threshold, strength):
+        self.threshold, self.strength = threshold, strength
+        self.before = None
+
+    def __call__(self, mi, h, lr, lr_min, lr_max, step):
+        before, self.before = self.before, h - mi
+        if before is None or before - (h - mi) > self.threshold * before:
+            return lr
+        return max(lr_min, lr * (1 - self.strength * (mi / h if h else 0)))
 
 
-def proportional_rule(pairs, lr, lr_min, lr_max, threshold):
-    """Likewise; the learning rate never rises."""
-    before, rates = None, []
-    for mi, h in pairs:
-        if before is not None and mi - before <= threshold * before:
-            lr = min(lr, lr_min + (lr_max - lr_min) * (1 - mi / h))
-        before = mi
-        rates.append(lr)
-    return rates
+class ProportionalRule:
+    """Likewise."""
+
+    def __init__(self, threshold):
+        self.threshold = threshold
+        self.before = None
+
+    def __call__(self, mi, h, lr, lr_min, lr_max, step):
+        before, self.before = self.before, mi
+        if before is None or mi - before > self.threshold * before:
+            return lr
+        return lr_min + (lr_max - lr_min) * (1 - (mi / h if h else 0))
 
 
-def log_time_rule(pairs, lr, ends, rate, sharpness):
-    """Likewise; an epoch ends after as many steps as `ends` says.
+class LogTimeRule:
+    """Likewise; the epoch ended with the step that is given.
 
     Both averages are sums over single steps: all equal for the mean, rising with the
     ninth power of the step for the recent one, which puts its memory at a tenth.
     """
-    estimates, rates = [], []
+
+    def __init__(self, rate, sharpness):
+        self.rate, self.sharpness = rate, sharpness
+        self.estimates = []
+
+    def __call__(self, mi, h, lr, lr_min, lr_max, step):
+        start = len(self.estimates)
+        self.estimates += [float(mi)] * (step - start)
+        if start == 0:
+            return lr
+        edges = np.arange(step + 1) / step
+        mean = np.sum(np.diff(edges) * self.estimates)
+        recent = np.sum(np.diff(edges**10) * self.estimates)
+        ratio = min(1.0, mean / recent) if recent > 0 else 1.0
+        known = math.sqrt(mi / h) if h else 0.0
+        return lr * (start / step) ** (self.rate * known * ratio**self.sharpness)
+
+
+def rates(rule, pairs, lr, lr_min, lr_max, ends):
+    """The learning rate after each epoch; a pair is (mi, entropy). It never rises."""
+    after = []
     for (mi, h), end in zip(pairs, ends, strict=True):
-        start = len(estimates)
-        estimates += [mi] * (end - start)
-        edges = np.arange(end + 1) / end
-        mean = np.sum(np.diff(edges) * estimates)
-        recent = np.sum(np.diff(edges**10) * estimates)
-        if start > 0:
-            ratio = min(1.0, mean / recent) if recent > 0 else 1.0
-            lr *= (start / end) ** (rate * math.sqrt(mi / h) * ratio**sharpness)
-        rates.append(lr)
-    return rates
+        lr = min(lr, rule(mi, h, lr, lr_min, lr_max, end))
+        after.append(lr)
+    return after

@@ -9,20 +9,14 @@ import optax
 import pytest
 
 from optax_mi import (
-    binned,
-    contingency,
-    gaussian,
-    kde,
     learning_rates,
     log_time_rule,
     mi_decay,
-    nearest_neighbors,
-    variational,
 )
 from tests.contract import (
     CASES,
+    ESTIMATORS,
     LABELS,
-    NOISE,
     NUM_CLASSES,
     SETTINGS,
     WRAPPERS,
@@ -30,28 +24,10 @@ from tests.contract import (
     inject,
     labelled,
     partition,
-    scattered,
 )
 
 DTYPES = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
 PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.ones(3), "s": jnp.ones(())}
-
-# Too many for the table: they go through one test, in one program each.
-ESTIMATORS = {
-    "ids": (contingency(NUM_CLASSES), {"outputs": LABELS // 2, "labels": LABELS}),
-    "hard": (contingency(NUM_CLASSES, soft=False), labelled()),
-    "variational": (variational(NUM_CLASSES), labelled()),
-    "gaussian-real": (
-        gaussian(2, label_features=2),
-        {**scattered(), "labels": scattered()["outputs"] + NOISE[::-1]},
-    ),
-    "nearest_neighbors": (
-        nearest_neighbors(2, num_classes=NUM_CLASSES, sample_size=32),
-        scattered(),
-    ),
-    "kde": (kde(2, NUM_CLASSES, bandwidth=1.0, sample_size=32), scattered()),
-    "binned": (binned(NUM_CLASSES, -4.0, 8.0, num_bins=4), scattered()),
-}
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 every_wrapper = pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)

@@ -112,15 +112,12 @@ class TestEpochs:
     def test_follows_its_rule(self, rule):
         curve = [0.1, 0.6, 1.0, 1.005, 1.005, 1.006, 1.05]
         pairs = [(mi, 1.1) for mi in curve]
-        if rule == "log-time":
-            chosen = log_time_rule(2.0, 5.0)
-            want = reference.log_time_rule(pairs, 0.5, range(1, 8), 2.0, 5.0)
-        elif rule == "residual":
-            chosen = residual_rule(0.1, 0.7)
-            want = reference.residual_rule(pairs, 0.5, 0.01, 0.1, 0.7)
-        else:
-            chosen = proportional_rule(0.05)
-            want = reference.proportional_rule(pairs, 0.5, 0.01, 0.5, 0.05)
+        chosen, slow = {
+            "log-time": (log_time_rule(2.0, 5.0), reference.LogTimeRule(2.0, 5.0)),
+            "residual": (residual_rule(0.1, 0.7), reference.ResidualRule(0.1, 0.7)),
+            "proportional": (proportional_rule(0.05), reference.ProportionalRule(0.05)),
+        }[rule]
+        want = reference.rates(slow, pairs, 0.5, 0.01, 0.5, range(1, 8))
         tx = mi_decay(
             0.5, 0.01, estimator=measured(1.1), rule=chosen, steps_per_epoch=1
         )

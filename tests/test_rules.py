@@ -47,12 +47,17 @@ def rates(rule, pairs, lr=LR_MAX, steps=10):
     return out
 
 
+def truth(rule, pairs, ends=None):
+    ends = range(len(pairs)) if ends is None else ends
+    return reference.rates(rule, pairs, LR_MAX, LR_MIN, LR_MAX, ends)
+
+
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 0.4])
 @pytest.mark.parametrize("strength", [0.2, 1.0])
 def test_residual_rule_equals_the_reference(threshold, strength):
     pairs = [(mi, 1.7) for mi in CURVE]
     got = rates(residual_rule(threshold, strength), pairs)
-    want = reference.residual_rule(pairs, LR_MAX, LR_MIN, threshold, strength)
+    want = truth(reference.ResidualRule(threshold, strength), pairs)
     np.testing.assert_allclose(got, want, rtol=1e-5)
     assert got[0] == LR_MAX
     assert got[-1] < LR_MAX
@@ -62,7 +67,7 @@ def test_residual_rule_equals_the_reference(threshold, strength):
 def test_proportional_rule_equals_the_reference(threshold):
     pairs = [(mi, 1.7) for mi in CURVE]
     got = rates(proportional_rule(threshold), pairs)
-    want = reference.proportional_rule(pairs, LR_MAX, LR_MIN, LR_MAX, threshold)
+    want = truth(reference.ProportionalRule(threshold), pairs)
     np.testing.assert_allclose(got, want, rtol=1e-5)
     assert got[-1] < LR_MAX
 
@@ -81,7 +86,7 @@ def test_log_time_rule_equals_the_reference(rate, sharpness, steps):
     pairs = [(mi, 1.7) for mi in CURVE]
     got = rates(log_time_rule(rate, sharpness), pairs, steps=steps)
     ends = steps if isinstance(steps, list) else [steps * (i + 1) for i in range(11)]
-    want = reference.log_time_rule(pairs, LR_MAX, ends, rate, sharpness)
+    want = truth(reference.LogTimeRule(rate, sharpness), pairs, ends)
     np.testing.assert_allclose(got, want, rtol=2e-5)
     assert got[0] == LR_MAX
     assert got[-1] < 0.9 * LR_MAX

@@ -283,6 +283,8 @@ def binned(
                 f"outputs must have the shape of labels, {labels.shape}, or one more "
                 f"axis, got {outputs.shape}."
             )
+        if labels.size == 0:
+            return state
         x = outputs.reshape(-1, outputs.shape[-1])
         x = read_vectors("outputs", x).reshape(outputs.shape)
         batch = make_batch(labels, weights, jnp.all(jnp.isfinite(x), -1), num_classes)
