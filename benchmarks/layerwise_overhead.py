@@ -101,7 +101,10 @@ def time_case(case: Case, pairs: int, steps: int, donate: bool) -> list[list[str
     sgd = optax.sgd(0.1)
     whole = mi_decay(0.1, num_classes=CLASSES, steps_per_epoch=steps)
     layerwise = layerwise_mi_decay(
-        {layer: gaussian(d, num_classes=CLASSES) for layer, d in case.columns.items()},
+        {
+            layer: gaussian(d, num_classes=CLASSES, noise=0.25)
+            for layer, d in case.columns.items()
+        },
         label_by_path(case.groups),
         0.1,
         steps_per_epoch=steps,

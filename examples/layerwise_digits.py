@@ -34,9 +34,9 @@ from optax_mi.plotting import plot_layers
 
 # From the input to the output; the widest is projected to 32 columns.
 ESTIMATORS = {
-    "Conv_0": gaussian(16, num_classes=10),
-    "Conv_1": gaussian(32, num_classes=10),
-    "Dense_0": gaussian(32, num_classes=10),
+    "Conv_0": gaussian(16, num_classes=10, noise=0.25),
+    "Conv_1": gaussian(32, num_classes=10, noise=0.25),
+    "Dense_0": gaussian(32, num_classes=10, noise=0.25),
     "Dense_1": contingency(10),
 }
 MODEL = CNN()

@@ -38,10 +38,10 @@ LAYERS = {
 }
 # The third stage's 64 channels are projected to 32.
 ESTIMATORS = {
-    "stem": gaussian(16, num_classes=10),
-    "stage 1": gaussian(16, num_classes=10),
-    "stage 2": gaussian(32, num_classes=10),
-    "stage 3": gaussian(32, num_classes=10),
+    "stem": gaussian(16, num_classes=10, noise=0.25),
+    "stage 1": gaussian(16, num_classes=10, noise=0.25),
+    "stage 2": gaussian(32, num_classes=10, noise=0.25),
+    "stage 3": gaussian(32, num_classes=10, noise=0.25),
     "head": contingency(10),
 }
 # The first pattern that fits: a stage's norms are norms, not the stage's.
