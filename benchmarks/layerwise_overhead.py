@@ -3,7 +3,8 @@
 Times a train step of a convolutional network of four layers under `optax.sgd` alone,
 under sgd with `mi_decay` and under sgd with `layerwise_mi_decay`, in interleaved pairs
 as overhead.py does, and prints the median ratio of the pairs with its confidence
-interval. The row `A/A` pits sgd against itself.
+interval. The row `A/A` pits sgd against itself. A second table has what compiling the
+step costs.
 """
 
 import argparse
@@ -13,7 +14,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import optax
-from overhead import BATCH, make_batches, make_run, make_step
+from overhead import (
+    BATCH,
+    add_compile_rows,
+    make_batches,
+    make_compile_table,
+    make_run,
+    make_step,
+)
 from rich.console import Console
 from rich.table import Table
 from timing import compare, median_interval
@@ -67,10 +75,13 @@ def make_layerwise_step(model: nn.Module, tx: Any) -> Callable:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=100, help="timed pairs a row")
     parser.add_argument("--steps", type=int, default=30, help="updates a timed run")
+    parser.add_argument(
+        "--compiles", type=int, default=20, help="pairs of compilations"
+    )
     args = parser.parse_args()
 
     sgd = optax.sgd(0.1)
@@ -105,6 +116,10 @@ def main() -> None:
         low, middle, high = median_interval(ratios)
         microseconds = f"{time_base / args.steps * 1e6:.0f}"
         table.add_row(name, microseconds, f"{middle:.3f}", f"{low:.3f} to {high:.3f}")
+    console.print(table)
+
+    table = make_compile_table(args.compiles)
+    add_compile_rows(table, rows, CNN(), args.compiles)
     console.print(table)
 
 
