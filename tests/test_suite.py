@@ -85,7 +85,16 @@ def test_training_side_by_side_is_training_alone(name):
             assert rate_left < rate
 
 
+@pytest.fixture
+def compiles_fast():
+    """Programs that compile in half the time, and run slower."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiles_fast")
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.trials])
 def test_every_method_learns(name):
     method, task = METHODS[name], TASKS["digits_mlp"]
