@@ -115,7 +115,7 @@ def make_compile(
 
 def count_instructions(compiled: jax.stages.Compiled) -> int:
     """Instructions of the program that XLA made, those inside its fusions included."""
-    return sum(" = " in line for line in compiled.as_text().splitlines())
+    return sum(" = " in line for line in (compiled.as_text() or "").splitlines())
 
 
 def add_compile_rows(
