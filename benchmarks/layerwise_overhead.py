@@ -4,7 +4,8 @@ Times a train step of two networks of four layers, or stages, under `optax.sgd` 
 under sgd with `mi_decay` and under sgd with `layerwise_mi_decay`, in interleaved pairs
 as overhead.py does, and prints the median ratio of the pairs with its confidence
 interval: with the parameters and the optimizer's state donated to the step, as loops
-do that train, and without. The row `A/A` pits sgd against itself.
+do that train, and without. The row `A/A` pits sgd against itself. A second table has
+what compiling the step costs.
 """
 
 import argparse
@@ -15,7 +16,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import optax
-from overhead import BATCH, make_batches, make_run, make_step
+from overhead import (
+    BATCH,
+    add_compile_rows,
+    make_batches,
+    make_compile_table,
+    make_run,
+    make_step,
+)
 from rich.console import Console
 from rich.table import Table
 from suite.nets import ResNet
@@ -31,6 +39,7 @@ from optax_mi import (
 from optax_mi.flax import capture_layers
 
 CLASSES = 10
+SGD = optax.sgd(0.1)
 
 
 class CNN(nn.Module):
@@ -96,9 +105,8 @@ def make_layerwise_step(layers: list[str], model: nn.Module, tx: Any) -> Callabl
     return step
 
 
-def time_case(case: Case, pairs: int, steps: int, donate: bool) -> list[list[str]]:
-    """Times a network; a row for each transformation."""
-    sgd = optax.sgd(0.1)
+def make_rows(case: Case, steps: int) -> dict[str, tuple[Any, Callable]]:
+    """What is compared with sgd: transformations, and what makes their steps."""
     whole = mi_decay(0.1, num_classes=CLASSES, steps_per_epoch=steps)
     layerwise = layerwise_mi_decay(
         {
@@ -110,16 +118,20 @@ def time_case(case: Case, pairs: int, steps: int, donate: bool) -> list[list[str
         steps_per_epoch=steps,
     )
     layerwise_step = functools.partial(make_layerwise_step, list(case.columns))
-    others = {
-        "A/A": (sgd, make_step),
+    return {
+        "A/A": (SGD, make_step),
         "mi_decay": (optax.chain(optax.sgd(1.0), whole), make_step),
         "layerwise_mi_decay": (optax.chain(optax.sgd(1.0), layerwise), layerwise_step),
     }
+
+
+def time_case(case: Case, pairs: int, steps: int, donate: bool) -> list[list[str]]:
+    """Times a network; a row for each transformation."""
     images, labels = make_batches(CLASSES, steps)
     batches = images[:, :, :: case.stride, :: case.stride], labels
-    base = make_run(case.model, sgd, batches, scanned=False, donate=donate)
+    base = make_run(case.model, SGD, batches, scanned=False, donate=donate)
     rows = []
-    for name, (tx, step) in others.items():
+    for name, (tx, step) in make_rows(case, steps).items():
         other = make_run(case.model, tx, batches, False, step, donate)
         base()
         other()
@@ -131,10 +143,13 @@ def time_case(case: Case, pairs: int, steps: int, donate: bool) -> list[list[str
 
 
 def main() -> None:
-    """Prints the table."""
+    """Prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=100, help="timed pairs a row")
     parser.add_argument("--steps", type=int, default=30, help="updates a timed run")
+    parser.add_argument(
+        "--compiles", type=int, default=20, help="pairs of compilations"
+    )
     args = parser.parse_args()
 
     console = Console()
@@ -149,6 +164,11 @@ def main() -> None:
         for donate in (False, True):
             for row in time_case(case, args.pairs, steps, donate):
                 table.add_row(model, "donated" if donate else "kept", *row)
+    console.print(table)
+
+    table = make_compile_table(args.compiles)
+    rows = make_rows(CASES["CNN"], args.steps)
+    add_compile_rows(table, rows, CNN(), args.compiles)
     console.print(table)
 
 

@@ -1,9 +1,31 @@
-"""Eight CPU devices for every test, set before JAX starts its backend."""
+"""What is set before JAX starts its backend, for every test."""
+
+import os
+import tempfile
 
 import jax
 import pytest
 
+CACHE = tempfile.TemporaryDirectory(prefix="optax_mi-")
+
+# What was compiled once in this run is not compiled again, neither here, where every
+# `jax.jit` of a new function would, nor by the programs that tests start. Each process
+# of a run has a cache of its own, since JAX writes entries without a lock.
+compile_once = {
+    "jax_compilation_cache_dir": CACHE.name,
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for name, value in compile_once.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)
+
+# Eight CPU devices, in this process alone.
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_unconfigure():
+    CACHE.cleanup()
 
 
 @pytest.fixture

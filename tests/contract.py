@@ -1,9 +1,11 @@
 """Every public transformation and every wrapper, once, for the tests that use them.
 
 A case makes a transformation and the keywords that its update requires. A wrapper takes
-a case's factory and settings, since `inject_hyperparams` must see the factory.
+a case's factory and settings, since `inject_hyperparams` must see the factory; its key
+is its name in Optax, and after a dash what tells it from another of that name.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from optax_mi import (
     contingency,
     gaussian,
     kde,
+    layerwise_mi_decay,
     measured,
     mi_decay,
     mi_sgd,
@@ -43,6 +46,17 @@ def scattered(knowledge=1.0, dtype=jnp.float32):
     """Real vectors [16, 2], and their classes."""
     means = 4.0 * knowledge * jax.nn.one_hot(LABELS, 2)
     return {"outputs": (means + NOISE).astype(dtype), "labels": LABELS}
+
+
+def layers(knowledge=1.0, dtype=jnp.float32):
+    activations = {"first": logits(knowledge, dtype), "rest": logits(0.3, dtype)}
+    return {"activations": activations, "labels": LABELS}
+
+
+def first_and_rest(params):
+    """The first parameter is of one layer and the others of another."""
+    leaves, structure = jax.tree.flatten(params)
+    return structure.unflatten(["first", *["rest"] * len(leaves)][: len(leaves)])
 
 
 class Case(NamedTuple):
@@ -73,6 +87,18 @@ CASES = {
         mi_sgd,
         {**SETTINGS, "num_classes": NUM_CLASSES, "momentum": 0.9, "nesterov": True},
     ),
+    "layerwise_mi_decay": Case(
+        layerwise_mi_decay,
+        {
+            **SETTINGS,
+            "estimators": {
+                "first": contingency(NUM_CLASSES),
+                "rest": variational(NUM_CLASSES),
+            },
+            "param_labels": first_and_rest,
+        },
+        layers,
+    ),
 }
 
 
@@ -95,7 +121,7 @@ ESTIMATORS = {
 
 
 def inject(case):
-    static = [k for k in ("num_classes",) if k in case.settings]
+    static = {"num_classes", "estimators", "param_labels"} & case.settings.keys()
     return optax.inject_hyperparams(case.factory, static_args=static)(**case.settings)
 
 
@@ -108,6 +134,19 @@ def partition(case):
     )
 
 
+def every_other(step, **extra_args):
+    return step % 2 == 0
+
+
+def in_optax(key):
+    """Whether the installed version has it."""
+    try:
+        operator.attrgetter(key.partition("-")[0])(optax)
+    except AttributeError:
+        return False
+    return True
+
+
 WRAPPERS = {
     "bare": lambda case: case.make(),
     "chain": lambda case: optax.chain(optax.clip_by_global_norm(1.0), case.make()),
@@ -115,14 +154,27 @@ WRAPPERS = {
     "named_chain": lambda case: optax.named_chain(
         ("trace", optax.trace(0.9)), ("mi", case.make())
     ),
+    "with_extra_args_support": lambda case: optax.with_extra_args_support(case.make()),
     "apply_if_finite": lambda case: optax.apply_if_finite(case.make(), 3),
+    "conditionally_mask": lambda case: optax.conditionally_mask(
+        case.make(), every_other
+    ),
+    "conditionally_transform": lambda case: optax.conditionally_transform(
+        case.make(), every_other, forward_extra_args=True
+    ),
     "inject_hyperparams": inject,
     "masked": lambda case: optax.masked(
         case.make(), lambda params: jax.tree.map(lambda x: jnp.ndim(x) > 0, params)
     ),
     "partition": partition,
-    "multi_steps": lambda case: optax.MultiSteps(case.make(), 2),
-    "multi_steps-inside": lambda case: optax.chain(
+    "selective_transform": lambda case: optax.selective_transform(
+        case.make(), freeze_mask={"w": False, "b": False, "s": True}
+    ),
+    "MultiSteps": lambda case: optax.MultiSteps(case.make(), 2),
+    "MultiSteps-before": lambda case: optax.chain(
         optax.MultiSteps(optax.sgd(1.0), 2).gradient_transformation(), case.make()
     ),
+    "contrib.mechanize": lambda case: optax.contrib.mechanize(case.make()),
+    "contrib.schedule_free": lambda case: optax.contrib.schedule_free(case.make(), 1.0),
 }
+WRAPPERS = {k: wrap for k, wrap in WRAPPERS.items() if k == "bare" or in_optax(k)}

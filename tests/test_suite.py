@@ -37,6 +37,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 TASKS = {task.name: task for task in bundled_tasks()}
 
 
+@pytest.fixture
+def compiles_fast():
+    """Programs that compile in half the time, and run slower."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def plain_loop(task, method, rate, seed, steps):
     """The loss on the test set and the last rate of one run, a step at a time."""
     data = task.load(seed)
@@ -71,6 +79,7 @@ def plain_loop(task, method, rate, seed, steps):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiles_fast")
 @pytest.mark.parametrize("name", ["digits_mlp", "digits_cnn"])
 def test_training_side_by_side_is_training_alone(name):
     task, method, steps = TASKS[name], METHODS["mi sgd"], 70
@@ -86,6 +95,7 @@ def test_training_side_by_side_is_training_alone(name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiles_fast")
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.trials])
 def test_every_method_learns(name):
     method, task = METHODS[name], TASKS["digits_mlp"]
@@ -256,6 +266,7 @@ def test_a_suggestion_is_judged_against_the_best_of_the_grid(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiles_fast")
 def test_a_sweep_chooses_the_rate_at_factor_one(tmp_path):
     task, method = TASKS["cancer"], METHODS["mi sgd"]
     ticks = []
