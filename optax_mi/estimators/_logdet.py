@@ -201,7 +201,13 @@ def _classes(
 
 def _trace_of_inverse(lower: jax.Array, scale: jax.Array) -> jax.Array:
     """Of the covariance, from the Cholesky factor of its correlations."""
-    return jnp.sum(jnp.square(solve_triangular(lower, jnp.diag(scale), lower=True)))
+
+    def squares(row: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.square(solve_triangular(lower, row, lower=True)))
+
+    # Row by row: BLAS would share a whole matrix among threads, which takes a hundred
+    # times as long as the sums where other processes keep the cores busy.
+    return jnp.sum(jax.lax.map(squares, jnp.diag(scale)))
 
 
 def _varies(variance: jax.Array, mean: jax.Array) -> jax.Array:
