@@ -104,7 +104,10 @@ GOOD = idx_bytes(np.zeros((2, 3), np.uint8))
         (GOOD[:3] + b"\1" + GOOD[4:], "offset 0: .* with 2 dim.* got '00 00 08 01'"),
         (gzip.compress(GOOD), "offset 0: .* got '1f 8b 08 00'"),
         (GOOD[:7], "offset 7: the file ends within its header of 12 bytes"),
-        (GOOD[:4] + bytes(8), r"offset 4: expected sizes \(N > 0, 3\), got \(0, 0\)"),
+        (
+            GOOD[:4] + bytes(4) + GOOD[8:12],
+            r"offset 4: expected sizes \(N > 0, 3\), got \(0, 3\)",
+        ),
         (GOOD[:11] + b"\4", r"offset 4: .*, got \(2, 4\)"),
         (GOOD[:-1], r"offset 17: .* 6 bytes of data, shape \(2, 3\); the file has 5"),
         (GOOD[:4] + b"\xff" + GOOD[5:], "offset 18: .* 12834570246 bytes .* has 6"),
