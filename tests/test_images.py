@@ -14,7 +14,10 @@ from suite.methods import METHODS
 from suite.tasks import image_tasks
 from suite.training import train
 
-RNG = np.random.default_rng(0)
+
+def pixels(*shape):
+    """The same in whatever order tests run."""
+    return np.random.default_rng(shape).integers(0, 256, shape, np.uint8)
 
 
 def idx_bytes(array):
@@ -22,13 +25,11 @@ def idx_bytes(array):
     return header + array.tobytes()
 
 
-def write_idx(folder, rows=(40, 12), side=28, zipped=False):
+def write_idx(folder, rows=(40, 12), zipped=False):
     folder.mkdir(parents=True)
     arrays = {}
     for part, n in zip(("train", "t10k"), rows, strict=True):
-        arrays[f"{part}-images-idx3-ubyte"] = RNG.integers(
-            0, 256, (n, side, side), np.uint8
-        )
+        arrays[f"{part}-images-idx3-ubyte"] = pixels(n, 28, 28)
         arrays[f"{part}-labels-idx1-ubyte"] = np.arange(n).astype(np.uint8) % 10
     for name, array in arrays.items():
         content = idx_bytes(array)
@@ -53,7 +54,7 @@ def cifar_bytes(images, *labels):
 
 def write_cifar10(folder, rows=8):
     folder.mkdir(parents=True)
-    images = RNG.integers(0, 256, (6 * rows, 32, 32, 3), np.uint8)
+    images = pixels(6 * rows, 32, 32, 3)
     labels = np.arange(6 * rows) % 10
     names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
     for i, name in enumerate(names):
@@ -84,7 +85,7 @@ def test_reads_cifar10_files(tmp_path):
 def test_reads_the_fine_labels_of_cifar100(tmp_path):
     folder = tmp_path / "cifar-100-binary"
     folder.mkdir()
-    images = RNG.integers(0, 256, (3, 32, 32, 3), np.uint8)
+    images = pixels(3, 32, 32, 3)
     content = cifar_bytes(images, [1, 2, 3], [99, 5, 0])
     for name in ("train.bin", "test.bin"):
         (folder / name).write_bytes(content)
@@ -121,7 +122,7 @@ def test_names_the_place_of_a_broken_idx_file(tmp_path, content, match):
         read_idx(path, (3,))
 
 
-ZIPPED = gzip.compress(RNG.integers(0, 256, 2000, np.uint8).tobytes(), mtime=0)
+ZIPPED = gzip.compress(pixels(2000).tobytes(), mtime=0)
 
 
 def flipped(content, place):
