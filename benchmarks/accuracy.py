@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import track
+from suite.files import replacing
 from suite.report import markdown
 from timing import seconds
 
@@ -196,7 +197,8 @@ def main() -> None:
     text = tables(args.sets, track(range(total), console=console, transient=True))
     console.print(text, soft_wrap=True)
     if args.output:
-        args.output.write_text(text)
+        with replacing(args.output) as part:
+            part.write_text(text)
 
 
 if __name__ == "__main__":

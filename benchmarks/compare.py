@@ -7,7 +7,6 @@ are drawn anew from what is kept.
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 from suite.bounds import suggest
+from suite.files import load_json, replacing
 from suite.methods import METHODS, Method
 from suite.report import rank_table, write_report
 from suite.results import cell_path, load_cell, save_cell, save_json, summarise
@@ -48,9 +48,12 @@ def find_bounds(
     path = cell_path(folder, task.name, f"{method.name} bounds")
     if not path.is_file():
         found = suggest(task, method.tested, num_steps=40 if short else None)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(found.to_json() + "\n")
-    return LRRangeResult.from_json(path.read_text())
+        with replacing(path) as part:
+            part.write_text(found.to_json() + "\n")
+    try:
+        return LRRangeResult.from_json(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def run_cell(
@@ -198,7 +201,7 @@ def main(argv: list[str] | None = None) -> None:
     source = (args.report or folder) / "compare.json"
     save_json(source, results)
     paths = [source, *write_report(source)]
-    results = json.loads(source.read_text())
+    results = load_json(source)
     table = Table(title="average rank of the final test loss")
     ranks = rank_table(results)
     for column in ("method", *ranks.columns):

@@ -21,6 +21,7 @@ from peers import gaussian, kde, ksg, plugin, ross
 from peers.case import Case
 from rich.console import Console
 from rich.table import Table
+from suite.files import replacing
 from suite.report import markdown
 from threadpoolctl import threadpool_limits
 from timing import compare, median_interval, seconds
@@ -92,7 +93,8 @@ def main() -> None:
                     table.add_row(*row)
             console.print(table)
     if args.output:
-        args.output.write_text(markdown(HEADER, rows))
+        with replacing(args.output) as part:
+            part.write_text(markdown(HEADER, rows))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau
+from suite.files import replacing
 from suite.known import BATCH, Case, cases, train
 from suite.readers import (
     READERS,
@@ -315,7 +316,8 @@ def draw(case: Case, rows: Sequence[Row], path: Path) -> None:
                 ax.set_ylabel(f"I / H(Y), {what}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
 
 
@@ -350,7 +352,6 @@ def main(argv: list[str] | None = None) -> None:
     parts: list[str] = []
     rows: list[Row] = []
     snapshots: dict[str, list[np.ndarray]] = {}
-    args.output.mkdir(parents=True, exist_ok=True)
     for case in every:
         rows, snapshots = [], {layer: [] for layer in case.layers}
         with console.status(case.name) as status:
@@ -363,7 +364,8 @@ def main(argv: list[str] | None = None) -> None:
     draw(every[-1], rows, args.output / "layer_estimators.png")
     parts.append(show(console, *reduction_table(every[-1], snapshots, args.noise)))
     parts.append(show(console, *cost_table(names, 2 if args.short else 40)))
-    (args.output / "layer_estimators.md").write_text("\n".join(parts))
+    with replacing(args.output / "layer_estimators.md") as part:
+        part.write_text("\n".join(parts))
 
 
 if __name__ == "__main__":

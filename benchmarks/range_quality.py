@@ -10,7 +10,6 @@ that an interrupted run resumes.
 
 import argparse
 import dataclasses
-import json
 import math
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ import optax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.bounds import suggest
+from suite.files import load_json, replacing
 from suite.methods import MOMENTUM, Method
 from suite.report import markdown
 from suite.results import cell_path, save_json
@@ -62,7 +62,7 @@ def final_losses(task: Task, optimizer: Any, bounds: Any, seeds: int) -> np.ndar
 
 def run_cell(task: Task, name: str, seeds: int, path: Path) -> Any:
     """What a task and an optimizer came to, run now unless it is kept."""
-    if path.is_file() and (kept := json.loads(path.read_text()))["seeds"] == seeds:
+    if path.is_file() and (kept := load_json(path))["seeds"] == seeds:
         return kept
     optimizer, (low, high) = OPTIMIZERS[name]
     found = {
@@ -97,7 +97,7 @@ def run_cell(task: Task, name: str, seeds: int, path: Path) -> Any:
             },
         },
     )
-    return json.loads(path.read_text())
+    return load_json(path)
 
 
 def judge(cell: Any) -> tuple[float, float, dict[str, tuple[float, float]]]:
@@ -162,7 +162,8 @@ def draw(cells: dict[tuple[str, str], Any], path: Path) -> None:
             ax.set_xlabel("lr_max")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
 
 
@@ -193,7 +194,8 @@ def main(argv: list[str] | None = None) -> None:
                 )
                 progress.advance(bar)
     text = as_markdown(cells)
-    (args.output / "range.md").write_text(text)
+    with replacing(args.output / "range.md") as part:
+        part.write_text(text)
     draw(cells, args.output / "range.png")
     console.print(f"{jax.devices()[0].device_kind}\n\n{text}")
 

@@ -13,7 +13,6 @@ with the lowest final validation loss, chosen once for a row at the task's own s
 import argparse
 import dataclasses
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,6 +26,7 @@ import optax
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from suite import candidates
+from suite.files import load_json, replacing
 from suite.methods import METHODS, Method, layer_by_layer, ours
 from suite.nets import MLP
 from suite.report import markdown
@@ -268,7 +268,8 @@ def draw(name: str, table: dict[str, Any], path: Path) -> None:
     axes[0, 0].set_ylabel("final test loss / lowest")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=9)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
 
 
@@ -297,9 +298,10 @@ def main(argv: list[str] | None = None) -> None:
             )
         source = args.output / f"{name}.json"
         save_json(source, table)
-        table = json.loads(source.read_text())
+        table = load_json(source)
         text = as_markdown(name, table)
-        source.with_suffix(".md").write_text(text)
+        with replacing(source.with_suffix(".md")) as part:
+            part.write_text(text)
         if name not in ONE_TABLE:
             draw(name, table, source.with_suffix(".png"))
         console.print(f"{name} ({jax.devices()[0].device_kind})\n\n{text}")

@@ -20,6 +20,7 @@ from arguments import OneLineParser, at_least
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from shared import replacing
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -205,9 +206,9 @@ def main(argv: list[str] | None = None) -> None:
             accuracy={name: [row[name] for row in rows] for name in ("train", "test")},
             title=f"UCI digits, {args.rule} rule",
         )
-        args.output.mkdir(parents=True, exist_ok=True)
         path = args.output / "digits.png"
-        figure.savefig(path, dpi=150)
+        with replacing(path) as part:
+            figure.savefig(part, dpi=150)
         console.print(f"figure saved as {path}")
 
 

@@ -19,6 +19,7 @@ from digits import BATCH, CNN, accuracy, load_images, shift
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from shared import replacing
 
 from optax_mi import (
     MIDiagnostics,
@@ -134,9 +135,9 @@ def show(train: Callable, argv: list[str] | None, epochs: int, name: str) -> Non
         learning_rate=curves("learning_rate"),
         title="UCI digits, a learning rate for every layer",
     )
-    args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / f"{name}.png"
-    figure.savefig(path, dpi=150)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150)
     console.print(f"figure saved as {path}")
 
 

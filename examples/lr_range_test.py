@@ -20,6 +20,7 @@ from arguments import OneLineParser, at_least
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
+from shared import load_images, missing_files, replacing
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -54,10 +55,6 @@ def load(name: str, data_dir: Path | None) -> tuple[Arrays, Arrays]:
       FileNotFoundError, ValueError: files are missing, or not what they should be.
     """
     if name != "digits":
-        # The readers of the suite of benchmarks.
-        sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
-        from suite.images import load_images, missing_files
-
         if data_dir is None:
             raise FileNotFoundError(missing_files(name, None))
         return load_images(name, data_dir)
@@ -168,12 +165,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def save(found: LRRangeResult, folder: Path, console: Console) -> None:
     """Keeps the figure and the figures."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lr_range_test"
     figure = Figure(figsize=(7, 4), layout="constrained")
     found.plot(figure.subplots())
-    figure.savefig(path.with_suffix(".png"), dpi=150)
-    path.with_suffix(".json").write_text(found.to_json() + "\n")
+    with replacing(path.with_suffix(".png")) as part:
+        figure.savefig(part, dpi=150)
+    with replacing(path.with_suffix(".json")) as part:
+        part.write_text(found.to_json() + "\n")
     console.print(f"saved {path}.png and {path}.json", soft_wrap=True)
 
 

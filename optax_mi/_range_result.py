@@ -123,6 +123,11 @@ class LRRangeResult:
           ValueError: the text is something else.
         """
         content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError(
+                "not the JSON of an LRRangeResult: expected an object, got "
+                f"{text[:40]!r}."
+            )
         names = [field.name for field in fields(cls)]
         if missing := [name for name in names if name not in content]:
             raise ValueError(
@@ -130,9 +135,13 @@ class LRRangeResult:
             )
         arrays = [field.name for field in fields(cls) if field.type is np.ndarray]
         for name in arrays:
-            content[name] = np.asarray(
-                content[name], bool if name == "diverged" else float
-            )
+            kind = bool if name == "diverged" else float
+            try:
+                content[name] = np.asarray(content[name], kind)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"not the JSON of an LRRangeResult: {name}: {error}."
+                ) from error
         return cls(**{name: content[name] for name in names})
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":

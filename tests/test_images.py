@@ -2,16 +2,22 @@
 
 import dataclasses
 import gzip
+import re
 import struct
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from suite.images import load_images, missing_files, read_cifar, read_idx
 from suite.methods import METHODS
 from suite.tasks import image_tasks
 from suite.training import train
 
-RNG = np.random.default_rng(0)
+
+def pixels(*shape):
+    """The same in whatever order tests run."""
+    return np.random.default_rng(shape).integers(0, 256, shape, np.uint8)
 
 
 def idx_bytes(array):
@@ -19,13 +25,11 @@ def idx_bytes(array):
     return header + array.tobytes()
 
 
-def write_idx(folder, rows=(40, 12), side=28, zipped=False):
+def write_idx(folder, rows=(40, 12), zipped=False):
     folder.mkdir(parents=True)
     arrays = {}
     for part, n in zip(("train", "t10k"), rows, strict=True):
-        arrays[f"{part}-images-idx3-ubyte"] = RNG.integers(
-            0, 256, (n, side, side), np.uint8
-        )
+        arrays[f"{part}-images-idx3-ubyte"] = pixels(n, 28, 28)
         arrays[f"{part}-labels-idx1-ubyte"] = np.arange(n).astype(np.uint8) % 10
     for name, array in arrays.items():
         content = idx_bytes(array)
@@ -50,7 +54,7 @@ def cifar_bytes(images, *labels):
 
 def write_cifar10(folder, rows=8):
     folder.mkdir(parents=True)
-    images = RNG.integers(0, 256, (6 * rows, 32, 32, 3), np.uint8)
+    images = pixels(6 * rows, 32, 32, 3)
     labels = np.arange(6 * rows) % 10
     names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
     for i, name in enumerate(names):
@@ -81,7 +85,7 @@ def test_reads_cifar10_files(tmp_path):
 def test_reads_the_fine_labels_of_cifar100(tmp_path):
     folder = tmp_path / "cifar-100-binary"
     folder.mkdir()
-    images = RNG.integers(0, 256, (3, 32, 32, 3), np.uint8)
+    images = pixels(3, 32, 32, 3)
     content = cifar_bytes(images, [1, 2, 3], [99, 5, 0])
     for name in ("train.bin", "test.bin"):
         (folder / name).write_bytes(content)
@@ -96,46 +100,141 @@ GOOD = idx_bytes(np.zeros((2, 3), np.uint8))
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"", "offset 0: expected the magic number"),
-        (b"\0\0\x0d\x01" + GOOD[4:], "offset 0: expected the magic number"),
-        (GOOD[:7], "offset 7: the file ends within its header"),
-        (GOOD[:-1], r"offset 12: the header promises 6 bytes.*the file has 5"),
-        (GOOD + b"\0", r"offset 12: .*the file has 7"),
+        (b"", "offset 0: expected '00 00 08 02', the magic number .*, got ''"),
+        (b"\0\0\x0d\x02" + GOOD[4:], "offset 0: .* got '00 00 0d 02'"),
+        (GOOD[:3] + b"\1" + GOOD[4:], "offset 0: .* with 2 dim.* got '00 00 08 01'"),
+        (gzip.compress(GOOD), "offset 0: .* got '1f 8b 08 00'"),
+        (GOOD[:7], "offset 7: the file ends within its header of 12 bytes"),
+        (
+            GOOD[:4] + bytes(4) + GOOD[8:12],
+            r"offset 4: expected sizes \(N > 0, 3\), got \(0, 3\)",
+        ),
+        (GOOD[:11] + b"\4", r"offset 4: .*, got \(2, 4\)"),
+        (GOOD[:-1], r"offset 17: .* 6 bytes of data, shape \(2, 3\); the file has 5"),
+        (GOOD[:4] + b"\xff" + GOOD[5:], "offset 18: .* 12834570246 bytes .* has 6"),
+        (GOOD + b"\0", r"offset 18: .* 6 bytes .* has 7"),
     ],
 )
 def test_names_the_place_of_a_broken_idx_file(tmp_path, content, match):
     path = tmp_path / "some-idx"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"some-idx: {match}"):
-        read_idx(path)
+        read_idx(path, (3,))
 
 
-def test_names_a_broken_gzip_file(tmp_path):
+ZIPPED = gzip.compress(pixels(2000).tobytes(), mtime=0)
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "offset 0: the gzip file ends too early"),
+        # zlib checks whole fields: two bytes of magic, two of method and flags, and
+        # the first four of the last eight.
+        (GOOD, "offset 1: not a gzip file, .*: .*header"),
+        (ZIPPED[:1000], "offset 1000: the gzip file ends too early"),
+        (ZIPPED[:-1], f"offset {len(ZIPPED) - 1}: the gzip file ends too early"),
+        (ZIPPED + b"ab", f"offset {len(ZIPPED)}: the gzip file goes on after its end"),
+        (flipped(ZIPPED, 2), "offset 3: .* a damaged one: .*compression method"),
+        (flipped(ZIPPED, 900), f"offset {len(ZIPPED) - 5}: .* damaged .* data check"),
+    ],
+)
+def test_names_the_place_of_a_broken_gzip_file(tmp_path, content, match):
     path = tmp_path / "some.gz"
-    for content in (GOOD, gzip.compress(GOOD)[:-9]):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"some\.gz: .*not a whole gzip file"):
-            read_idx(path)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"some\.gz: {match}"):
+        read_idx(path, (3,))
 
 
-@pytest.mark.parametrize(("size", "place"), [(0, 0), (3072, 0), (3073 + 5, 3073)])
-def test_names_the_place_of_a_broken_cifar_file(tmp_path, size, place):
+@pytest.mark.parametrize(
+    ("kinds", "size", "place"),
+    [((10,), 0, 0), ((10,), 3072, 0), ((10,), 3078, 3073), ((20, 100), 3073, 0)],
+)
+def test_names_the_place_of_a_broken_cifar_file(tmp_path, kinds, size, place):
     path = tmp_path / "some.bin"
     path.write_bytes(bytes(size))
-    with pytest.raises(ValueError, match=rf"some\.bin: offset {place}: .*3073 bytes"):
-        read_cifar(path, 1)
+    match = rf"some\.bin: offset {place}: .*{len(kinds) + 3072} bytes"
+    with pytest.raises(ValueError, match=match):
+        read_cifar(path, kinds)
 
 
-def test_refuses_labels_out_of_range_and_counts_that_differ(tmp_path):
+@pytest.mark.parametrize(
+    ("kinds", "place", "match"),
+    [
+        ((10,), 3073, "offset 3073: expected a label below 10, got 100"),
+        ((20, 100), 3074, "offset 3074: expected a label below 20, got 100"),
+        ((20, 100), 3075, "offset 3075: expected a label below 100, got 100"),
+    ],
+)
+def test_names_the_place_of_a_wrong_label_of_cifar(tmp_path, kinds, place, match):
+    content = bytearray(3 * (len(kinds) + 3072))
+    content[place] = 100
+    path = tmp_path / "some.bin"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"some\.bin: {match}"):
+        read_cifar(path, kinds)
+
+
+def test_refuses_labels_out_of_range_and_files_that_do_not_fit(tmp_path):
     folder = tmp_path / "mnist"
     write_idx(folder)
-    path = folder / "t10k-labels-idx1-ubyte"
-    path.write_bytes(idx_bytes(np.full(12, 10, np.uint8)))
-    with pytest.raises(ValueError, match="12 images and 12 labels, the largest 10"):
+    name = "t10k-labels-idx1-ubyte"
+    (folder / name).write_bytes(idx_bytes(np.array([9] * 7 + [10] * 5, np.uint8)))
+    with pytest.raises(
+        ValueError, match=f"{name}: offset 15: expected a label below 10, got 10"
+    ):
         load_images("mnist", tmp_path)
-    path.write_bytes(idx_bytes(np.zeros(11, np.uint8)))
-    with pytest.raises(ValueError, match="12 images and 11 labels"):
+    (folder / name).write_bytes(idx_bytes(np.zeros(11, np.uint8)))
+    with pytest.raises(
+        ValueError, match=f"{name}: offset 4: .* as .*t10k-images.* images, 12, got 11"
+    ):
         load_images("mnist", tmp_path)
+    (folder / name).write_bytes((folder / "t10k-images-idx3-ubyte").read_bytes())
+    with pytest.raises(ValueError, match=f"{name}: offset 0: .* with 1 dimensions"):
+        load_images("mnist", tmp_path)
+    with pytest.raises(ValueError, match=r"offset 4: .* \(N > 0, 8, 8\), got \(12, "):
+        read_idx(folder / name, (8, 8))
+
+
+LOADED = {
+    "idx": (GOOD, lambda path: [read_idx(path, (3,))]),
+    "gz": (gzip.compress(GOOD, mtime=0), lambda path: [read_idx(path, (3,))]),
+    "bin": (bytes(2 * 3074), lambda path: read_cifar(path, (20, 100))),
+}
+
+
+@pytest.mark.parametrize("suffix", LOADED)
+@settings(deadline=None)
+@given(data=st.data())
+def test_any_damage_is_read_or_refused_with_its_place(tmp_path_factory, suffix, data):
+    good, load = LOADED[suffix]
+    content = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(content)))
+        match data.draw(st.sampled_from(["cut", "set", "add"])):
+            case "cut":
+                del content[place:]
+            case "set":
+                content[place : place + 1] = bytes([data.draw(st.integers(0, 255))])
+            case "add":
+                content[place:place] = data.draw(st.binary(max_size=4))
+    path = tmp_path_factory.getbasetemp() / f"damaged.{suffix}"
+    path.write_bytes(content)
+    try:
+        read = load(path)
+    except ValueError as error:
+        message = str(error)
+    else:
+        (n, *size), *labels = (part.shape for part in read)
+        assert n > 0
+        assert (size, labels) == (([32, 32, 3], [(n,)]) if labels else ([3], []))
+        return
+    place = re.match(rf"{re.escape(str(path))}: offset (\d+): ", message)
+    assert int(place[1]) <= max(len(content), len(GOOD))
 
 
 def test_says_what_is_missing_and_how_to_get_it(tmp_path):

@@ -1,6 +1,7 @@
 """The range test: every copy trains as it would alone, and the bounds follow."""
 
 import functools
+import json
 import math
 
 import jax
@@ -301,6 +302,28 @@ def test_json_keeps_everything(result):
     assert np.isnan(again.lr_max_by_seed).all()
     with pytest.raises(ValueError, match="not the JSON of an LRRangeResult: it lacks"):
         LRRangeResult.from_json('{"lr_max": 0.1}')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[0.1, 0.2]", r"expected an object, got '\[0.1, 0.2\]'"),
+        ("3", "expected an object, got '3'"),
+        ("null", "expected an object, got 'null'"),
+        ('{"lr_max": 0.1', "Expecting ',' delimiter: line 1 column 15"),
+        ("", "Expecting value: line 1 column 1"),
+    ],
+)
+def test_what_is_not_its_json_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        LRRangeResult.from_json(text)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, "x", [[1.0], [1.0, 2.0]]])
+def test_json_with_something_else_for_an_array_names_it(result, value):
+    content = json.loads(result.to_json()) | {"mi": value}
+    with pytest.raises(ValueError, match="not the JSON of an LRRangeResult: mi: "):
+        LRRangeResult.from_json(json.dumps(content))
 
 
 def no_aux(w, batch):

@@ -19,7 +19,7 @@ import research
 from scipy import stats
 from suite import candidates, report
 from suite.methods import METHODS, Setting
-from suite.results import load_cell, save_cell, save_json, summarise
+from suite.results import cell_path, load_cell, save_cell, save_json, summarise
 from suite.tasks import bundled_tasks
 from suite.text import VOCABULARY, read_text
 from suite.training import Curves, train
@@ -167,7 +167,16 @@ def test_a_cell_is_kept_for_its_own_settings_alone(tmp_path):
         np.testing.assert_allclose(kept.values[name], values, rtol=1e-4)
     assert load_cell(path, {**config, "seeds": 3}) is None
     assert load_cell(path, config) is not None
-    assert not list(tmp_path.rglob("*.part"))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_kept_bounds_that_are_broken_are_named(tmp_path):
+    task, method = TASKS["cancer"], METHODS["mi sgd range test"]
+    path = cell_path(tmp_path, task.name, f"{method.name} bounds")
+    path.parent.mkdir()
+    path.write_text('{"lr_max": 0.1, ')
+    with pytest.raises(ValueError, match=rf"{path.name}: .* \(char 16\)"):
+        compare.find_bounds(task, method, tmp_path, short=True)
 
 
 def made_results():

@@ -3,11 +3,12 @@
 IDX: two zero bytes, a type byte (8: unsigned bytes), the number of dimensions, one
 big-endian 32-bit size a dimension, then the data. CIFAR's binary version: records of
 one label byte (two in CIFAR-100: coarse, fine) and 3072 image bytes, channels first.
-Files may be gzipped.
+Files may be gzipped; offsets in errors are then those of what they unpack to, unless
+the compression itself is damaged.
 """
 
+import bisect
 import dataclasses
-import gzip
 import math
 import struct
 import zlib
@@ -102,59 +103,70 @@ def load_images(name: str, data_dir: Path) -> tuple[Arrays, Arrays]:
     for names in (source.train_files, source.test_files):
         found = [_find(data_dir / source.folder, file) for file in names]
         if source.kind == "idx":
-            images, labels = (read_idx(path) for path in found)
-            images = images[..., None]
+            images = read_idx(found[0], (28, 28))[..., None]
+            labels = read_idx(found[1], ())
+            if len(images) != len(labels):
+                raise ValueError(
+                    f"{found[1]}: offset 4: expected as many labels as {found[0]} has "
+                    f"images, {len(images)}, got {len(labels)}."
+                )
+            _check_labels(found[1], labels, source.num_classes, 8, 1)
         else:
-            label_bytes = 1 if source.num_classes == 10 else 2
-            read = [read_cifar(path, label_bytes) for path in found]
+            kinds = (10,) if source.num_classes == 10 else (20, 100)
+            read = [read_cifar(path, kinds) for path in found]
             images, labels = (
                 np.concatenate(arrays) for arrays in zip(*read, strict=True)
-            )
-        if len(images) != len(labels) or labels.max(initial=0) >= source.num_classes:
-            raise ValueError(
-                f"{', '.join(str(path) for path in found)}: {len(images)} images and "
-                f"{len(labels)} labels, the largest {labels.max(initial=0)}; expected "
-                f"as many of each, and labels below {source.num_classes}."
             )
         parts.append((images, labels.astype(np.int32)))
     return parts[0], parts[1]
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """The array of unsigned bytes in an IDX file.
+def read_idx(path: Path, sizes: tuple[int, ...]) -> np.ndarray:
+    """Unsigned bytes [N, *sizes] of an IDX file, N > 0.
 
     Raises:
-      ValueError: the header is not IDX's, or the data have another length than it says.
+      ValueError: the header says otherwise, or the data have another length.
     """
-    content = _read(path)
-    if len(content) < 4 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 4:
+    content, dimensions = _read(path), 1 + len(sizes)
+    magic = bytes([0, 0, 8, dimensions])
+    if content[:4] != magic:
         raise ValueError(
-            f"{path}: offset 0: expected the magic number of an IDX file of unsigned "
-            f"bytes (00 00 08 and 1 to 4 dimensions), got {content[:4].hex(' ')!r}."
+            f"{path}: offset 0: expected {magic.hex(' ')!r}, the magic number of an "
+            f"IDX file of unsigned bytes with {dimensions} dimensions, got "
+            f"{content[:4].hex(' ')!r}."
         )
-    start = 4 + 4 * content[3]
+    start = 4 + 4 * dimensions
     if len(content) < start:
         raise ValueError(
             f"{path}: offset {len(content)}: the file ends within its header of "
             f"{start} bytes."
         )
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
-    if len(content) - start != math.prod(shape):
+    shape = struct.unpack(f">{dimensions}I", content[4:start])
+    if not shape[0] or shape[1:] != sizes:
+        wanted = ", ".join(map(str, ("N > 0", *sizes)))
+        raise ValueError(f"{path}: offset 4: expected sizes ({wanted}), got {shape}.")
+    end = start + math.prod(shape)
+    if len(content) != end:
         raise ValueError(
-            f"{path}: offset {start}: the header promises {math.prod(shape)} bytes of "
-            f"data, shape {shape}; the file has {len(content) - start}."
+            f"{path}: offset {min(len(content), end)}: the header promises "
+            f"{end - start} bytes of data, shape {shape}; the file has "
+            f"{len(content) - start}."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def read_cifar(path: Path, label_bytes: int) -> Arrays:
-    """Images [N, 32, 32, 3] and the last label byte of each record.
+def read_cifar(path: Path, kinds: tuple[int, ...]) -> Arrays:
+    """Images [N, 32, 32, 3], N > 0, and the last label byte of each record.
+
+    Args:
+      path: the file.
+      kinds: how many classes each label byte of a record tells apart.
 
     Raises:
-      ValueError: the file is empty or ends within a record.
+      ValueError: the file is empty, ends within a record, or has an unknown label.
     """
-    content = _read(path)
-    record = label_bytes + 3072
+    content, start = _read(path), len(kinds)
+    record = start + 3072
     if not content or len(content) % record:
         whole = len(content) // record * record
         raise ValueError(
@@ -162,8 +174,22 @@ def read_cifar(path: Path, label_bytes: int) -> Arrays:
             f"{len(content) - whole} bytes after the last."
         )
     rows = np.frombuffer(content, np.uint8).reshape(-1, record)
-    images = rows[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), rows[:, label_bytes - 1]
+    for place, num_classes in enumerate(kinds):
+        _check_labels(path, rows[:, place], num_classes, place, record)
+    images = rows[:, start:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), rows[:, start - 1]
+
+
+def _check_labels(
+    path: Path, labels: np.ndarray, num_classes: int, first: int, step: int
+) -> None:
+    """Refuses labels out of range, given where the first lies and how far the next."""
+    wrong = np.flatnonzero(labels >= num_classes)
+    if len(wrong):
+        raise ValueError(
+            f"{path}: offset {first + step * wrong[0]}: expected a label below "
+            f"{num_classes}, got {labels[wrong[0]]}."
+        )
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -173,12 +199,32 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _read(path: Path) -> bytes:
+    """All bytes, unpacked if the file is gzipped."""
     content = path.read_bytes()
     if path.suffix != ".gz":
         return content
+    unzip = zlib.decompressobj(wbits=31)  # of gzip's format
     try:
-        return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as error:
+        unpacked = unzip.decompress(content)
+    except zlib.error as error:
+        # The damage shows at the last byte of the shortest start that fails.
+        offset = bisect.bisect_left(
+            range(len(content)), True, key=lambda n: _is_damaged(content[: n + 1])
+        )
         raise ValueError(
-            f"{path}: offset 0: not a whole gzip file ({error})."
+            f"{path}: offset {offset}: not a gzip file, or a damaged one: {error}."
         ) from error
+    if not unzip.eof or unzip.unused_data:
+        wrong = "goes on after its end" if unzip.eof else "ends too early"
+        offset = len(content) - len(unzip.unused_data)
+        raise ValueError(f"{path}: offset {offset}: the gzip file {wrong}.")
+    return unpacked
+
+
+def _is_damaged(start: bytes) -> bool:
+    """Whether no gzip file begins like this."""
+    try:
+        zlib.decompressobj(wbits=31).decompress(start)
+    except zlib.error:
+        return True
+    return False

@@ -1,6 +1,5 @@
 """Tables and figures of a summary, as `benchmarks/compare.py` writes it."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ import pandas as pd
 import scikit_posthocs
 from matplotlib.figure import Figure
 from scipy import stats
+
+from suite.files import load_json, replacing
 
 OURS = "mi "
 COLUMNS = 4
@@ -270,9 +271,10 @@ def _array(values: Sequence[float | None]) -> np.ndarray:
 
 def write_report(source: Path) -> list[Path]:
     """Writes tables and figures beside the JSON that they show; returns their paths."""
-    results, folder = json.loads(source.read_text()), source.parent
+    results, folder = load_json(source), source.parent
     path = folder / "compare.md"
-    path.write_text(tables(results))
+    with replacing(path) as part:
+        part.write_text(tables(results))
     paths = [path]
     figures = {
         "curves": lambda: draw_curves(results, results["shown"]),
@@ -284,6 +286,7 @@ def write_report(source: Path) -> list[Path]:
     for name, draw in figures.items():
         figure = draw()
         paths.append(folder / f"compare-{name}.png")
-        figure.savefig(paths[-1], dpi=110)
+        with replacing(paths[-1]) as part:
+            figure.savefig(part, dpi=110)
         plt.close(figure)
     return paths

@@ -6,13 +6,13 @@ again with the same settings, so an interrupted run resumes where it stopped.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from suite.files import load_json, replacing
 from suite.training import METRICS, Curves
 
 
@@ -23,10 +23,9 @@ def cell_path(folder: Path, task: str, method: str) -> Path:
 
 def save_json(path: Path, content: Any) -> None:
     """Writes all or nothing; numbers that are not finite become null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
-    os.replace(part, path)
+    text = json.dumps(_plain(content), indent=1, allow_nan=False)
+    with replacing(path) as part:
+        part.write_text(text + "\n")
 
 
 def save_cell(path: Path, config: Mapping[str, Any], curves: Curves) -> Curves:
@@ -41,7 +40,7 @@ def load_cell(path: Path, config: Mapping[str, Any]) -> Curves | None:
     """What is kept of a cell, or None if nothing is, or it had other settings."""
     if not path.is_file():
         return None
-    content = json.loads(path.read_text())
+    content = load_json(path)
     if content.pop("config") != _plain(config):
         return None
     values = {k: np.asarray(v, float) for k, v in content.pop("values").items()}
