@@ -4,7 +4,7 @@ import jax
 import layer_estimators
 import numpy as np
 import pytest
-from suite.layers import bits, draw_labels
+from suite.known import bits, draw_labels
 from suite.mixture import mixture_mi
 
 # One program: three inputs on a line, two classes.
