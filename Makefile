@@ -16,8 +16,9 @@ demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
 test: $(VENV)/.installed-test  ## run all tests and docstring examples
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
 
-test-matrix: $(BIN)/uv  ## test the oldest and the newest versions, on every PYTHONS found
-	$(BIN)/python tests/matrix.py --pythons $(PYTHONS) -- $(PYTEST_ARGS)
+test-matrix: $(BIN)/uv  ## test the oldest and newest versions of JAX, Optax and Flax
+	PYTEST_ADDOPTS='-n $(PYTEST_WORKERS) --dist worksteal' \
+	  $(BIN)/python tests/matrix.py --pythons $(PYTHONS) -- $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types
 	$(BIN)/ruff check .
