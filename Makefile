@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
+PYTHONS ?= 3.11 3.12 3.13
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench bench-compare constraints clean
+.PHONY: help demo test test-matrix lint format docs bench bench-compare constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,6 +15,10 @@ demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
 
 test: $(VENV)/.installed-test  ## run all tests and docstring examples
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
+
+test-matrix: $(BIN)/uv  ## test the oldest and newest versions of JAX, Optax and Flax
+	PYTEST_ADDOPTS='-n $(PYTEST_WORKERS) --dist worksteal' \
+	  $(BIN)/python tests/matrix.py --pythons $(PYTHONS) -- $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types
 	$(BIN)/ruff check .
@@ -44,7 +49,7 @@ constraints: $(VENV)/.installed-dev  ## pin the newest versions of everything ag
 	  --no-annotate --python-version 3.11 pyproject.toml -o constraints.txt
 
 clean:  ## remove everything that is not in the repository
-	rm -rf $(VENV) outputs docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-matrix outputs docs/_build .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

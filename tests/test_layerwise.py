@@ -341,7 +341,7 @@ def trees():
         "lists": lists,
         "frozen": freeze(text),
         "nnx": state,
-        "nnx-pure": nnx.as_pure(state),
+        "nnx-pure": nnx.State(nnx.to_pure_dict(state)),
         "shapes": jax.eval_shape(lambda: text),
     }
 
