@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench bench-compare constraints clean
+.PHONY: help demo test coverage mutants lint format docs bench bench-compare constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,6 +14,18 @@ demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
 
 test: $(VENV)/.installed-test  ## run all tests and docstring examples
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
+
+coverage: $(VENV)/.installed-test  ## measure which branches the tests take
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	@$(BIN)/coverage json -q -o - | $(BIN)/python -c "import json, sys; \
+	  share = json.load(sys.stdin)['totals']['percent_branches_covered']; \
+	  print(f'{share:.1f} % of branches'); sys.exit(share < 95)"
+
+mutants: $(VENV)/.installed-test  ## break the core in small ways: which tests notice?
+	$(BIN)/python -m tests.mutants $(MODULES)
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types
 	$(BIN)/ruff check .
