@@ -217,6 +217,17 @@ class TestLearningRateLaws:
         )
         assert updates["w"][0, 0] == jnp.float32(0.2)
 
+    def test_traced_settings_hold_from_the_start_and_have_a_gradient(self):
+        def rates(lr_max, steps):
+            tx = mi_decay(lr_max, num_classes=3, steps_per_epoch=steps, init_lr=0.5)
+            state = tx.init(())
+            _, after = tx.update((), state, outputs=LOGITS, labels=LABELS)
+            return after.learning_rate, state.learning_rate
+
+        got, slope = jax.jit(jax.value_and_grad(rates, has_aux=True))(0.2, 3)
+        assert got == (jnp.float32(0.2), jnp.float32(0.2))
+        assert slope > 0
+
 
 @jax.jit
 def _scan_proposals(init_lr, proposals, mis):
@@ -265,7 +276,15 @@ class TestUpdates:
 
     def test_float64_is_not_rounded_to_float32(self):
         with jax.enable_x64(True):
-            tx = mi_decay(0.5, num_classes=3, steps_per_epoch=1)
+            # Nor does the state become float64.
+            double = DecayRule(
+                lambda: jnp.float32(0),
+                lambda s, e, lr, **_: (lr.astype(jnp.float64), s.astype(jnp.float64)),
+            )
+            low, first = np.float64(0.01), np.float64(0.5)
+            tx = mi_decay(
+                0.5, low, init_lr=first, num_classes=3, steps_per_epoch=1, rule=double
+            )
             grads = jnp.full(2, 1 + 2.0**-40, jnp.float64)
             state = tx.init(grads)
             updates, after = jax.jit(tx.update)(

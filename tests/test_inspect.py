@@ -24,6 +24,7 @@ def test_inside_every_wrapper(wrap):
     groups = {
         WRAPPERS["named_chain"]: ["mi"],
         WRAPPERS["partition"]: ["nobody", "ours"],
+        WRAPPERS["selective_transform"]: ["train"],
     }.get(wrap, ["all"])
     state = wrap(CASES["mi_decay"]).init(PARAMS)
     for found in (learning_rates(state), jax.jit(learning_rates)(state)):
