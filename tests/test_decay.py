@@ -227,6 +227,8 @@ class TestLearningRateLaws:
         got, slope = jax.jit(jax.value_and_grad(rates, has_aux=True))(0.2, 3)
         assert got == (jnp.float32(0.2), jnp.float32(0.2))
         assert slope > 0
+        lower = {"num_classes": 3, "steps_per_epoch": 3, "init_lr": 0.5}
+        jax.eval_shape(lambda low: mi_decay(0.5, low, **lower).init(()), 0.1)
 
 
 @jax.jit
@@ -303,8 +305,10 @@ class TestUpdates:
         jax.tree.map(np.testing.assert_array_equal, plain, more)
 
     def test_mi_sgd_is_sgd_under_mi_decay(self):
-        tx = mi_sgd(0.5, 0.01, momentum=0.9, num_classes=3, steps_per_epoch=2)
-        long = optax.chain(optax.sgd(1.0, momentum=0.9), make())
+        options = {"init_lr": 0.4, "rule": residual_rule(), "num_classes": 3}
+        options["steps_per_epoch"] = 2
+        tx = mi_sgd(0.5, 0.01, momentum=0.9, nesterov=True, **options)
+        long = optax.chain(optax.sgd(1.0, 0.9, True), mi_decay(0.5, 0.01, **options))
         states = [tx.init(PARAMS), long.init(PARAMS)]
         updates = [jax.jit(tx.update), jax.jit(long.update)]
         for _ in range(5):
@@ -314,6 +318,9 @@ class TestUpdates:
             ]
             jax.tree.map(np.testing.assert_array_equal, *results)
             states = [state for _, state in results]
+        split = mi_sgd(axis_name="x", **options)
+        with pytest.raises(NameError, match="unbound axis name: x"):
+            split.update(PARAMS, split.init(PARAMS), outputs=LOGITS, labels=LABELS)
 
 
 class TestPurity:
