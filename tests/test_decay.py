@@ -220,9 +220,10 @@ class TestLearningRateLaws:
     def test_traced_settings_hold_from_the_start_and_have_a_gradient(self):
         def rates(lr_max, steps):
             tx = mi_decay(lr_max, num_classes=3, steps_per_epoch=steps, init_lr=0.5)
-            state = tx.init(())
-            _, after = tx.update((), state, outputs=LOGITS, labels=LABELS)
-            return after.learning_rate, state.learning_rate
+            state = tx.init(0.0)
+            # A Python number is an update, too.
+            update, _ = tx.update(1.0, state, outputs=LOGITS, labels=LABELS)
+            return update, state.learning_rate
 
         got, slope = jax.jit(jax.value_and_grad(rates, has_aux=True))(0.2, 3)
         assert got == (jnp.float32(0.2), jnp.float32(0.2))
