@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 PYTHONS ?= 3.11 3.12 3.13
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix lint format docs bench bench-compare constraints clean
+.PHONY: help demo test test-matrix coverage mutants lint format docs bench \
+  bench-compare constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,9 +17,23 @@ demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
 test: $(VENV)/.installed-test  ## run all tests and docstring examples
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
 
+<<<<<<< HEAD
 test-matrix: $(BIN)/uv  ## test the oldest and newest versions of JAX, Optax and Flax
 	PYTEST_ADDOPTS='-n $(PYTEST_WORKERS) --dist worksteal' \
 	  $(BIN)/python tests/matrix.py --pythons $(PYTHONS) -- $(PYTEST_ARGS)
+=======
+coverage: $(VENV)/.installed-test  ## measure which branches the tests take
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	@$(BIN)/coverage json -q -o - | $(BIN)/python -c "import json, sys; \
+	  share = json.load(sys.stdin)['totals']['percent_branches_covered']; \
+	  print(f'{share:.1f} % of branches'); sys.exit(share < 95)"
+
+mutants: $(VENV)/.installed-test  ## break the core in small ways: which tests notice?
+	$(BIN)/python -m tests.mutants $(MODULES)
+>>>>>>> 9d778b6b2ab58d4419523e44414e258f4d035f3a
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types
 	$(BIN)/ruff check .

@@ -273,7 +273,7 @@ def log_time_rule(rate: float = 6.0, sharpness: float = 10.0) -> DecayRule:
         recent = state.recent + weight * (estimate.mi - state.recent)
         share = jnp.where(first, 1.0, share)
         mean = state.mean + share * (estimate.mi - state.mean)
-        ratio = jnp.where(recent > mean, mean / jnp.where(recent > 0, recent, 1.0), 1.0)
+        ratio = jnp.where(recent > mean, mean / recent, 1.0)
         speed = rate * jnp.sqrt(estimate.normalized) * ratio**sharpness
         decayed = learning_rate * jnp.exp(-speed * log_time)
         return decayed, _Progress(step, recent, mean)

@@ -217,6 +217,20 @@ class TestLearningRateLaws:
         )
         assert updates["w"][0, 0] == jnp.float32(0.2)
 
+    def test_traced_settings_hold_from_the_start_and_have_a_gradient(self):
+        def rates(lr_max, steps):
+            tx = mi_decay(lr_max, num_classes=3, steps_per_epoch=steps, init_lr=0.5)
+            state = tx.init(0.0)
+            # A Python number is an update, too.
+            update, _ = tx.update(1.0, state, outputs=LOGITS, labels=LABELS)
+            return update, state.learning_rate
+
+        got, slope = jax.jit(jax.value_and_grad(rates, has_aux=True))(0.2, 3)
+        assert got == (jnp.float32(0.2), jnp.float32(0.2))
+        assert slope > 0
+        lower = {"num_classes": 3, "steps_per_epoch": 3, "init_lr": 0.5}
+        jax.eval_shape(lambda low: mi_decay(0.5, low, **lower).init(()), 0.1)
+
 
 @jax.jit
 def _scan_proposals(init_lr, proposals, mis):
@@ -265,7 +279,15 @@ class TestUpdates:
 
     def test_float64_is_not_rounded_to_float32(self):
         with jax.enable_x64(True):
-            tx = mi_decay(0.5, num_classes=3, steps_per_epoch=1)
+            # Nor does the state become float64.
+            double = DecayRule(
+                lambda: jnp.float32(0),
+                lambda s, e, lr, **_: (lr.astype(jnp.float64), s.astype(jnp.float64)),
+            )
+            low, first = np.float64(0.01), np.float64(0.5)
+            tx = mi_decay(
+                0.5, low, init_lr=first, num_classes=3, steps_per_epoch=1, rule=double
+            )
             grads = jnp.full(2, 1 + 2.0**-40, jnp.float64)
             state = tx.init(grads)
             updates, after = jax.jit(tx.update)(
@@ -284,8 +306,10 @@ class TestUpdates:
         jax.tree.map(np.testing.assert_array_equal, plain, more)
 
     def test_mi_sgd_is_sgd_under_mi_decay(self):
-        tx = mi_sgd(0.5, 0.01, momentum=0.9, num_classes=3, steps_per_epoch=2)
-        long = optax.chain(optax.sgd(1.0, momentum=0.9), make())
+        options = {"init_lr": 0.4, "rule": residual_rule(), "num_classes": 3}
+        options["steps_per_epoch"] = 2
+        tx = mi_sgd(0.5, 0.01, momentum=0.9, nesterov=True, **options)
+        long = optax.chain(optax.sgd(1.0, 0.9, True), mi_decay(0.5, 0.01, **options))
         states = [tx.init(PARAMS), long.init(PARAMS)]
         updates = [jax.jit(tx.update), jax.jit(long.update)]
         for _ in range(5):
@@ -295,6 +319,9 @@ class TestUpdates:
             ]
             jax.tree.map(np.testing.assert_array_equal, *results)
             states = [state for _, state in results]
+        split = mi_sgd(axis_name="x", **options)
+        with pytest.raises(NameError, match="unbound axis name: x"):
+            split.update(PARAMS, split.init(PARAMS), outputs=LOGITS, labels=LABELS)
 
 
 class TestPurity:

@@ -32,6 +32,7 @@ OK = {"num_classes": 3, "steps_per_epoch": 10}
         ({"lr_max": "fast"}, TypeError, "lr_max must be a number, got 'fast'"),
         ({"init_lr": 1.5}, ValueError, r"init_lr must be .* lr_max=1, got.*1\.5"),
         ({"init_lr": 0.001}, ValueError, r"at least lr_min=0\.01"),
+        ({"lr_min": 0.1, "init_lr": 0.05}, ValueError, r"at least lr_min=0\.1"),
         ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be at least 1"),
         ({"steps_per_epoch": 2.5}, TypeError, r"steps_per_epoch=2\.5"),
         ({"num_classes": 1}, ValueError, "num_classes must be at least 2.*=1"),
@@ -52,6 +53,11 @@ OK = {"num_classes": 3, "steps_per_epoch": 10}
 def test_arguments(factory, kwargs, error, match):
     with pytest.raises(error, match=match):
         factory(**{**OK, **kwargs})
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_bounds_are_within_bounds(rate):
+    mi_decay(1.0, lr_min=rate, init_lr=rate, **OK)
 
 
 @pytest.mark.parametrize("make", [contingency, variational])
