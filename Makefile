@@ -17,11 +17,10 @@ demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
 test: $(VENV)/.installed-test  ## run all tests and docstring examples
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
 
-<<<<<<< HEAD
 test-matrix: $(BIN)/uv  ## test the oldest and newest versions of JAX, Optax and Flax
 	PYTEST_ADDOPTS='-n $(PYTEST_WORKERS) --dist worksteal' \
 	  $(BIN)/python tests/matrix.py --pythons $(PYTHONS) -- $(PYTEST_ARGS)
-=======
+
 coverage: $(VENV)/.installed-test  ## measure which branches the tests take
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q $(PYTEST_ARGS)
@@ -33,7 +32,6 @@ coverage: $(VENV)/.installed-test  ## measure which branches the tests take
 
 mutants: $(VENV)/.installed-test  ## break the core in small ways: which tests notice?
 	$(BIN)/python -m tests.mutants $(MODULES)
->>>>>>> 9d778b6b2ab58d4419523e44414e258f4d035f3a
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types
 	$(BIN)/ruff check .
