@@ -41,6 +41,7 @@ SUITES = {
         "test_contingency.py",
         "test_errors.py",
         "test_plugin.py::test_buckets_are_classes_modulo_their_number",
+        "test_precision.py::test_labels_and_logits_beyond_32_bits_are_dropped",
     ],
     "estimators/_table": ["test_contingency.py"],
     "estimators/_sums": ["test_sums.py", "test_contingency.py"],
@@ -165,6 +166,10 @@ class Plugin:
     def pytest_sessionstart(self):
         # After tests/conftest.py, which gives each run a cache of its own.
         jax.config.update("jax_compilation_cache_dir", self.cache)
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.failed = report.nodeid
 
     def pytest_collection_modifyitems(self, items):
         items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))

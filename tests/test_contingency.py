@@ -28,6 +28,32 @@ def noisy_channel(num_classes, samples, seed=0, correct=0.6):
     return np.where(rng.random(samples) < correct, labels, noise), labels
 
 
+@pytest.mark.parametrize("buckets", [2, 5])
+def test_tables_of_few_and_of_all_buckets(buckets):
+    state = jax.eval_shape(contingency(5, buckets=buckets).init)
+    assert state.high.joint.shape == (buckets, buckets)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: contingency(5, buckets=1), ValueError, "buckets must be at least 2"),
+        (lambda: contingency(5, buckets=6), ValueError, "buckets must be at most"),
+        (lambda: contingency(5, buckets=2.5), TypeError, "buckets must be"),
+        (lambda: contingency(50_000), ValueError, "makes a table of 2.5e"),
+    ],
+)
+def test_tables_that_cannot_be(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_the_first_of_equal_logits_is_the_prediction():
+    logits = np.array([[1, 1, 0], [0, 2, 2], [3, 3, 3]], np.float32)
+    state = accumulate(contingency(3, soft=False), logits, np.arange(3))
+    np.testing.assert_array_equal(table_of(state), np.eye(3)[[0, 1, 0]])
+
+
 @pytest.mark.parametrize("num_classes", [2, 10, 100, 1000])
 def test_hard_mi_equals_scikit_learn(num_classes):
     predicted, labels = noisy_channel(num_classes, 21_000)

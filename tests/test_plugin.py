@@ -207,8 +207,11 @@ def test_buckets_are_classes_modulo_their_number(soft):
     truth = reference.mutual_information(table)
     got = plugin_mi(logits, labels, soft=soft, buckets=4)
     assert float(got.mi) == pytest.approx(truth, rel=1e-5)
-    streamed = measure(contingency(11, soft, buckets=4), logits, labels, batches=3)
+    estimator = contingency(11, soft, buckets=4)
+    streamed = measure(estimator, logits, labels, batches=3)
     assert streamed.mi == pytest.approx(truth, rel=1e-5)
+    tokens = measure(estimator, logits.reshape(100, 5, 11), labels.reshape(100, 5))
+    assert tokens.mi == pytest.approx(truth, rel=1e-5)
     assert streamed.entropy == pytest.approx(stats.entropy(table.sum(1)), rel=1e-5)
 
 
