@@ -41,7 +41,6 @@ SUITES = {
         "test_contingency.py",
         "test_errors.py",
         "test_plugin.py::test_buckets_are_classes_modulo_their_number",
-        "test_precision.py::test_labels_and_logits_beyond_32_bits_are_dropped",
     ],
     "estimators/_table": ["test_contingency.py"],
     "estimators/_sums": ["test_sums.py", "test_contingency.py"],
