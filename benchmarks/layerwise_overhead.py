@@ -8,7 +8,6 @@ do that train, and without. The row `A/A` pits sgd against itself. A second tabl
 what compiling the step costs.
 """
 
-import argparse
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,14 +16,13 @@ import flax.linen as nn
 import jax
 import optax
 from overhead import (
-    BATCH,
     add_compile_rows,
+    begin,
     make_batches,
     make_compile_table,
     make_run,
     make_step,
 )
-from rich.console import Console
 from rich.table import Table
 from suite.nets import ResNet
 from timing import compare, median_interval
@@ -144,17 +142,7 @@ def time_case(case: Case, pairs: int, steps: int, donate: bool) -> list[list[str
 
 def main() -> None:
     """Prints both tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=100, help="timed pairs a row")
-    parser.add_argument("--steps", type=int, default=30, help="updates a timed run")
-    parser.add_argument(
-        "--compiles", type=int, default=20, help="pairs of compilations"
-    )
-    args = parser.parse_args()
-
-    console = Console()
-    device = jax.devices()[0].device_kind
-    console.print(f"jax {jax.__version__} on {device}, batch {BATCH}")
+    args, console = begin(__doc__, pairs=100)
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
     for column in ("model", "state", "against sgd", "sgd, us", "ratio", "95 %"):
         table.add_column(column, justify="right" if "," in column else "left")

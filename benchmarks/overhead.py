@@ -192,19 +192,23 @@ def update_alone(num_classes: int, soft: bool, steps: int = 2000) -> float:
     return statistics.median(times) / steps
 
 
-def main() -> None:
-    """Prints three tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=300, help="timed pairs a row")
+def begin(description: str | None, pairs: int) -> tuple[argparse.Namespace, Console]:
+    """The arguments of a benchmark of steps, and a console with its headline."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--pairs", type=int, default=pairs, help="timed pairs a row")
     parser.add_argument("--steps", type=int, default=30, help="updates a timed run")
     parser.add_argument(
         "--compiles", type=int, default=20, help="pairs of compilations"
     )
-    args = parser.parse_args()
+    args, console = parser.parse_args(), Console()
+    device = jax.devices()[0].device_kind
+    console.print(f"jax {jax.__version__} on {device}, batch {BATCH}")
+    return args, console
 
-    console = Console()
-    device = jax.devices()[0]
-    console.print(f"jax {jax.__version__} on {device.device_kind}, batch {BATCH}")
+
+def main() -> None:
+    """Prints three tables."""
+    args, console = begin(__doc__, pairs=300)
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
     for column in ("model", "C", "against sgd", "sgd, us", "ratio", "95 %"):
         table.add_column(column, justify="left" if column == "model" else "right")

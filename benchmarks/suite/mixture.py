@@ -44,7 +44,7 @@ def mixture_mi(
     return float(mi), math.sqrt(float(variance))
 
 
-@functools.partial(jax.jit)
+@jax.jit
 def _draw(
     centres: jax.Array, shares: jax.Array, keys: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
