@@ -1,8 +1,9 @@
 """A learning rate that decays as the network comes to know the labels.
 
 Every update adds its batch to an accumulator of the mutual information between the
-network's outputs and the labels; every `steps_per_epoch` updates a rule reads it and
-sets the learning rate, and the accumulator starts anew.
+network's outputs and the labels. At the end of an epoch, some number of updates, a rule
+reads it and sets the learning rate, and the accumulator starts anew. An epoch that has
+seen too few samples to tell knowledge from chance goes on instead.
 """
 
 import math
@@ -34,6 +35,8 @@ class MIDecayState(NamedTuple):
       epoch: number of epochs closed.
       held: number of closed epochs whose estimate was unusable: no valid sample, or
         not finite. They held the learning rate.
+      joined: number of times that the open epoch could not tell knowledge from chance
+        at its end, and went on until it was twice as long.
       learning_rate: what the next update is multiplied by, if no epoch closes with it.
       estimate: of the last epoch closed, usable or not; nan nats before the first.
       estimator_state: accumulator of the open epoch.
@@ -44,6 +47,7 @@ class MIDecayState(NamedTuple):
     step_in_epoch: jax.Array  # shape=(), dtype=int32
     epoch: jax.Array  # shape=(), dtype=int32
     held: jax.Array  # shape=(), dtype=int32
+    joined: jax.Array  # shape=(), dtype=int32
     learning_rate: jax.Array  # shape=(), dtype=float32
     estimate: MIEstimate  # shapes=(), dtypes=float32
     estimator_state: Any
@@ -56,19 +60,21 @@ def mi_decay(
     *,
     num_classes: int | None = None,
     estimator: MIEstimator | None = None,
-    steps_per_epoch: chex.Numeric,
+    steps_per_epoch: chex.Numeric | None = None,
     rule: DecayRule | None = None,
     init_lr: chex.Numeric | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales updates by a learning rate that mutual information decays.
 
-    An epoch is `steps_per_epoch` updates. At its end the estimator has seen the outputs
-    and labels of all its batches, and the rule turns the estimate
-    :math:`I(X; Y) \in [0, H(Y)]`, in nats, into the next learning rate
+    An epoch is `steps_per_epoch` updates, or a tenth of all updates so far. At its end
+    the estimator has seen the outputs and labels of all its batches, and the rule turns
+    the estimate :math:`I(X; Y) \in [0, H(Y)]`, in nats, into the next learning rate
     :math:`\eta \in [\eta_{\min}, \eta_{\max}]`; that very update is already scaled by
     it. The learning rate never rises and never leaves its bounds, whatever the rule
-    says. An epoch without a valid sample, or whose estimate is not finite, holds it.
+    says. An epoch without a valid sample, or whose estimate is not finite, holds it. One
+    with so few samples that chance alone would read over a quarter of H(Y) is not
+    closed: it goes on, and is asked again when it is twice as long.
 
     Chained after `optax.sgd(1.0)`, the bounds are absolute learning rates; after an
     optimizer with a learning rate of its own they are factors of it:
@@ -87,8 +93,9 @@ def mi_decay(
       num_classes: short for `estimator=contingency(num_classes)`. Exactly one of the
         two is given.
       estimator: what measures the mutual information, an :class:`MIEstimator`.
-      steps_per_epoch: number of updates between two decisions, at least 1; commonly the
-        number of batches in the training set.
+      steps_per_epoch: number of updates between two decisions, at least 1, such as the
+        number of batches in the training set. None, the default, starts with one update
+        and lets epochs grow with time, to a tenth of the updates before them.
       rule: how an estimate sets the learning rate, a :class:`DecayRule`; None means
         :func:`log_time_rule` with its defaults.
       init_lr: learning rate of the first epoch, within the bounds; None means lr_max.
@@ -141,7 +148,7 @@ def mi_decay(
     rule = log_time_rule() if rule is None else rule
     check_is("rule", rule, DecayRule, "log_time_rule()")
     _check_rates(lr_max, lr_min, init_lr)
-    if concrete(steps_per_epoch) is not None:
+    if steps_per_epoch is not None and concrete(steps_per_epoch) is not None:
         check_int("steps_per_epoch", steps_per_epoch, 1)
     required = required_keywords(estimator)
 
@@ -160,19 +167,30 @@ def mi_decay(
         _, high = bounds()
         first = high if init_lr is None else jnp.asarray(init_lr).astype(jnp.float32)
         # An array a field: a train step that donates its state may see none twice.
-        step, step_in_epoch, epoch, held = (jnp.zeros((), jnp.int32) for _ in range(4))
+        step, step_in_epoch, epoch, held, joined = (
+            jnp.zeros((), jnp.int32) for _ in range(5)
+        )
         return MIDecayState(
             step=step,
             step_in_epoch=step_in_epoch,
             epoch=epoch,
             held=held,
+            joined=joined,
             learning_rate=within_bounds(first),
             estimate=no_estimate(),
             estimator_state=estimator.init(),
             rule_state=rule.init(),
         )
 
-    def close_epoch(state: MIDecayState) -> MIDecayState:
+    def is_over(state: MIDecayState) -> jax.Array:
+        if steps_per_epoch is None:
+            length = (state.step - state.step_in_epoch) // _EPOCHS_SO_FAR
+        else:
+            length = steps_per_epoch
+        # An epoch of no updates, as a schedule may ask, would never end.
+        return state.step_in_epoch >> state.joined >= jnp.maximum(length, 1)
+
+    def end_epoch(state: MIDecayState) -> MIDecayState:
         low, high = bounds()
         estimate = estimator.estimate(state.estimator_state)
         proposed, rule_state = rule.update(
@@ -183,29 +201,38 @@ def mi_decay(
             lr_min=low,
             lr_max=high,
         )
+        # More samples would help; nan is no matter of samples.
+        goes_on = (estimate.count > 0) & (
+            estimate.chance > _MOST_CHANCE * estimate.entropy
+        )
         usable = (
             (estimate.count > 0)
             & jnp.isfinite(estimate.mi)
             & ~jnp.isnan(estimate.entropy)
         )
-        moves = usable & jnp.isfinite(proposed)
+        moves = usable & jnp.isfinite(proposed) & ~goes_on
         learning_rate = jnp.where(
             moves, jnp.minimum(proposed, state.learning_rate), state.learning_rate
         )
-        return MIDecayState(
+
+        def where(condition: jax.Array, new: Any, old: Any) -> Any:
+            return jax.tree.map(
+                lambda n, o: jnp.where(condition, n, o).astype(o.dtype), new, old
+            )
+
+        closed = MIDecayState(
             step=state.step,
             step_in_epoch=jnp.zeros_like(state.step_in_epoch),
             epoch=_increment(state.epoch),
             held=jnp.where(moves, state.held, _increment(state.held)),
-            learning_rate=learning_rate.astype(jnp.float32),
+            joined=jnp.zeros_like(state.joined),
+            learning_rate=learning_rate,
             estimate=estimate,
             estimator_state=estimator.init(),
-            rule_state=jax.tree.map(
-                lambda new, old: jnp.where(moves, new, old).astype(old.dtype),
-                rule_state,
-                state.rule_state,
-            ),
+            rule_state=where(moves, rule_state, state.rule_state),
         )
+        longer = state._replace(joined=jnp.minimum(state.joined + 1, 31))
+        return where(goes_on, longer, closed)
 
     def update_fn(
         updates: optax.Updates,
@@ -236,13 +263,8 @@ def mi_decay(
             estimator_state=seen,
         )
         # A loop of at most one round, since it works in place: XLA's conditional would
-        # copy the accumulator at every update. It would not end for an epoch of no
-        # updates, as a schedule may ask. No gradient flows through the decision.
-        state = jax.lax.while_loop(
-            lambda s: s.step_in_epoch >= jnp.maximum(steps_per_epoch, 1),
-            close_epoch,
-            jax.lax.stop_gradient(state),
-        )
+        # copy the accumulator at every update. No gradient flows through the decision.
+        state = jax.lax.while_loop(is_over, end_epoch, jax.lax.stop_gradient(state))
         # Bounds may move, under inject_hyperparams.
         learning_rate = within_bounds(state.learning_rate)
         updates = jax.tree.map(lambda u: _scale(u, learning_rate), updates)
@@ -262,7 +284,7 @@ def mi_sgd(
     nesterov: bool = False,
     num_classes: int | None = None,
     estimator: MIEstimator | None = None,
-    steps_per_epoch: chex.Numeric,
+    steps_per_epoch: chex.Numeric | None = None,
     rule: DecayRule | None = None,
     init_lr: chex.Numeric | None = None,
     axis_name: str | tuple[str, ...] | None = None,
@@ -321,6 +343,14 @@ def mi_sgd(
             axis_name=axis_name,
         ),
     )
+
+
+# Without `steps_per_epoch` an epoch is one part of so many of the updates before it. A
+# rule that thinks in shares of the time so far loses nothing by it.
+_EPOCHS_SO_FAR = 10
+
+# The share of H(Y) that chance may read at the end of an epoch.
+_MOST_CHANCE = 0.25
 
 
 def _check_rates(

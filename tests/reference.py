@@ -67,25 +67,45 @@ class ProportionalRule:
 class LogTimeRule:
     """Likewise; the epoch ended with the step that is given.
 
-    Both averages are sums over single steps: all equal for the mean, rising with the
-    ninth power of the step for the recent one, which puts its memory at a tenth.
+    Epochs are put together until they make up a fiftieth of all steps. Both averages
+    are sums over what was put together: by length for the mean, by differences of the
+    tenth power of the step for the recent one, which puts its memory at a tenth.
     """
 
     def __init__(self, rate, sharpness):
         self.rate, self.sharpness = rate, sharpness
-        self.estimates = []
+        self.waiting = []
+        self.ends, self.values, self.variances = [0], [], []
+        self.seen = 0
 
-    def __call__(self, mi, h, lr, lr_min, lr_max, step):
-        start = len(self.estimates)
-        self.estimates += [float(mi)] * (step - start)
-        if start == 0:
+    def __call__(self, mi, h, lr, lr_min, lr_max, step, chance=0.0, std_error=0.0):
+        known = (mi - chance) / (h - chance) if h else 0.0
+        error = std_error / (h - chance) if h else 0.0
+        self.waiting.append((step - self.seen, known, error))
+        self.seen = step
+        before = self.ends[-1]
+        if before and step - before < 0.02 * step:
             return lr
-        edges = np.arange(step + 1) / step
-        mean = np.sum(np.diff(edges) * self.estimates)
-        recent = np.sum(np.diff(edges**10) * self.estimates)
-        ratio = min(1.0, mean / recent) if recent > 0 else 1.0
-        known = math.sqrt(mi / h) if h else 0.0
-        return lr * (start / step) ** (self.rate * known * ratio**self.sharpness)
+        lengths, values, errors = np.array(self.waiting).T
+        shares = lengths / lengths.sum()
+        self.values.append(shares @ values)
+        self.variances.append(shares**2 @ errors**2)
+        self.waiting = []
+        self.ends.append(step)
+        if not before:
+            return lr
+        edges = np.array(self.ends) / step
+        mean = np.diff(edges) @ self.values
+        weights = np.diff(edges**10)
+        recent = weights @ self.values
+        deviation = math.sqrt(weights**2 @ self.variances)
+        if recent < 0.9 * mean and self.values[-1] > self.values[-2]:
+            return lr
+        surely = max(0.0, recent - 2 * deviation)
+        ratio = max(mean, 0.0) / recent if recent > mean else 1.0
+        return lr * (before / step) ** (
+            self.rate * math.sqrt(surely) * ratio**self.sharpness
+        )
 
 
 def rates(rule, pairs, lr, lr_min, lr_max, ends):
