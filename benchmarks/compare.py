@@ -51,6 +51,8 @@ SHOWN = (
     "mi adamw",
     "mi adamw + average",
 )
+# Columns that fit a terminal; the report has the others.
+IN_TERMINAL = ("rank", "not told", "loss / cosine", "loss / best", "accuracy")
 
 
 def budget(task: Task, short: bool) -> int:
@@ -246,6 +248,8 @@ def main(argv: list[str] | None = None) -> None:
     results = load_json(source)
     table = Table(title="at all of the budget")
     ranks = rank_table(results)
+    shown = [name for name in ranks.columns if name.split(" (")[0] in IN_TERMINAL]
+    ranks = ranks[shown]
     for column in ("method", *ranks.columns):
         table.add_column(str(column), justify="left" if column == "method" else "right")
     for method, row in zip(ranks.index, ranks.to_numpy(), strict=True):

@@ -178,6 +178,7 @@ def sweep(
 
 def vary_epochs(task: Task, factor: float) -> tuple[Task, dict[str, Any]]:
     """Another steps_per_epoch."""
+    assert task.steps_per_epoch is not None
     return task, {"steps_per_epoch": max(1, round(task.steps_per_epoch * factor))}
 
 

@@ -185,7 +185,7 @@ def ablation(results: Any, base: str, whole_grid: bool = False) -> list[Part]:
                     results, row, base, tasks, horizon
                 )
                 hits = figures(results, tasks, "test_accuracy", horizon)[row]
-                accuracy[horizon] = float(hits.mean())
+                accuracy[horizon] = float(np.mean(hits.to_numpy()))
         lines.append(Part(name, loss, error, accuracy))
     return lines
 
