@@ -40,6 +40,7 @@ from optax_mi import mi_decay
 EPOCHS = (2, 4, 8, 16, 60)
 # Epochs between two measurements.
 EVERY = 2
+STEPS_IN_SHORT = 20  # an epoch
 RATES = {"sgd": 0.1, "adamw": 3e-3}
 BASES: dict[str, Callable[..., Any]] = {"sgd": MOMENTUM, "adamw": optax.adamw}
 DECISIONS = ("epoch", "tenth", "own")
@@ -68,7 +69,7 @@ def runs(task: Task, decisions: tuple[str, ...]) -> dict[str, Run]:
     """Every run by its name, that of its first row."""
     epoch = task.steps_per_epoch
     assert epoch is not None
-    lengths = {"epoch": epoch, "tenth": epoch // 10, "own": None}
+    lengths = {"epoch": epoch, "tenth": max(1, epoch // 10), "own": None}
     last, found = EPOCHS[-1], []
     for base, optimizer in BASES.items():
         rate = RATES[base]
@@ -161,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
         help="when mi_decay decides; comma-separated, all by default",
     )
     parser.add_argument(
-        "--short", action="store_true", help="a twentieth of the steps, as a check"
+        "--short", action="store_true", help="epochs of 20 steps, as a check"
     )
     parser.add_argument("--data-dir", type=Path, help="folder with fashion_mnist/")
     parser.add_argument("--output", type=Path, default=Path("outputs/fashion"))
@@ -173,8 +174,8 @@ def main(argv: list[str] | None = None) -> None:
     if "fashion_mlp" in missing:
         parser.exit(2, f"{parser.prog}: {missing['fashion_mlp']}\n")
     task = tasks["fashion_mlp"]
-    assert task.steps_per_epoch is not None
-    length = task.steps_per_epoch // (20 if args.short else 1)
+    length = STEPS_IN_SHORT if args.short else task.steps_per_epoch
+    assert length is not None
     task = dataclasses.replace(task, steps_per_epoch=length)
     epochs = {epoch: epoch * length for epoch in EPOCHS}
     folder = args.output / "short" if args.short else args.output

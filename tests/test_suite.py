@@ -1,4 +1,4 @@
-"""The benchmark suite: its harness against a plain loop, its figures against scipy."""
+"""The benchmark suite: its harness against a plain loop, and its commands."""
 
 import dataclasses
 import json
@@ -16,25 +16,14 @@ import optax
 import pytest
 import range_quality
 import research
-from scipy import stats
-from suite import candidates, ranking, report
+from suite import candidates, ranking
 from suite.averages import eval_params
-from suite.data import digits, noisy_digits, rare
 from suite.methods import GROUPS, METHODS, PLAIN, Setting
 from suite.results import (
-    EVALUATIONS,
-    HORIZONS,
-    at_horizon,
     cell_path,
-    load_cell,
-    save_cell,
-    save_json,
-    summarise,
 )
-from suite.start import trained_on_china
 from suite.tasks import bundled_tasks
-from suite.text import VOCABULARY, read_text
-from suite.training import Curves, train
+from suite.training import train
 
 from optax_mi import (
     LRRangeResult,
@@ -129,75 +118,6 @@ def test_every_method_learns(name):
     assert bool(method.unfit(None)) == method.needs_classes
 
 
-def test_parts_of_a_task_do_not_overlap_and_seeds_differ():
-    for task in TASKS.values():
-        first, again, other = task.load(0), task.load(0), task.load(1)
-        for part in range(3):
-            assert len(first[part][0]) == len(first[part][1])
-            np.testing.assert_array_equal(first[part][0], again[part][0])
-        assert not np.array_equal(first.test[0], other.test[0])
-        if task.num_classes is not None:
-            labels = np.concatenate([part[1].ravel() for part in first])
-            assert labels.min() >= 0
-            assert labels.max() < task.num_classes
-    rows = np.concatenate([part[0] for part in TASKS["digits_mlp"].load(0)])
-    assert len(rows) == 1797
-
-
-def test_text_is_what_python_ships():
-    tokens = read_text()
-    assert tokens.max() == VOCABULARY - 1
-    shown = "".join("\n" if t == VOCABULARY - 1 else chr(t + 32) for t in tokens[:5000])
-    assert 'The "assert" statement' in shown
-
-
-def test_a_third_of_the_noisy_digits_labels_are_wrong_but_for_the_test_s():
-    for seed in range(2):
-        clean, noisy = digits(seed), noisy_digits(seed)
-        for (x, y), (noisy_x, noisy_y), share in zip(
-            clean, noisy, (1 / 3, 1 / 3, 0.0), strict=True
-        ):
-            np.testing.assert_array_equal(x, noisy_x)
-            assert np.mean(y != noisy_y) == pytest.approx(share, abs=1e-3)
-        offsets = np.bincount((noisy.train[1] - clean.train[1]) % 10)
-        # 359 wrong labels among nine classes: all of them occur.
-        assert offsets[1:].min() > 20
-
-
-def test_rare_classes_are_as_rare_as_asked():
-    data = rare(0)
-    for _, y in data:
-        seen = np.bincount(y, minlength=10) / len(y)
-        want = 0.01 ** (np.arange(10) / 9)
-        want /= want.sum()
-        error = np.sqrt(want / len(y))
-        np.testing.assert_array_less(np.abs(seen - want), 5 * error)
-    y = data.train[1]
-    assert len(y) == 200_000
-    assert np.mean(y == 9) / np.mean(y == 0) == pytest.approx(0.01, rel=0.15)
-
-
-def test_fine_tuning_starts_from_a_network_that_knows_another_photograph():
-    task, china = TASKS["tuning"], TASKS["pixels"]
-
-    def loss(task, params, seed=0):
-        x, y = task.load(seed).test
-        logits = task.model.apply(params, task.prepare(x))
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-
-    params = trained_on_china(0)
-    assert task.start(0) is params
-    fresh = task.model.init(jax.random.key(0), task.prepare(task.load(0).train[0][:1]))
-    assert loss(china, params) < 0.6 * loss(china, fresh)
-    # It knows something of the photograph that is new to it, and has more to learn.
-    assert loss(task, params) < 0.9 * loss(task, fresh)
-    assert jax.tree.leaves(trained_on_china(1))[-1] is not jax.tree.leaves(params)[-1]
-
-
-def test_new_tasks_are_held_out():
-    assert all(TASKS[name].held_out for name in ("tuning", "digits_noisy", "rare"))
-
-
 def test_the_core_group_runs_few_and_fills_many_rows():
     core = [METHODS[name] for name in GROUPS["core"]]
     rows = [row for method in core for row in method.rows]
@@ -271,87 +191,6 @@ def test_one_by_one_is_side_by_side():
             np.testing.assert_allclose(values, apart.values[row][name], rtol=1e-3)
 
 
-def made_curves(evaluations=EVALUATIONS, row="sgd"):
-    """Two trials, two seeds; the second has the lower validation loss after half.
-
-    The first always has the lower test loss.
-    """
-    time = np.arange(1, evaluations + 1)
-    slow, fast = 4.0 - time / 8, 2.6 - time / 100
-    valid = np.array([[fast, fast + 0.2], [slow, slow + 0.2]])
-    test = np.array([[0.1 + 0 * time, 0.3 + 0 * time], [slow + 0.1, slow + 0.5]])
-    values = {
-        "valid_loss": valid,
-        "test_loss": test,
-        "valid_accuracy": np.full(valid.shape, 0.5),
-        "test_accuracy": np.full(valid.shape, 0.6),
-    }
-    rates = np.full(valid.shape, np.nan)
-    return Curves(10 * time, {row: values}, rates, 1.2, 0.5)
-
-
-def test_the_trial_is_chosen_on_validation_data_alone_at_each_horizon():
-    cell = summarise({"all": made_curves()}, "sgd", (0.1, 0.3), target=2.35)
-    chosen = {h: seen["learning_rate"] for h, seen in cell["horizons"].items()}
-    assert chosen == {"1/8": 0.1, "1/4": 0.1, "1/2": 0.1, "all": 0.3}
-    np.testing.assert_allclose(cell["horizons"]["1/8"]["test_loss"], [0.1, 0.3])
-    np.testing.assert_allclose(cell["horizons"]["all"]["test_loss"], [2.1, 2.5])
-    np.testing.assert_allclose(cell["steps_to_target"], [140, 150])
-    np.testing.assert_allclose(cell["best"]["test_loss"], [2.1, 2.5])
-    np.testing.assert_allclose(cell["trials"]["1/4"]["test_loss"], [0.2, 3.8])
-    assert cell["microseconds_per_step"] == pytest.approx(1.2 / 4 / 160 * 1e6)
-    assert len(cell["curves"]["test_loss"]) == EVALUATIONS
-
-
-def test_a_method_that_is_told_is_judged_by_the_run_of_each_horizon():
-    runs = {horizon: made_curves(1) for horizon in HORIZONS}
-    runs["all"] = made_curves()
-    for i, horizon in enumerate(("1/8", "1/4", "1/2")):
-        runs[horizon].values["sgd"]["test_loss"][:] = i
-    for i, horizon in enumerate(("1/8", "1/4", "1/2")):
-        assert np.all(at_horizon(runs, horizon, "sgd")["test_loss"] == i)
-    whole = made_curves().first["test_loss"][:, :, -1]
-    np.testing.assert_array_equal(at_horizon(runs, "all", "sgd")["test_loss"], whole)
-
-
-def test_a_run_that_diverged_is_never_chosen():
-    curves = made_curves()
-    curves.first["valid_loss"][1, 0, -1] = np.nan
-    cell = summarise({"all": curves}, "sgd", (0.1, 0.3), 1.1)
-    assert cell["horizons"]["all"]["learning_rate"] == 0.1
-
-
-def test_a_cell_is_kept_for_its_own_settings_alone(tmp_path):
-    path, config = tmp_path / "cells" / "a--b.json", {"seeds": 2, "rates": (0.1, 0.3)}
-    assert load_cell(path, config) is None
-    runs = {"1/8": made_curves(1), "all": made_curves()}
-    runs["all"].first["test_loss"][0, 0, 0] = np.inf
-    kept = save_cell(path, config, runs)
-    assert list(kept) == list(runs)
-    assert np.isnan(kept["all"].first["test_loss"][0, 0, 0])
-    for horizon, curves in runs.items():
-        values = curves.first["valid_loss"]
-        np.testing.assert_allclose(kept[horizon].first["valid_loss"], values, rtol=1e-4)
-        np.testing.assert_array_equal(kept[horizon].steps, curves.steps)
-    assert load_cell(path, {**config, "seeds": 3}) is None
-    assert load_cell(path, config) is not None
-    assert list(path.parent.iterdir()) == [path]
-    # A list of numbers takes a line.
-    assert "[0.5, 0.5, 0.5" in path.read_text()
-
-
-def test_a_short_list_in_json_leaves_strings_alone(tmp_path):
-    content = {
-        "a": ["[ 1,  2 ]", "x"],
-        "b": [1, None, 2.5],
-        "c": [[1], []],
-        "d": "[\n1]",
-    }
-    save_json(tmp_path / "a.json", content)
-    assert json.loads((tmp_path / "a.json").read_text()) == content
-    assert '"b": [1, null, 2.5]' in (tmp_path / "a.json").read_text()
-
-
 def test_kept_bounds_that_are_broken_are_named(tmp_path):
     task, method = TASKS["cancer"], METHODS["mi sgd range test"]
     path = cell_path(tmp_path, task.name, f"{method.name} bounds")
@@ -359,131 +198,6 @@ def test_kept_bounds_that_are_broken_are_named(tmp_path):
     path.write_text('{"lr_max": 0.1, ')
     with pytest.raises(ValueError, match=rf"{path.name}: .* \(char 16\)"):
         compare.find_bounds(task, method, tmp_path, short=True)
-
-
-ROWS = ("sgd", "sgd + average", "mi sgd", "mi sgd + average", "sgd cosine")
-
-
-def made_results():
-    """Three tasks, five rows; the third row diverged on a task."""
-    rng = np.random.default_rng(0)
-    cells, tasks = {}, {}
-    for task in ("one", "two", "three"):
-        tasks[task] = {
-            "title": task,
-            "num_classes": 10,
-            "steps": 160,
-            "batch": 4,
-            "target": 1.0,
-            "held_out": task == "three",
-        }
-        cells[task] = {}
-        for row in ROWS:
-            curves = made_curves(row=row)
-            curves.first["test_loss"][:] += rng.random()
-            cells[task][row] = summarise({"all": curves}, row, (0.1, 0.3), 1.1)
-    cells["two"]["mi sgd"]["horizons"]["all"]["test_loss"] = [math.nan, 1.0]
-    return {
-        "tasks": tasks,
-        "cells": cells,
-        "knows_horizon": ["sgd cosine"],
-        "rivals": dict.fromkeys(ROWS, "sgd cosine"),
-        "shown": ["sgd", "mi sgd"],
-        "skipped": {"one": {"other": "no estimator"}},
-    }
-
-
-def read_made(folder):
-    source = folder / "compare.json"
-    save_json(source, made_results())
-    return source, json.loads(source.read_text())
-
-
-def test_ranks_are_those_of_scipy(tmp_path):
-    source, results = read_made(tmp_path)
-    table = ranking.losses(results, results["tasks"])
-    assert table.loc["two", "mi sgd"] == math.inf
-    ranks = ranking.rank_table(results)
-    want = stats.rankdata(table.to_numpy(), axis=1).mean(0)
-    for row, rank in zip(table.columns, want, strict=True):
-        assert ranks.loc[row, "rank (3)"] == pytest.approx(rank)
-    free = table.drop(columns="sgd cosine")
-    want = stats.rankdata(free.to_numpy(), axis=1).mean(0)
-    for row, rank in zip(free.columns, want, strict=True):
-        assert ranks.loc[row, "not told"] == pytest.approx(rank)
-    assert math.isnan(ranks.loc["sgd cosine", "not told"])
-    assert list(ranks.columns) == [
-        "rank (3)",
-        "not told",
-        "tuned on (2)",
-        "held out (1)",
-        "loss / cosine",
-        "±",
-        "loss / best",
-        "accuracy",
-    ]
-    paths = report.write_report(source)
-    assert {path.name for path in paths} == {
-        "compare.md",
-        "compare-curves.png",
-        "compare-trials.png",
-        "compare-ranks.png",
-    }
-    text = (tmp_path / "compare.md").read_text()
-    assert "### three: three (held out)" in text
-    assert "sgd cosine (told the horizon)" in text
-    assert "other: no estimator" in text
-    assert "### At an eighth of the budget" in text
-    assert "### What each part adds to sgd: the whole grid" in text
-    assert "What each part adds to adamw" not in text
-
-
-@pytest.mark.parametrize("horizon", HORIZONS)
-def test_ratios_pair_seeds(tmp_path, horizon):
-    _, results = read_made(tmp_path)
-    logs = []
-    for cells in results["cells"].values():
-        own, other = (
-            np.array(cells[row]["horizons"][horizon]["test_loss"], float)
-            for row in ("sgd", "sgd cosine")
-        )
-        logs.append(np.log(own) - np.log(other))
-    value, error = ranking.ratio(
-        results, "sgd", "sgd cosine", results["tasks"], horizon
-    )
-    by_seed = stats.gmean(np.exp(logs), axis=0)
-    assert value == pytest.approx(stats.gmean(by_seed))
-    assert error == pytest.approx(stats.sem(by_seed))
-    diverged = ranking.ratio(results, "mi sgd", "sgd", results["tasks"], horizon)
-    assert (diverged.value == math.inf) == (horizon == "all")
-    missing = ranking.ratio(results, "lars", "sgd", results["tasks"], horizon)
-    assert math.isnan(missing.value)
-
-
-def test_an_ablation_over_the_grid_leaves_out_rates_that_diverge_for_neither(tmp_path):
-    _, results = read_made(tmp_path)
-    cells = results["cells"]
-    cells["one"]["sgd"]["trials"]["all"]["test_loss"] = [0.5, None]
-    cells["two"]["sgd"]["trials"]["all"]["test_loss"] = [0.5, 2.4]  # above ln 10
-    cells["three"]["sgd"]["trials"]["all"]["test_loss"] = [0.5, 2.2]
-    kept = {task: ranking.steady_rates(results, "sgd", task) for task in cells}
-    assert kept == {"one": [0], "two": [0], "three": [0, 1]}
-    lines = {line.name: line for line in ranking.ablation(results, "sgd", True)}
-    assert list(lines) == ["neither", "decay", "average", "both", "cosine, told"]
-    assert all(v == pytest.approx(1.0) for v in lines["neither"].loss.values())
-    logs = []
-    for task, places in kept.items():
-        own, base = (
-            np.array(cells[task][row]["trials"]["all"]["test_loss"], float)[places]
-            for row in ("mi sgd + average", "sgd")
-        )
-        logs.append(np.log(own / base).mean())
-    assert lines["both"].loss["all"] == pytest.approx(np.exp(np.mean(logs)))
-    assert lines["both"].accuracy["all"] == pytest.approx(0.6)
-    assert ranking.ablation(results, "adamw") == []
-    best = {line.name: line for line in ranking.ablation(results, "sgd")}
-    want = ranking.ratio(results, "sgd + average", "sgd", cells, "1/4")
-    assert best["average"].loss["1/4"] == want.value
 
 
 @pytest.mark.usefixtures("compiles_fast")
@@ -512,13 +226,6 @@ def test_a_cosine_that_is_told_each_horizon_has_annealed_at_each(tmp_path):
         evaluations=1,
     )
     assert told == pytest.approx(alone.first["test_loss"][0, 0, 0], rel=1e-4)
-
-
-def test_budgets_divide_into_whole_measurements():
-    for task in TASKS.values():
-        for short in (True, False):
-            assert compare.budget(task, short) % EVALUATIONS == 0
-        assert 0.98 * task.steps <= compare.budget(task, False) <= task.steps
 
 
 @pytest.mark.parametrize("steps", [1, 13])

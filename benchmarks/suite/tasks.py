@@ -31,6 +31,8 @@ from suite.text import VOCABULARY
 
 # Where packages of Debian put data sets: dataset-fashion-mnist is one.
 INSTALLED = Path("/usr/share/datasets")
+# Fashion-MNIST's rows to train on, a tenth held back, and how many make a batch.
+ROWS, BATCH = 54_000, 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,16 +228,16 @@ def bundled_tasks() -> list[Task]:
 
 def fashion_mlp(data_dir: Path) -> Task:
     """Fashion-MNIST for 16 epochs, so that the horizons are 2, 4, 8 and 16."""
-    rows, batch = 54_000, 128
+    epoch = ROWS // BATCH
     return Task(
         "fashion_mlp",
         "Fashion-MNIST, MLP 784-128-10",
         MLP((128,), 10),
         10,
         functools.partial(images, name="fashion_mnist", data_dir=data_dir),
-        steps=16 * (rows // batch),
-        batch=batch,
-        steps_per_epoch=rows // batch,
+        steps=16 * epoch,
+        batch=BATCH,
+        steps_per_epoch=epoch,
         target=0.35,
         held_out=True,
         prepare=centre,
