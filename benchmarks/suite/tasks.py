@@ -193,7 +193,7 @@ def bundled_tasks() -> list[Task]:
             steps=3000,
             batch=128,
             steps_per_epoch=100,
-            target=2.0,
+            target=0.75,
             held_out=True,
             prepare=centre,
             start=trained_on_china,
@@ -207,7 +207,7 @@ def bundled_tasks() -> list[Task]:
             steps=2000,
             batch=32,
             steps_per_epoch=33,
-            target=1.8,
+            target=1.6,
             held_out=True,
         ),
         Task(
