@@ -55,7 +55,7 @@ bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## time the train step
 
 bench-compare: $(VENV)/.installed-bench  ## compare ways to train, in short
 	$(BIN)/python benchmarks/compare.py --short --seeds 2 --trials 3 \
-	  --tasks digits_mlp,teacher,flower
+	  --tasks digits_mlp,teacher,flower --methods core
 
 constraints: $(VENV)/.installed-dev  ## pin the newest versions of everything again
 	$(BIN)/uv pip compile --upgrade --universal --all-extras --no-header \

@@ -1,14 +1,17 @@
 """Compares ways to train: every method on every task, at equal tuning budgets.
 
-A method tries the same number of learning rates on every task, all on the same seeds;
-the trial with the lowest final validation loss is reported, on test data. What is done
-is kept in the output folder, so that an interrupted run resumes, and tables and figures
-are drawn anew from what is kept.
+Methods are judged at an eighth, a quarter, a half and all of the budget. Those that are
+not told the horizon are measured on the way; those that are told, in a run for each. A
+method tries the same number of learning rates on every task, all on the same seeds. At
+each horizon the trial with the lowest validation loss there is reported, on test data.
+What is done is kept in the output folder, so that an interrupted run resumes, and
+tables and figures are drawn anew from what is kept.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from rich.table import Table
 from suite.bounds import suggest
 from suite.files import load_json, replacing
-from suite.methods import METHODS, Method
-from suite.report import rank_table, write_report
-from suite.results import cell_path, load_cell, save_cell, save_json, summarise
+from suite.methods import GROUPS, METHODS, Method
+from suite.ranking import rank_table
+from suite.report import write_report
+from suite.results import (
+    EVALUATIONS,
+    HORIZONS,
+    cell_path,
+    load_cell,
+    save_cell,
+    save_json,
+    summarise,
+)
 from suite.tasks import Task, bundled_tasks, image_tasks
 from suite.training import train
 
@@ -30,13 +42,23 @@ import optax_mi
 from optax_mi import LRRangeResult
 
 SHOWN = (
+    "sgd",
     "sgd cosine",
-    "sgd plateau",
+    "mi sgd",
+    "mi sgd + average",
     "adamw cosine",
     "schedule-free adamw",
-    "mi sgd",
     "mi adamw",
+    "mi adamw + average",
 )
+# Columns that fit a terminal; the report has the others.
+IN_TERMINAL = ("rank", "not told", "loss / cosine", "loss / best", "accuracy")
+
+
+def budget(task: Task, short: bool) -> int:
+    """Steps of the whole budget: whole ones at every measurement."""
+    steps = task.steps // 10 if short else task.steps
+    return max(1, steps // EVALUATIONS) * EVALUATIONS
 
 
 def find_bounds(
@@ -65,7 +87,7 @@ def run_cell(
     trials: int,
     short: bool,
 ) -> Any:
-    """The summary of a cell, run now unless its figures are kept."""
+    """The summary of each row of a cell, run now unless its figures are kept."""
     settings: Any
     if found is None:
         # A short run tries every other learning rate, so that it spans the same range.
@@ -76,37 +98,50 @@ def run_cell(
         rates = (found.lr_max,)
         low = found.lr_min or found.lr_max / 100
         settings = tuple(np.asarray([rate], np.float32) for rate in (*rates, low))
-    steps, evaluations = (task.steps // 10, 5) if short else (task.steps, 15)
+    steps = budget(task, short)
     config = {
         "learning_rates": rates,
         "seeds": seeds,
         "steps": steps,
-        "evaluations": evaluations,
+        "evaluations": EVALUATIONS,
         "batch": task.batch,
         "steps_per_epoch": task.steps_per_epoch,
+        "rows": list(method.rows),
     }
     path = cell_path(folder, task.name, method.name)
-    curves = load_cell(path, config)
-    if curves is None:
-        done = train(
-            task,
-            method,
-            settings,
-            range(seeds),
-            steps=steps,
-            evaluations=evaluations,
-        )
-        curves = save_cell(path, config, done)
-    return summarise(curves, rates, task.target)
+    runs = load_cell(path, config)
+    if runs is None:
+        whole = {"all": EVALUATIONS}
+        measured = {
+            horizon: train(
+                task,
+                method,
+                settings,
+                range(seeds),
+                steps=steps // EVALUATIONS * place,
+                # A run that is told a shorter horizon is of use at its end alone.
+                evaluations=EVALUATIONS if place == EVALUATIONS else 1,
+            )
+            for horizon, place in (HORIZONS if method.knows_horizon else whole).items()
+        }
+        runs = save_cell(path, config, measured)
+    return {row: summarise(runs, row, rates, task.target) for row in method.rows}
 
 
-def choose(kind: str, wanted: str | None, known: dict[str, Any]) -> list[str]:
-    """Names in a comma-separated list, all by default.
+def choose(
+    kind: str,
+    wanted: str | None,
+    known: dict[str, Any],
+    groups: Mapping[str, Sequence[str]] = {},
+) -> list[str]:
+    """Names in a comma-separated list, all by default; a group stands for its names.
 
     Raises:
       ValueError: a name is not known.
     """
-    names = list(known) if wanted is None else [n.strip() for n in wanted.split(",")]
+    given = list(known) if wanted is None else [n.strip() for n in wanted.split(",")]
+    # Each once, in the order of their first mention.
+    names = list(dict.fromkeys(n for name in given for n in groups.get(name, [name])))
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"--{kind}: no {', '.join(unknown)}; there are {list(known)}")
     return names
@@ -129,7 +164,10 @@ def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes tables and figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", help="comma-separated; all by default")
-    parser.add_argument("--methods", help="comma-separated; all by default")
+    parser.add_argument(
+        "--methods",
+        help=f"comma-separated, names or groups ({', '.join(GROUPS)}); all by default",
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=7, help="learning rates a method")
     parser.add_argument(
@@ -145,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         if args.seeds < 2 or not 1 <= args.trials <= 7:
             raise ValueError("--seeds must be at least 2, and --trials from 1 to 7")
-        names = choose("methods", args.methods, METHODS)
+        names = choose("methods", args.methods, METHODS, GROUPS)
         tasks = find_tasks(args.data_dir, args.tasks, console)
         if not tasks:
             raise ValueError("no task is left to run")
@@ -157,6 +195,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
     folder = args.output / "short" if args.short else args.output
+    rows = {row: METHODS[name] for name in names for row in METHODS[name].rows}
     results: dict[str, Any] = {
         "versions": {
             "jax": jax.__version__,
@@ -166,9 +205,13 @@ def main(argv: list[str] | None = None) -> None:
         "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
         "seeds": args.seeds,
         "trials": args.trials,
-        "knows_horizon": [name for name in names if METHODS[name].knows_horizon],
-        "shown": [name for name in SHOWN if name in names] or names,
-        "tasks": {task.name: task.describe() for task in tasks},
+        "knows_horizon": [row for row, of in rows.items() if of.knows_horizon],
+        "rivals": {row: of.rival for row, of in rows.items()},
+        "shown": [row for row in SHOWN if row in rows] or list(rows),
+        "tasks": {
+            task.name: task.describe() | {"steps": budget(task, args.short)}
+            for task in tasks
+        },
         "cells": {},
         "skipped": {},
     }
@@ -182,7 +225,8 @@ def main(argv: list[str] | None = None) -> None:
     with progress:
         bar = progress.add_task("", total=len(tasks) * len(names))
         for task in tasks:
-            cells = results["cells"][task.name] = {}
+            cells: dict[str, Any] = {}
+            results["cells"][task.name] = cells
             for name in names:
                 progress.update(bar, description=f"{task.name}, {name}")
                 method = METHODS[name]
@@ -194,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
                 if reason:
                     results["skipped"].setdefault(task.name, {})[name] = reason
                 else:
-                    cells[name] = run_cell(
+                    cells |= run_cell(
                         task, method, found, folder, args.seeds, args.trials, args.short
                     )
                 progress.advance(bar)
@@ -202,12 +246,14 @@ def main(argv: list[str] | None = None) -> None:
     save_json(source, results)
     paths = [source, *write_report(source)]
     results = load_json(source)
-    table = Table(title="average rank of the final test loss")
+    table = Table(title="at all of the budget")
     ranks = rank_table(results)
+    shown = [name for name in ranks.columns if name.split(" (")[0] in IN_TERMINAL]
+    ranks = ranks[shown]
     for column in ("method", *ranks.columns):
         table.add_column(str(column), justify="left" if column == "method" else "right")
     for method, row in zip(ranks.index, ranks.to_numpy(), strict=True):
-        table.add_row(str(method), *(f"{value:.2f}" for value in row))
+        table.add_row(str(method), *(f"{value:.3g}" for value in row))
     console.print(table)
     for path in paths:
         console.print(f"wrote {path}", soft_wrap=True)

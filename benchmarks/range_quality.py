@@ -57,7 +57,7 @@ def final_losses(task: Task, optimizer: Any, bounds: Any, seeds: int) -> np.ndar
     task = dataclasses.replace(task, parallel=3)
     trials = tuple(np.asarray(rates, np.float32) for rates in zip(*bounds, strict=True))
     curves = train(task, method, trials, range(seeds), evaluations=1)
-    return curves.values["test_loss"][:, :, -1]
+    return curves.first["test_loss"][:, :, -1]
 
 
 def run_cell(task: Task, name: str, seeds: int, path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""The benchmark suite: its harness against a plain loop, its figures against scipy."""
+"""The benchmark suite: its harness against a plain loop, and its commands."""
 
 import dataclasses
 import json
@@ -16,13 +16,14 @@ import optax
 import pytest
 import range_quality
 import research
-from scipy import stats
-from suite import candidates, report
-from suite.methods import METHODS, Setting
-from suite.results import cell_path, load_cell, save_cell, save_json, summarise
+from suite import candidates, ranking
+from suite.averages import eval_params
+from suite.methods import GROUPS, METHODS, PLAIN, Setting
+from suite.results import (
+    cell_path,
+)
 from suite.tasks import bundled_tasks
-from suite.text import VOCABULARY, read_text
-from suite.training import Curves, train
+from suite.training import train
 
 from optax_mi import (
     LRRangeResult,
@@ -46,7 +47,7 @@ def compiles_fast():
 
 
 def plain_loop(task, method, rate, seed, steps):
-    """The loss on the test set and the last rate of one run, a step at a time."""
+    """Test loss of each row, and the last rate, of one run, a step at a time."""
     data = task.load(seed)
     x, y = data.train
     rng = np.random.default_rng([seed, 1])
@@ -55,6 +56,8 @@ def plain_loop(task, method, rate, seed, steps):
     batches = np.concatenate(order).reshape(-1, task.batch)[:steps]
     key = jax.random.key(seed)
     params = task.model.init(key, task.prepare(x[:1]))
+    if task.start is not None:
+        params = task.start(seed)
     tx = method.make(Setting(rate, steps, task.steps_per_epoch, task.num_classes))
     state = tx.init(params)
 
@@ -75,23 +78,29 @@ def plain_loop(task, method, rate, seed, steps):
     for i, rows in enumerate(batches):
         params, state = step(params, state, jnp.uint32(i), x[rows], y[rows])
     x, y = data.test
-    return loss_fn(params, task.prepare(x), y)[0], learning_rates(state)["all"]
+    losses = {
+        row: loss_fn(view(state, params), task.prepare(x), y)[0]
+        for row, view in method.rows.items()
+    }
+    return losses, learning_rates(state)["all"]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiles_fast")
-@pytest.mark.parametrize("name", ["digits_mlp", "digits_cnn"])
+@pytest.mark.parametrize("name", ["digits_mlp", "digits_cnn", "tuning"])
 def test_training_side_by_side_is_training_alone(name):
     task, method, steps = TASKS[name], METHODS["mi sgd"], 70
     rates, seeds = np.float32([0.01, 0.1]), [3, 4]
     curves = train(task, method, rates, seeds, steps=steps, evaluations=2)
     for trial, rate in enumerate(rates):
         for place, seed in enumerate(seeds):
-            loss, rate_left = plain_loop(task, method, rate, seed, steps)
-            got = {k: v[trial, place, -1] for k, v in curves.values.items()}
-            assert got["test_loss"] == pytest.approx(float(loss), rel=1e-3)
-            assert got["learning_rate"] == pytest.approx(float(rate_left), rel=1e-3)
-            assert rate_left < rate
+            losses, rate_left = plain_loop(task, method, rate, seed, steps)
+            for row, loss in losses.items():
+                got = curves.values[row]["test_loss"][trial, place, -1]
+                assert got == pytest.approx(float(loss), rel=1e-3)
+            left = curves.rates[trial, place, -1]
+            assert left == pytest.approx(float(rate_left), rel=1e-3)
+            assert name == "tuning" or rate_left < rate
 
 
 @pytest.mark.slow
@@ -101,73 +110,85 @@ def test_every_method_learns(name):
     method, task = METHODS[name], TASKS["digits_mlp"]
     rates = np.float32(method.trials)
     curves = train(task, method, rates, [0], steps=300, evaluations=2)
-    # Chance is ln 10 nats; LARS, DoG and prodigy are slow to start.
-    assert np.nanmin(curves.values["test_loss"][:, :, -1]) < 0.5 * math.log(10)
+    assert curves.values.keys() == method.rows.keys()
+    for metrics in curves.values.values():
+        # Chance is ln 10 nats; LARS, DoG and prodigy are slow to start.
+        assert np.nanmin(metrics["test_loss"][:, :, -1]) < 0.5 * math.log(10)
     assert method.unfit(10) == ""
     assert bool(method.unfit(None)) == method.needs_classes
 
 
-def test_parts_of_a_task_do_not_overlap_and_seeds_differ():
-    for task in TASKS.values():
-        first, again, other = task.load(0), task.load(0), task.load(1)
-        for part in range(3):
-            assert len(first[part][0]) == len(first[part][1])
-            np.testing.assert_array_equal(first[part][0], again[part][0])
-        assert not np.array_equal(first.test[0], other.test[0])
-        if task.num_classes is not None:
-            labels = np.concatenate([part[1].ravel() for part in first])
-            assert labels.min() >= 0
-            assert labels.max() < task.num_classes
-    rows = np.concatenate([part[0] for part in TASKS["digits_mlp"].load(0)])
-    assert len(rows) == 1797
+def test_the_core_group_runs_few_and_fills_many_rows():
+    core = [METHODS[name] for name in GROUPS["core"]]
+    rows = [row for method in core for row in method.rows]
+    assert len(set(rows)) == len(rows)
+    assert len(core) < len(rows)
+    told = {row for method in core if method.knows_horizon for row in method.rows}
+    assert {method.rival for method in core} <= told
+    named = {row for parts in ranking.PARTS.values() for row in parts.values()}
+    assert named <= set(rows)
+    assert compare.choose("methods", "sgd,core", METHODS, GROUPS)[0] == "sgd"
+    assert len(compare.choose("methods", "momo,core", METHODS, GROUPS)) == 1 + len(core)
 
 
-def test_text_is_what_python_ships():
-    tokens = read_text()
-    assert tokens.max() == VOCABULARY - 1
-    shown = "".join("\n" if t == VOCABULARY - 1 else chr(t + 32) for t in tokens[:5000])
-    assert 'The "assert" statement' in shown
+@pytest.mark.usefixtures("compiles_fast")
+@pytest.mark.parametrize("name", ["sgd", "adamw cosine", "mi adamw"])
+def test_the_average_leaves_the_raw_row_as_it_is(name):
+    task, rates = TASKS["cancer"], np.float32([0.01])
+    both = train(task, METHODS[name], rates, [0, 1], steps=32, evaluations=2)
+    alone = train(task, PLAIN[name], rates, [0, 1], steps=32, evaluations=2)
+    assert list(both.values) == [name, f"{name} + average"]
+    assert list(alone.values) == [name]
+    np.testing.assert_allclose(
+        both.values[name]["test_loss"], alone.first["test_loss"], rtol=1e-5
+    )
+    average = both.values[f"{name} + average"]["test_loss"]
+    assert not np.allclose(average, alone.first["test_loss"])
 
 
-def made_curves():
-    """Two trials, two seeds, three measurements: the first has the better test loss."""
-    valid = [[[3, 2, 2.0], [3, 2, 2.2]], [[3, 1, 1.5], [3, 1.2, 1.7]]]
-    test = [[[3, 2, 0.1], [3, 2, 0.3]], [[3, 1, 1.6], [3, 1.4, 1.8]]]
-    values = {
-        "valid_loss": np.array(valid),
-        "test_loss": np.array(test),
-        "valid_accuracy": np.full((2, 2, 3), 0.5),
-        "test_accuracy": np.full((2, 2, 3), 0.6),
-        "learning_rate": np.full((2, 2, 3), np.nan),
-    }
-    return Curves(np.array([10, 20, 30]), values, 1.2, 0.5)
+def test_the_average_is_that_of_the_params_weighted_by_a_power_of_time():
+    tx = METHODS["sgd"].make(Setting(0.1, 9, 1, 2))
+    params, seen = jnp.float32(1.0), []
+    state = tx.init(params)
+    for step in range(1, 10):
+        updates, state = tx.update(jnp.float32(step % 3), state, params)
+        params = optax.apply_updates(params, updates)
+        seen.append(float(params))
+    # The weights of polynomial-decay averaging, from their recursion.
+    weights = np.zeros(9)
+    for step in range(1, 10):
+        new = 9 / (step + 8)
+        weights = (1 - new) * weights
+        weights[step - 1] = new
+    assert float(eval_params(state)) == pytest.approx(float(weights @ seen), rel=1e-5)
 
 
-def test_the_trial_is_chosen_on_validation_data_alone():
-    cell = summarise(made_curves(), (0.1, 0.3), target=1.1)
-    assert cell["learning_rate"] == 0.3
-    np.testing.assert_allclose(cell["final"]["test_loss"], [1.6, 1.8])
-    np.testing.assert_allclose(cell["best"]["test_loss"], [1.0, 1.4])
-    np.testing.assert_allclose(cell["steps_to_target"], [20, np.inf])
-    assert cell["microseconds_per_step"] == pytest.approx(1.2 / 4 / 30 * 1e6)
+@pytest.mark.usefixtures("compiles_fast")
+def test_schedule_free_adamw_under_a_constant_mi_decay_is_itself():
+    """On one epoch that never closes, the decay does nothing."""
+    task = dataclasses.replace(TASKS["cancer"], steps_per_epoch=1000)
+    names = ("mi schedule-free", "schedule-free adamw")
+    losses = [
+        train(task, METHODS[name], np.float32([0.01]), [0], steps=80, evaluations=2)
+        for name in names
+    ]
+    np.testing.assert_allclose(
+        losses[0].first["test_loss"], losses[1].first["test_loss"], rtol=1e-3
+    )
 
 
-def test_a_run_that_diverged_is_never_chosen():
-    curves = made_curves()
-    curves.values["valid_loss"][1, 0, -1] = np.nan
-    assert summarise(curves, (0.1, 0.3), 1.1)["learning_rate"] == 0.1
-
-
-def test_a_cell_is_kept_for_its_own_settings_alone(tmp_path):
-    path, config = tmp_path / "cells" / "a--b.json", {"seeds": 2, "rates": (0.1, 0.3)}
-    assert load_cell(path, config) is None
-    curves = made_curves()
-    kept = save_cell(path, config, curves)
-    for name, values in curves.values.items():
-        np.testing.assert_allclose(kept.values[name], values, rtol=1e-4)
-    assert load_cell(path, {**config, "seeds": 3}) is None
-    assert load_cell(path, config) is not None
-    assert list(path.parent.iterdir()) == [path]
+@pytest.mark.usefixtures("compiles_fast")
+def test_one_by_one_is_side_by_side():
+    task, method = TASKS["cancer"], METHODS["mi sgd"]
+    rates = np.float32([0.01, 0.1])
+    options = {"steps": 32, "evaluations": 2}
+    together = train(task, method, rates, [0, 1, 2], **options)
+    apart = train(
+        dataclasses.replace(task, one_by_one=True), method, rates, [0, 1, 2], **options
+    )
+    for row, metrics in together.values.items():
+        for name, values in metrics.items():
+            np.testing.assert_allclose(values, apart.values[row][name], rtol=1e-3)
 
 
 def test_kept_bounds_that_are_broken_are_named(tmp_path):
@@ -179,61 +200,32 @@ def test_kept_bounds_that_are_broken_are_named(tmp_path):
         compare.find_bounds(task, method, tmp_path, short=True)
 
 
-def made_results():
-    """Three tasks, three methods; the second diverged on a task."""
-    rng = np.random.default_rng(0)
-    cells, tasks = {}, {}
-    for task in ("one", "two", "three"):
-        tasks[task] = {
-            "title": task,
-            "num_classes": 10,
-            "steps": 30,
-            "batch": 4,
-            "target": 1.0,
-            "held_out": task == "three",
-        }
-        cells[task] = {}
-        for method in ("sgd", "mi sgd", "sgd cosine"):
-            curves = made_curves()
-            curves.values["test_loss"][:] += rng.random()
-            cells[task][method] = summarise(curves, (0.1, 0.3), 1.1)
-    cells["two"]["mi sgd"]["final"]["test_loss"] = [math.nan, 1.0]
-    return {
-        "tasks": tasks,
-        "cells": cells,
-        "knows_horizon": ["sgd cosine"],
-        "shown": ["sgd", "mi sgd"],
-        "skipped": {"one": {"other": "no estimator"}},
+@pytest.mark.usefixtures("compiles_fast")
+def test_a_cosine_that_is_told_each_horizon_has_annealed_at_each(tmp_path):
+    task = dataclasses.replace(TASKS["cancer"], steps=160)
+    name = "sgd cosine"
+    rows = compare.run_cell(task, METHODS[name], None, tmp_path, 2, 1, short=False)
+    assert list(rows) == [name, f"{name} + average"]
+    kept = json.loads(cell_path(tmp_path, task.name, name).read_text())["runs"]
+    assert {h: run["steps"][-1] for h, run in kept.items()} == {
+        "1/8": 20,
+        "1/4": 40,
+        "1/2": 80,
+        "all": 160,
     }
-
-
-def test_ranks_are_those_of_scipy(tmp_path):
-    source = tmp_path / "compare.json"
-    save_json(source, made_results())
-    results = json.loads(source.read_text())
-    table = report.losses(results, results["tasks"])
-    assert table.loc["two", "mi sgd"] == math.inf
-    want = stats.rankdata(table.to_numpy(), axis=1).mean(0)
-    ranks = report.rank_table(results)
-    for method, rank in zip(table.columns, want, strict=True):
-        assert ranks.loc[method, "all (3)"] == pytest.approx(rank)
-    assert list(ranks.columns) == [
-        "all (3)",
-        "tuned on (2)",
-        "held out (1)",
-        "loss / best",
-    ]
-    paths = report.write_report(source)
-    assert {path.name for path in paths} == {
-        "compare.md",
-        "compare-curves.png",
-        "compare-trials.png",
-        "compare-ranks.png",
-    }
-    text = (tmp_path / "compare.md").read_text()
-    assert "### three: three (held out)" in text
-    assert "sgd cosine (told the horizon)" in text
-    assert "other: no estimator" in text
+    # Half way the run that is told the end is elsewhere than the run that ends there.
+    told = kept["1/2"]["values"][name]["test_loss"][0][0][-1]
+    passing = kept["all"]["values"][name]["test_loss"][0][0][7]
+    assert told != passing
+    alone = train(
+        task,
+        METHODS[name],
+        np.float32([rows[name]["trials"]["learning_rates"][0]]),
+        range(2),
+        steps=80,
+        evaluations=1,
+    )
+    assert told == pytest.approx(alone.first["test_loss"][0, 0, 0], rel=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 13])
@@ -277,7 +269,7 @@ def test_a_suggestion_is_judged_against_the_best_of_the_grid(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiles_fast")
 def test_a_sweep_chooses_the_rate_at_factor_one(tmp_path):
-    task, method = TASKS["cancer"], METHODS["mi sgd"]
+    task, method = TASKS["cancer"], PLAIN["mi sgd"]
     ticks = []
     table = research.sweep(
         [dataclasses.replace(task, steps=40)],
@@ -352,7 +344,10 @@ def test_the_command_resumes_and_reports(tmp_path):
     }
     found = LRRangeResult.from_json(cells[0].read_text())
     tested = results["cells"]["cancer"]["mi sgd range test"]
-    assert tested["learning_rate"] == pytest.approx(found.lr_max, rel=1e-4)
+    assert tested["horizons"]["all"]["learning_rate"] == pytest.approx(
+        found.lr_max, rel=1e-4
+    )
+    assert "sgd + average" in results["cells"]["cancer"]
     cells[0].unlink()
     written = [path.stat().st_mtime_ns for path in cells[1:]]
     again = run_command(*arguments)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi import LRRangeResult, lr_range_test, variational
+from suite.data import Arrays
 from suite.methods import default_estimator
-from suite.tasks import Arrays, Task
+from suite.tasks import Task
 from suite.training import make_loss
 
 # No run that is judged has this seed.
@@ -49,6 +50,8 @@ def suggest(
         return loss_of(params, inputs, labels)
 
     def init(key: jax.Array) -> Any:
+        if task.start is not None:
+            return task.start(SEED)
         return task.model.init(key, task.prepare(jnp.asarray(data.train[0][:1])))
 
     return lr_range_test(

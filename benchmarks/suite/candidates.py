@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_mi import DecayRule, log_time_rule, mi_diagnostics
-from suite.methods import METHODS, Method, Setting, by_layer, layer_decay
+from suite.methods import PLAIN, Method, Setting, by_layer, layer_decay
 
 
 def log_time(
@@ -152,10 +152,10 @@ def within_network(
     def make(setting: Setting) -> optax.GradientTransformation:
         lowest = {**dict.fromkeys(setting.layers, floor), "default": 1.0}
         shares = layer_decay(setting, 1.0, lowest, rule())
-        return optax.chain(METHODS["mi sgd"].make(setting), shares)
+        return optax.chain(PLAIN["mi sgd"].make(setting), shares)
 
     return dataclasses.replace(
-        METHODS["mi sgd"], make=make, needs_classes=True, watches_layers=True
+        PLAIN["mi sgd"], make=make, needs_classes=True, watches_layers=True
     )
 
 
@@ -165,10 +165,10 @@ def scaled_layers(factor: float) -> Method:
     def make(setting: Setting) -> optax.GradientTransformation:
         scales = dict.fromkeys(setting.layers, optax.scale(factor))
         return optax.chain(
-            METHODS["mi sgd"].make(setting),
+            PLAIN["mi sgd"].make(setting),
             optax.partition(
                 {**scales, "default": optax.identity()}, by_layer(setting.layers)
             ),
         )
 
-    return dataclasses.replace(METHODS["mi sgd"], make=make, watches_layers=True)
+    return dataclasses.replace(PLAIN["mi sgd"], make=make, watches_layers=True)

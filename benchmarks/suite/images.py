@@ -81,7 +81,7 @@ def missing_files(name: str, data_dir: Path | None) -> str:
     source = SOURCES[name]
     if data_dir is None:
         return f"give --data-dir, a folder with {source.archive}, in {source.folder}/"
-    folder = data_dir / source.folder
+    folder = _folder(source, data_dir)
     files = source.train_files + source.test_files
     missing = [file for file in files if not _find(folder, file).is_file()]
     if not missing:
@@ -99,9 +99,9 @@ def load_images(name: str, data_dir: Path) -> tuple[Arrays, Arrays]:
     if reason := missing_files(name, data_dir):
         raise FileNotFoundError(reason)
     source = SOURCES[name]
-    parts = []
+    folder, parts = _folder(source, data_dir), []
     for names in (source.train_files, source.test_files):
-        found = [_find(data_dir / source.folder, file) for file in names]
+        found = [_find(folder, file) for file in names]
         if source.kind == "idx":
             images = read_idx(found[0], (28, 28))[..., None]
             labels = read_idx(found[1], ())
@@ -190,6 +190,13 @@ def _check_labels(
             f"{path}: offset {first + step * wrong[0]}: expected a label below "
             f"{num_classes}, got {labels[wrong[0]]}."
         )
+
+
+def _folder(source: Source, data_dir: Path) -> Path:
+    """The data set's folder, or its dashed form if only that is there, as in Debian."""
+    plain = data_dir / source.folder
+    dashed = data_dir / source.folder.replace("_", "-")
+    return dashed if dashed.is_dir() and not plain.is_dir() else plain
 
 
 def _find(folder: Path, name: str) -> Path:

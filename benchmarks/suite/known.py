@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from optax_mi.flax import capture_layers
+from suite.data import bundled, load_digits
 from suite.nets import MLP
-from suite.tasks import bundled, load_digits
 
 BATCH = 128
 

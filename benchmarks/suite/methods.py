@@ -24,35 +24,50 @@ from optax_mi import (
     residual_rule,
     variational,
 )
+from suite.averages import average_params, eval_params
 
 
 class Setting(NamedTuple):
     """What a method is made from: the number that is tuned, and facts of the task.
 
-    `layers` are the hidden ones and their columns, for methods that watch them.
+    `steps_per_epoch` may be None, for methods that do without. `layers` are the hidden
+    ones and their columns, for methods that watch them.
     """
 
     trial: Any
     steps: int
-    steps_per_epoch: int
+    steps_per_epoch: Any
     num_classes: int | None
     layers: Mapping[str, int] = {}
 
 
+# Weights to be judged, from a state and the params.
+View = Callable[[Any, Any], Any]
+
+
+def as_trained(state: Any, params: Any) -> Any:
+    """The params themselves."""
+    del state
+    return params
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """One column of the suite.
+    """One way to train, and the rows that a run of it fills.
 
     Attributes:
-      name: key in results and on the command line.
+      name: key on the command line; names the run.
       make: `make(setting) -> optax transformation`.
       trials: the grid that the trial is chosen from on validation data. For
         methods that find their own, it is the multiplier or the first guess they ask.
       tested: the optimizer, made from a learning rate, with which a range test finds
         the only trial, `(lr_max, lr_min)`; None for methods with a grid.
-      knows_horizon: whether it is told the number of steps.
+      knows_horizon: whether it is told the number of steps. Such a method has a run
+        of its own for every horizon.
       needs_classes: whether it can only measure MI with class labels.
-      eval_params: `eval_params(state, params)`, the weights to be judged.
+      views: row -> `view(state, params)`, the weights that the row judges. One run
+        fills them all. Without any, one row of the method's name judges the params.
+      rival: row that the rows are measured against.
       rate: `rate(state)`, the learning rate in force, nan where the state has none.
       watch: `watch(outputs, labels)` of the validation set before every step, which
         `update` gets as `mi`; None for methods that see training batches alone.
@@ -65,10 +80,16 @@ class Method:
     tested: Callable[..., optax.GradientTransformation] | None = None
     knows_horizon: bool = False
     needs_classes: bool = False
-    eval_params: Callable[[Any, Any], Any] = lambda state, params: params
+    views: Mapping[str, View] = dataclasses.field(default_factory=dict)
+    rival: str = "sgd cosine"
     rate: Callable[[Any], jax.Array] = lambda state: jnp.full((), jnp.nan)
     watch: Callable[[Any, Any], Any] | None = None
     watches_layers: bool = False
+
+    @property
+    def rows(self) -> Mapping[str, View]:
+        """Every row of the method and the weights that it judges."""
+        return self.views or {self.name: as_trained}
 
     def unfit(self, num_classes: int | None) -> str:
         """Why the method cannot run on a task; empty if it can."""
@@ -85,6 +106,9 @@ def grid(low: float, num: int = 7) -> tuple[float, ...]:
 
 
 SGD, ADAM = grid(1e-3), grid(1e-4)
+# Steps over which schedule-free methods warm up.
+WARMUP = 50
+MOMENTUM = functools.partial(optax.sgd, momentum=0.9)
 
 
 def cosine(setting: Setting) -> Any:
@@ -92,10 +116,12 @@ def cosine(setting: Setting) -> Any:
     return optax.cosine_decay_schedule(setting.trial, setting.steps)
 
 
-def plateau(setting: Setting) -> optax.GradientTransformation:
-    """Momentum sgd, halved when the mean loss of two epochs in a row brings nothing."""
+def plateau(
+    setting: Setting, optimizer: Callable[..., optax.GradientTransformation]
+) -> optax.GradientTransformation:
+    """An optimizer, halved when the mean loss of two epochs in a row brings nothing."""
     return optax.chain(
-        optax.sgd(setting.trial, momentum=0.9),
+        optimizer(setting.trial),
         contrib.reduce_on_plateau(
             factor=0.5, patience=2, accumulation_size=setting.steps_per_epoch
         ),
@@ -107,9 +133,6 @@ def default_estimator(num_classes: int | None) -> MIEstimator:
     if num_classes is None:
         return gaussian(1, label_features=1)
     return contingency(num_classes)
-
-
-MOMENTUM = functools.partial(optax.sgd, momentum=0.9)
 
 
 def ours(
@@ -139,6 +162,7 @@ def ours(
         () if tested else grid,
         tested=optimizer if tested else None,
         needs_classes=needs_classes,
+        rival=f"{base} cosine",
         rate=lambda state: learning_rates(state)["all"],
     )
 
@@ -184,6 +208,7 @@ def layer_by_layer(
         make,
         SGD if base == "sgd" else ADAM,
         needs_classes=True,
+        rival=f"{base} cosine",
         rate=lambda state: learning_rates(state)["default"],
         watches_layers=True,
     )
@@ -196,44 +221,90 @@ def by_layer(layers: Iterable[str]) -> Callable[[Any], Any]:
     )
 
 
-METHODS = {
+def mi_schedule_free(setting: Setting) -> optax.GradientTransformation:
+    """`schedule_free_adamw` whose base takes its learning rate from `mi_decay`.
+
+    Without a decay it is `schedule_free_adamw`, step for step.
+    """
+    warmup = optax.warmup_constant_schedule(0.0, 1.0, WARMUP)
+    base = optax.chain(
+        optax.scale_by_rms(0.999, eps_in_sqrt=False, bias_correction=True),
+        optax.scale_by_learning_rate(warmup),
+        mi_decay(
+            setting.trial,
+            estimator=default_estimator(setting.num_classes),
+            steps_per_epoch=setting.steps_per_epoch,
+        ),
+    )
+    return contrib.schedule_free(base, warmup, b1=0.9)
+
+
+def averaged(method: Method, keep_raw: bool = True) -> Method:
+    """The same runs with a further row, whose weights are averaged over the steps."""
+
+    def make(setting: Setting) -> optax.GradientTransformation:
+        return optax.chain(method.make(setting), average_params())
+
+    raw: dict[str, View] = {method.name: as_trained} if keep_raw else {}
+    average = {f"{method.name} + average": lambda state, params: eval_params(state)}
+    return dataclasses.replace(method, make=make, views=raw | average)
+
+
+def schedule_free(name: str, make: Callable[..., Any], low: float, **kw: Any) -> Method:
+    """A method that averages by itself; its row judges that average."""
+    views = {name: contrib.schedule_free_eval_params}
+    return Method(name, make, grid(low), views=views, **kw)
+
+
+ADAMW = "adamw cosine"
+# As research.py takes them: one row a method, and no average.
+PLAIN = {
     method.name: method
     for method in (
-        Method("sgd", lambda s: optax.sgd(s.trial, momentum=0.9), SGD),
+        Method("sgd", lambda s: MOMENTUM(s.trial), SGD),
+        Method("sgd cosine", lambda s: MOMENTUM(cosine(s)), SGD, knows_horizon=True),
+        Method("sgd plateau", lambda s: plateau(s, MOMENTUM), SGD),
+        ours("mi sgd", log_time_rule),
+        Method("adamw", lambda s: optax.adamw(s.trial), ADAM, rival=ADAMW),
         Method(
-            "sgd cosine",
-            lambda s: optax.sgd(cosine(s), momentum=0.9),
-            SGD,
+            ADAMW,
+            lambda s: optax.adamw(cosine(s)),
+            ADAM,
             knows_horizon=True,
+            rival=ADAMW,
         ),
-        Method("sgd plateau", plateau, SGD),
-        Method("adam", lambda s: optax.adam(s.trial), ADAM),
-        Method(
-            "adamw cosine", lambda s: optax.adamw(cosine(s)), ADAM, knows_horizon=True
-        ),
-        Method("rmsprop", lambda s: optax.rmsprop(s.trial), grid(3e-5)),
-        Method("lars", lambda s: optax.lars(s.trial), grid(0.1)),
-        Method(
-            "schedule-free sgd",
-            lambda s: contrib.schedule_free_sgd(s.trial, warmup_steps=50),
-            grid(1e-2),
-            eval_params=contrib.schedule_free_eval_params,
-        ),
-        Method(
+        Method("adamw plateau", lambda s: plateau(s, optax.adamw), ADAM, rival=ADAMW),
+        ours("mi adamw", log_time_rule, "adamw"),
+        schedule_free(
             "schedule-free adamw",
-            lambda s: contrib.schedule_free_adamw(s.trial, warmup_steps=50),
-            grid(3e-4),
-            eval_params=contrib.schedule_free_eval_params,
+            lambda s: contrib.schedule_free_adamw(s.trial, warmup_steps=WARMUP),
+            3e-4,
+            rival=ADAMW,
         ),
-        Method("prodigy", lambda s: contrib.prodigy(s.trial), grid(0.03)),
+        schedule_free(
+            "mi schedule-free",
+            mi_schedule_free,
+            3e-4,
+            rival=ADAMW,
+            rate=lambda state: learning_rates(state)["all"],
+        ),
         Method("dog", lambda s: contrib.dog(s.trial), grid(0.03)),
+        Method("adam", lambda s: optax.adam(s.trial), ADAM, rival=ADAMW),
+        Method("rmsprop", lambda s: optax.rmsprop(s.trial), grid(3e-5), rival=ADAMW),
+        Method("lars", lambda s: optax.lars(s.trial), grid(0.1)),
+        Method("prodigy", lambda s: contrib.prodigy(s.trial), grid(0.03), rival=ADAMW),
+        schedule_free(
+            "schedule-free sgd",
+            lambda s: contrib.schedule_free_sgd(s.trial, warmup_steps=WARMUP),
+            1e-2,
+        ),
         Method(
             "mechanic adam",
             lambda s: contrib.mechanize(optax.adam(1.0), s_init=s.trial),
             (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3),
+            rival=ADAMW,
         ),
         Method("momo", lambda s: contrib.momo(s.trial), grid(1e-2)),
-        ours("mi sgd", log_time_rule),
         ours(
             "mi sgd variational",
             log_time_rule,
@@ -242,11 +313,36 @@ METHODS = {
         ),
         ours("mi sgd residual", residual_rule, needs_classes=True),
         ours("mi sgd proportional", proportional_rule),
-        ours("mi adamw", log_time_rule, "adamw"),
         ours("mi adamw residual", residual_rule, "adamw", needs_classes=True),
         layer_by_layer("mi sgd layer-wise"),
         layer_by_layer("mi adamw layer-wise", base="adamw"),
         ours("mi sgd range test", log_time_rule, tested=True),
         ours("mi adamw range test", log_time_rule, "adamw", tested=True),
+    )
+}
+AVERAGED = ("sgd", "sgd cosine", "mi sgd", "adamw", "adamw cosine", "mi adamw")
+# DoG's authors judge its average alone.
+METHODS = {
+    **PLAIN,
+    **{name: averaged(PLAIN[name]) for name in AVERAGED},
+    "dog": averaged(PLAIN["dog"], keep_raw=False),
+}
+GROUPS = {
+    "core": (
+        "sgd",
+        "sgd cosine",
+        "sgd plateau",
+        "mi sgd",
+        "adamw",
+        "adamw cosine",
+        "adamw plateau",
+        "mi adamw",
+        "schedule-free adamw",
+        "mi schedule-free",
+        "dog",
+        "adam",
+        "rmsprop",
+        "lars",
+        "prodigy",
     )
 }

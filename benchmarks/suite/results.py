@@ -1,11 +1,13 @@
 """What a run leaves behind: one JSON file a cell, and their summary.
 
-A cell is one method on one task: all its trials and seeds. A finished cell is never run
-again with the same settings, so an interrupted run resumes where it stopped.
+A cell is one method on one task: all its trials, seeds and horizons, and all the rows
+that they fill. A finished cell is never run again with the same settings, so an
+interrupted run resumes where it stopped.
 """
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,14 @@ import numpy as np
 from suite.files import load_json, replacing
 from suite.training import METRICS, Curves
 
+# Measurements of a run of the whole budget, and at which of them methods are judged.
+EVALUATIONS = 16
+HORIZONS = {"1/8": 2, "1/4": 4, "1/2": 8, "all": 16}
+
+# The runs of a cell: horizon -> what its run measured. A method that is not told the
+# horizon has the run of "all" alone, which tells of the shorter ones too.
+Runs = Mapping[str, Curves]
+
 
 def cell_path(folder: Path, task: str, method: str) -> Path:
     """File of a cell."""
@@ -22,62 +32,96 @@ def cell_path(folder: Path, task: str, method: str) -> Path:
 
 
 def save_json(path: Path, content: Any) -> None:
-    """Writes all or nothing; numbers that are not finite become null."""
+    """Writes all or nothing, a list of numbers a line.
+
+    Numbers that are not finite become null.
+    """
     text = json.dumps(_plain(content), indent=1, allow_nan=False)
+    # No string has a bare newline in it, so that none is mistaken for a list.
+    lists = re.compile(r'\[\n([^][{}"]*)\n *\]')
+    text = lists.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     with replacing(path) as part:
         part.write_text(text + "\n")
 
 
-def save_cell(path: Path, config: Mapping[str, Any], curves: Curves) -> Curves:
+def save_cell(path: Path, config: Mapping[str, Any], runs: Runs) -> Runs:
     """Keeps what was measured and the settings; returns it as a rerun will read it."""
-    save_json(path, {"config": config, **curves._asdict()})
-    kept = load_cell(path, config)
-    assert kept is not None
-    return kept
+    kept = {horizon: curves._asdict() for horizon, curves in runs.items()}
+    save_json(path, {"config": config, "runs": kept})
+    loaded = load_cell(path, config)
+    assert loaded is not None
+    return loaded
 
 
-def load_cell(path: Path, config: Mapping[str, Any]) -> Curves | None:
+def load_cell(path: Path, config: Mapping[str, Any]) -> Runs | None:
     """What is kept of a cell, or None if nothing is, or it had other settings."""
     if not path.is_file():
         return None
     content = load_json(path)
-    if content.pop("config") != _plain(config):
+    if content["config"] != _plain(config) or "runs" not in content:
         return None
-    values = {k: np.asarray(v, float) for k, v in content.pop("values").items()}
-    return Curves(np.asarray(content.pop("steps")), values, **content)
+    return {horizon: _curves(kept) for horizon, kept in content["runs"].items()}
 
 
-def summarise(curves: Curves, trials: tuple[float, ...], target: float) -> Any:
-    """Figures of the trial whose mean final validation loss is the lowest.
+def _curves(kept: dict[str, Any]) -> Curves:
+    values = {
+        row: {name: np.asarray(v, float) for name, v in metrics.items()}
+        for row, metrics in kept.pop("values").items()
+    }
+    steps, rates = np.asarray(kept.pop("steps")), np.asarray(kept.pop("rates"), float)
+    return Curves(steps, values, rates, **kept)
 
-    "Best" is the measurement with the lowest validation loss of a seed. Test figures
-    play no part in any choice.
+
+def at_horizon(runs: Runs, horizon: str, row: str) -> dict[str, np.ndarray]:
+    """What a row had reached at a horizon: metric -> [trials, seeds]."""
+    own = horizon in runs
+    place = -1 if own else HORIZONS[horizon] - 1
+    values = runs[horizon if own else "all"].values[row]
+    return {name: values[name][:, :, place] for name in METRICS}
+
+
+def summarise(runs: Runs, row: str, trials: tuple[float, ...], target: float) -> Any:
+    """Figures of a row of a cell.
+
+    At each horizon the row has the trial whose mean validation loss is the lowest
+    there. Curves, steps to target and "best", the measurement with the lowest
+    validation loss of a seed, are of the trial chosen for the whole budget. Test
+    figures play no part in any choice.
     """
-    values = curves.values
-    final = _finite(values["valid_loss"][:, :, -1]).mean(1)
-    trial = int(np.argmin(final))
-    chosen = {name: values[name][trial] for name in (*METRICS, "learning_rate")}
-    best = _finite(chosen["valid_loss"]).argmin(1)
+    horizons, whole, chosen = {}, runs["all"], 0
+    tried: dict[str, Any] = {"learning_rates": trials}
+    for horizon in HORIZONS:
+        reached = at_horizon(runs, horizon, row)
+        chosen = int(np.argmin(_finite(reached["valid_loss"]).mean(1)))
+        horizons[horizon] = {
+            "learning_rate": trials[chosen],
+            "at_edge": len(trials) > 1 and chosen in (0, len(trials) - 1),
+            **{name: reached[name][chosen] for name in METRICS},
+        }
+        tried[horizon] = {
+            name: reached[name].mean(1) for name in ("test_loss", "test_accuracy")
+        }
+    # The last horizon is the whole budget.
+    curves = {name: whole.values[row][name][chosen] for name in METRICS}
+    best = _finite(curves["valid_loss"]).argmin(1)
     seeds = np.arange(len(best))
-    reached = chosen["valid_loss"] <= target
-    steps = np.where(reached.any(1), curves.steps[reached.argmax(1)], math.inf)
-    runs = values["valid_loss"][:, :, 0].size
+    hit = curves["valid_loss"] <= target
+    count = whole.rates[:, :, 0].size
+    updates = sum(int(run.steps[-1]) for run in runs.values())
+    seconds = sum(run.seconds for run in runs.values())
     return {
-        "learning_rate": trials[trial],
-        "at_edge": len(trials) > 1 and trial in (0, len(trials) - 1),
-        "final": {name: chosen[name][:, -1] for name in METRICS},
-        "best": {name: chosen[name][seeds, best] for name in METRICS},
-        "steps_to_target": steps,
-        "microseconds_per_step": curves.seconds / runs / curves.steps[-1] * 1e6,
-        "compile_seconds": curves.compile_seconds,
-        "steps": curves.steps,
+        "horizons": horizons,
+        "best": {name: curves[name][seeds, best] for name in METRICS},
+        "steps_to_target": np.where(hit.any(1), whole.steps[hit.argmax(1)], math.inf),
+        "microseconds_per_step": seconds / count / updates * 1e6,
+        "compile_seconds": sum(run.compile_seconds for run in runs.values()),
+        "steps": whole.steps,
         "curves": {
-            name: chosen[name].mean(0) for name in ("test_loss", "learning_rate")
+            "test_loss": curves["test_loss"].mean(0),
+            "test_accuracy": curves["test_accuracy"].mean(0),
+            "learning_rate": whole.rates[chosen].mean(0),
         },
-        "trials": {
-            "learning_rates": trials,
-            "test_loss": values["test_loss"][:, :, -1].mean(1),
-        },
+        "trials": tried,
     }
 
 

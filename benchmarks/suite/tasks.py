@@ -4,32 +4,35 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
-from sklearn.datasets import (
-    load_breast_cancer,
-    load_diabetes,
-    load_digits,
-    load_sample_image,
+
+from suite.data import (
+    Data,
+    cancer,
+    centre,
+    diabetes,
+    digits,
+    flip_and_shift,
+    images,
+    noisy_digits,
+    pixels,
+    rare,
+    shift,
+    teacher,
+    text,
 )
-
-from suite.images import SOURCES, load_images, missing_files
+from suite.images import SOURCES, missing_files
 from suite.nets import CNN, MLP, ResNet, Transformer
-from suite.text import VOCABULARY, read_text
+from suite.start import PIXELS, trained_on_china
+from suite.text import VOCABULARY
 
-Arrays = tuple[np.ndarray, np.ndarray]
-
-
-class Data(NamedTuple):
-    """Inputs and labels of each part, [N, ...] and [N] or [N, T]."""
-
-    train: Arrays
-    valid: Arrays
-    test: Arrays
+# Where packages of Debian put data sets: dataset-fashion-mnist is one.
+INSTALLED = Path("/usr/share/datasets")
+# Fashion-MNIST's rows to train on, a tenth held back, and how many make a batch.
+ROWS, BATCH = 54_000, 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +47,16 @@ class Task:
       load: data of a seed; each seed has its own split or its own draw.
       steps: updates in the budget.
       batch: rows of a batch.
-      steps_per_epoch: updates between two decisions of a method that makes any.
+      steps_per_epoch: updates between two decisions of a method that makes any; None
+        leaves it to the method.
       target: validation loss that steps-to-target counts to.
       held_out: whether no rule or default was chosen by looking at this task.
       prepare: from stored inputs to network inputs.
       augment: `augment(key, inputs)` for training batches.
       parallel: trials trained side by side; 0 for all.
+      one_by_one: whether all runs are trained one after another, seeds too, which is
+        faster where one network fills the caches of a CPU.
+      start: `start(seed)`, the parameters at the start; None draws them anew.
     """
 
     name: str
@@ -59,118 +66,19 @@ class Task:
     load: Callable[[int], Data]
     steps: int
     batch: int
-    steps_per_epoch: int
+    steps_per_epoch: int | None
     target: float
     held_out: bool
     prepare: Callable[[jax.Array], jax.Array] = lambda x: x
     augment: Callable[[jax.Array, jax.Array], jax.Array] = lambda key, x: x
     parallel: int = 0
+    one_by_one: bool = False
+    start: Callable[[int], Any] | None = None
 
     def describe(self) -> dict[str, Any]:
         """What a report says of the task."""
         names = ("title", "num_classes", "steps", "batch", "steps_per_epoch", "target")
         return {name: getattr(self, name) for name in (*names, "held_out")}
-
-
-def split(x: np.ndarray, y: np.ndarray, seed: int, valid: int, test: int) -> Data:
-    """Shuffles the rows and parts them."""
-    order = np.random.default_rng(seed).permutation(len(x))
-    parts = np.split(order, [test, test + valid])
-    test_part, valid_part, train_part = ((x[rows], y[rows]) for rows in parts)
-    return Data(train_part, valid_part, test_part)
-
-
-def bundled(load: Callable[..., Any]) -> Arrays:
-    """Inputs and labels of one of scikit-learn's data sets."""
-    x, y = load(return_X_y=True)
-    return np.asarray(x), np.asarray(y)
-
-
-def digits(seed: int) -> Data:
-    """UCI digits, 8 x 8, ten classes."""
-    x, y = bundled(load_digits)
-    x = (x / 16).astype(np.float32).reshape(-1, 8, 8, 1)
-    return split(x, y.astype(np.int32), seed, 360, 360)
-
-
-def shift(key: jax.Array, images: jax.Array, by: int = 1) -> jax.Array:
-    """Moves each image [H, W, C] by up to `by` pixels either way."""
-    pad = ((0, 0), (by, by), (by, by), (0, 0))
-    corners = jax.random.randint(key, (len(images), 2), 0, 2 * by + 1)
-    return jax.vmap(
-        lambda image, c: jax.lax.dynamic_slice(image, (c[0], c[1], 0), images.shape[1:])
-    )(jnp.pad(images, pad), corners)
-
-
-def flip_and_shift(key: jax.Array, images: jax.Array) -> jax.Array:
-    """What CIFAR is commonly augmented with."""
-    keys = jax.random.split(key)
-    flips = jax.random.bernoulli(keys[0], shape=(len(images), 1, 1, 1))
-    return shift(keys[1], jnp.where(flips, images[:, :, ::-1], images), 4)
-
-
-def cancer(seed: int) -> Data:
-    """Breast cancer, Wisconsin: 30 measurements, two classes."""
-    x, y = bundled(load_breast_cancer)
-    return split(standardise(x), y.astype(np.int32), seed, 114, 114)
-
-
-def diabetes(seed: int) -> Data:
-    """Diabetes progression: ten measurements, a real label."""
-    x, y = bundled(load_diabetes)
-    return split(standardise(x), standardise(y), seed, 88, 88)
-
-
-def standardise(x: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance, a column at a time."""
-    return ((x - x.mean(0)) / x.std(0)).astype(np.float32)
-
-
-def pixels(
-    seed: int,
-    photograph: str = "china.jpg",
-    levels: int = 32,
-    reach: int = 3,
-    rows: int = 100_000,
-) -> Data:
-    """A photograph: the grey level of a pixel from the pixels above and to the left."""
-    grey = np.asarray(load_sample_image(photograph)).mean(-1).astype(np.uint8)
-    height, width = grey.shape
-    inner_height, inner_width = height - reach, width - 2 * reach
-    context = [
-        grey[i : i + inner_height, j : j + inner_width].ravel()
-        for i in range(reach + 1)
-        for j in range(2 * reach + 1)
-        if i < reach or j < reach
-    ]
-    pixel = grey[reach:, reach : reach + inner_width].ravel()
-    y = (pixel // (256 // levels)).astype(np.int32)
-    keep = np.random.default_rng(seed).permutation(len(y))[: rows + 6000]
-    return split(np.stack(context, 1)[keep], y[keep], seed, 2000, 4000)
-
-
-def teacher(seed: int, rows: int = 200_000, classes: int = 10) -> Data:
-    """A random network's answers, one in five replaced by a random class."""
-    rng = np.random.default_rng(seed)
-    first, second = rng.normal(size=(20, 32)), rng.normal(size=(32, classes))
-    x = rng.normal(size=(rows + 6000, 20)).astype(np.float32)
-    y = np.argmax(np.tanh(x @ first / np.sqrt(20)) @ second, 1)
-    noise = rng.random(len(y)) < 0.2
-    y = np.where(noise, rng.integers(0, classes, len(y)), y).astype(np.int32)
-    return split(x, y, seed, 2000, 4000)
-
-
-def text(seed: int, length: int = 32) -> Data:
-    """Python's own help texts: each character from those before it."""
-    tokens = read_text()
-    blocks = tokens[: len(tokens) // (length + 1) * (length + 1)]
-    blocks = blocks.reshape(-1, length + 1)
-    return split(blocks[:, :-1], blocks[:, 1:].astype(np.int32), seed, 100, 200)
-
-
-def centre(levels: jax.Array) -> jax.Array:
-    """Bytes to numbers around 0."""
-    return levels.astype(jnp.float32) / 128 - 1
 
 
 def bundled_tasks() -> list[Task]:
@@ -275,7 +183,66 @@ def bundled_tasks() -> list[Task]:
             target=0.35,
             held_out=True,
         ),
+        Task(
+            "tuning",
+            "fine-tuning: from one photograph's grey levels to another's, "
+            "MLP 24-64-64-32",
+            PIXELS,
+            32,
+            functools.partial(pixels, photograph="flower.jpg"),
+            steps=3000,
+            batch=128,
+            steps_per_epoch=100,
+            target=0.75,
+            held_out=True,
+            prepare=centre,
+            start=trained_on_china,
+        ),
+        Task(
+            "digits_noisy",
+            "UCI digits, a third of the labels wrong but for the test's, MLP 64-64-10",
+            MLP((64,), 10),
+            10,
+            noisy_digits,
+            steps=2000,
+            batch=32,
+            steps_per_epoch=33,
+            target=1.6,
+            held_out=True,
+        ),
+        Task(
+            "rare",
+            "stream of a teacher's answers, classes from 1 to 1/100 as frequent, "
+            "MLP 20-64-64-10",
+            MLP((64, 64), 10),
+            10,
+            rare,
+            steps=3000,
+            batch=64,
+            steps_per_epoch=100,
+            target=0.3,
+            held_out=True,
+        ),
     ]
+
+
+def fashion_mlp(data_dir: Path) -> Task:
+    """Fashion-MNIST for 16 epochs, so that the horizons are 2, 4, 8 and 16."""
+    epoch = ROWS // BATCH
+    return Task(
+        "fashion_mlp",
+        "Fashion-MNIST, MLP 784-128-10",
+        MLP((128,), 10),
+        10,
+        functools.partial(images, name="fashion_mnist", data_dir=data_dir),
+        steps=16 * epoch,
+        batch=BATCH,
+        steps_per_epoch=epoch,
+        target=0.35,
+        held_out=True,
+        prepare=centre,
+        one_by_one=True,
+    )
 
 
 def image_tasks(data_dir: Path | None) -> tuple[dict[str, Task], dict[str, str]]:
@@ -283,8 +250,14 @@ def image_tasks(data_dir: Path | None) -> tuple[dict[str, Task], dict[str, str]]
 
     Returns:
       The tasks whose files are in `data_dir`, and of the others how to get theirs.
+      Without a `data_dir`, `fashion_mlp` takes its files from where Debian has them.
     """
     tasks, missing = {}, {}
+    folder = INSTALLED if data_dir is None else data_dir
+    if reason := missing_files("fashion_mnist", folder):
+        missing["fashion_mlp"] = f"apt-get install dataset-fashion-mnist; or: {reason}"
+    else:
+        tasks["fashion_mlp"] = fashion_mlp(folder)
     targets = {"mnist": 0.1, "fashion_mnist": 0.4, "cifar10": 1.0, "cifar100": 2.6}
     for name, source in SOURCES.items():
         if reason := missing_files(name, data_dir):
@@ -309,11 +282,3 @@ def image_tasks(data_dir: Path | None) -> tuple[dict[str, Task], dict[str, str]]
             parallel=1,
         )
     return tasks, missing
-
-
-def images(seed: int, name: str, data_dir: Path) -> Data:
-    """The original training set, a tenth of it held for validation, and test set."""
-    (x, y), test = load_images(name, data_dir)
-    order = np.random.default_rng(seed).permutation(len(x))
-    held, kept = np.split(order, [len(x) // 10])
-    return Data((x[kept], y[kept]), (x[held], y[held]), test)

@@ -1,5 +1,6 @@
 """Trains one method on one task: all learning rates and seeds in one compiled call."""
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -9,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from suite.data import Data
 from suite.layers import apply_and_see, hidden_layers
 from suite.methods import Method, Setting
-from suite.tasks import Data, Task
+from suite.tasks import Task
 
 METRICS = ("valid_loss", "valid_accuracy", "test_loss", "test_accuracy")
 
@@ -21,16 +23,24 @@ class Curves(NamedTuple):
 
     Attributes:
       steps: updates made before each measurement, [E].
-      values: name of a metric -> [trials, seeds, E]; `learning_rate` is nan for methods
-        that keep none in their state. Accuracy is nan in a regression.
+      values: row -> name of a metric -> [trials, seeds, E]. Accuracy is nan in a
+        regression.
+      rates: learning rates, [trials, seeds, E], nan for methods that keep none in
+        their state.
       seconds: of the compiled call, all trials and seeds together.
       compile_seconds: before it.
     """
 
     steps: np.ndarray
-    values: dict[str, np.ndarray]
+    values: dict[str, dict[str, np.ndarray]]
+    rates: np.ndarray
     seconds: float
     compile_seconds: float
+
+    @property
+    def first(self) -> dict[str, np.ndarray]:
+        """The metrics of the first row, which many methods have alone."""
+        return next(iter(self.values.values()))
 
 
 def train(
@@ -41,9 +51,11 @@ def train(
     *,
     steps: int | None = None,
     steps_per_epoch: int | None = None,
-    evaluations: int = 15,
+    evaluations: int = 16,
 ) -> Curves:
     """Trains from the same start and on the same batches at every setting.
+
+    Rows of a method that differ only in the weights they judge share each run.
 
     Args:
       task: what is learned.
@@ -72,6 +84,11 @@ def train(
     orders = orders.reshape(len(seeds), evaluations, chunk, task.batch)
     data: Data = jax.tree.map(lambda *parts: np.stack(parts), *loaded)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+    starts: Any = None
+    if task.start is not None:
+        starts = jax.tree.map(
+            lambda *parts: np.stack(parts), *(task.start(seed) for seed in seeds)
+        )
 
     spe = task.steps_per_epoch if steps_per_epoch is None else steps_per_epoch
     x, y = loaded[0].train
@@ -81,12 +98,15 @@ def train(
         else {}
     )
 
-    def run(trial: Any, data: Any, orders: jax.Array, key: jax.Array) -> Any:
+    def run(
+        trial: Any, data: Any, orders: jax.Array, key: jax.Array, params: Any
+    ) -> Any:
         setting = Setting(trial, total, spe, task.num_classes, layers)
         tx = optax.with_extra_args_support(method.make(setting))
         loss_fn = make_loss(task, list(layers))
         x, y = data.train
-        params = task.model.init(key, task.prepare(x[:1]))
+        if params is None:
+            params = task.model.init(key, task.prepare(x[:1]))
 
         def step(carry: Any, rows: jax.Array) -> tuple[Any, None]:
             params, state, i = carry
@@ -102,10 +122,16 @@ def train(
             updates, state = tx.update(grads, state, params, **extra)
             return (optax.apply_updates(params, updates), state, i + 1), None
 
-        def measure(carry: Any, rows: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        def measure(carry: Any, rows: jax.Array) -> tuple[Any, Any]:
             carry, _ = jax.lax.scan(step, carry, rows)
-            shown = method.eval_params(carry[1], carry[0])
-            measured = {"learning_rate": method.rate(carry[1])}
+            params, state, _ = carry
+            rows_of = {
+                row: judge(view(state, params)) for row, view in method.rows.items()
+            }
+            return carry, (rows_of, method.rate(state))
+
+        def judge(shown: Any) -> dict[str, jax.Array]:
+            measured = {}
             for name, (x, y) in (("valid", data.valid), ("test", data.test)):
                 loss, seen = loss_fn(shown, task.prepare(x), y)
                 hits = jnp.mean(seen["outputs"].argmax(-1) == seen["labels"])
@@ -113,27 +139,31 @@ def train(
                 measured[f"{name}_accuracy"] = (
                     jnp.full((), jnp.nan) if task.num_classes is None else hits
                 )
-            return carry, measured
+            return measured
 
         start = (params, tx.init(params), jnp.zeros((), jnp.int32))
         return jax.lax.scan(measure, start, orders)[1]
 
-    def run_all(trials: Any, data: Data, orders: jax.Array, keys: Any) -> Any:
-        over_seeds = jax.vmap(run, in_axes=(None, 0, 0, 0))
-        return jax.lax.map(
-            lambda trial: over_seeds(trial, data, orders, keys),
-            trials,
-            batch_size=task.parallel or len(jax.tree.leaves(trials)[0]),
-        )
+    def run_all(trials: Any, *by_seed: Any) -> Any:
+        def over_seeds(trial: Any) -> Any:
+            if task.one_by_one:
+                return jax.lax.map(lambda seed: run(trial, *seed), by_seed)
+            return jax.vmap(functools.partial(run, trial))(*by_seed)
+
+        if task.one_by_one:
+            return jax.lax.map(over_seeds, trials)
+        side_by_side = task.parallel or len(jax.tree.leaves(trials)[0])
+        return jax.lax.map(over_seeds, trials, batch_size=side_by_side)
 
     begin = time.perf_counter()
-    arguments = jax.device_put((trials, data, orders, keys))
+    arguments = jax.device_put((trials, data, orders, keys, starts))
     compiled = jax.jit(run_all).lower(*arguments).compile()
     between = time.perf_counter()
-    values = jax.device_get(compiled(*arguments))
+    values, rates = jax.device_get(compiled(*arguments))
     return Curves(
         chunk * np.arange(1, evaluations + 1),
         values,
+        rates,
         time.perf_counter() - between,
         between - begin,
     )
