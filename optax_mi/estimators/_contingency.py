@@ -15,7 +15,11 @@ from optax_mi.estimators._batch import (
     read_arrays,
     read_logits,
 )
-from optax_mi.estimators._plugin import BiasCorrection, check_bias_correction
+from optax_mi.estimators._plugin import (
+    BiasCorrection,
+    check_bias_correction,
+    log_or_zero,
+)
 from optax_mi.estimators._scatter import add_by_label
 from optax_mi.estimators._table import (
     add_ids,
@@ -121,7 +125,7 @@ def contingency(
         )
 
     def init() -> _sums.LongSum:
-        return empty_table(size, size)
+        return empty_table(size, size, soft)
 
     def update(
         state: _sums.LongSum,
@@ -138,9 +142,13 @@ def contingency(
             top = jnp.max(logits, -1)
             batch = make_batch(labels, weights, jnp.isfinite(top), num_classes)
             batch = batch._replace(labels=bucket(batch.labels, size, num_classes))
-            rows = _bucket_sums(_softmax(logits, top, batch.weights), size)
+            q, log_q = _softmax(logits, top, batch.weights)
+            if size < num_classes:
+                q = _bucket_sums(q, size)
+                log_q = log_or_zero(q)
+            rows = q * batch.weights[..., None]
             joint = add_by_label(state.recent.joint, batch.labels, rows)
-            return add_joint(state, batch, joint)
+            return add_joint(state, batch, joint, _spread(rows, q, log_q))
         # Whole numbers add up to the same in any order: scatter anywhere.
         ids, known = read_classes(outputs, labels, num_classes)
         batch = make_batch(labels, weights, known, num_classes)
@@ -183,23 +191,35 @@ def bucket(ids: jax.Array, buckets: int, num_classes: int) -> jax.Array:
 def _bucket_sums(rows: jax.Array, buckets: int) -> jax.Array:
     """Sums of rows [..., C] over the classes of a bucket, [..., B]."""
     num_classes = rows.shape[-1]
-    if buckets == num_classes:
-        return rows
     each = -(-num_classes // buckets)
     pad = [(0, 0)] * (rows.ndim - 1) + [(0, each * buckets - num_classes)]
     return jnp.pad(rows, pad).reshape(*rows.shape[:-1], each, buckets).sum(-2)
 
 
-def _softmax(logits: jax.Array, top: jax.Array, weights: jax.Array) -> jax.Array:
-    """Probabilities [..., C] times weights [...]; 0 where the weight is 0.
+def _softmax(
+    logits: jax.Array, top: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Probabilities [..., C] and their logarithms; 0 where the weight is 0.
 
     The operations are those of the cross-entropy and its gradient, so that XLA, which
     merges equal ones, takes the exponentials once for both.
     """
     shift = jnp.where(jnp.isfinite(top), top, 0.0)
-    exponentials = jnp.exp(logits - shift[..., None])
-    scale = weights / jnp.sum(exponentials, -1)
-    return jnp.where(weights[..., None] > 0, exponentials * scale[..., None], 0.0)
+    shifted = logits - shift[..., None]
+    exponentials = jnp.exp(shifted)
+    total = jnp.sum(exponentials, -1)
+    kept = weights[..., None] > 0
+    q = jnp.where(kept, exponentials * (1.0 / total)[..., None], 0.0)
+    log_q = jnp.where(q > 0, shifted - jnp.log(total)[..., None], 0.0)
+    return q, log_q
+
+
+def _spread(rows: jax.Array, q: jax.Array, log_q: jax.Array) -> jax.Array:
+    """Sums over the samples of q (1 - q) and -q ln q [..., C], weighted, [2, C]."""
+    samples = tuple(range(rows.ndim - 1))
+    return jnp.stack(
+        [jnp.sum(rows * (1.0 - q), samples), -jnp.sum(rows * log_q, samples)]
+    )
 
 
 def _argmax(logits: jax.Array, top: jax.Array) -> jax.Array:

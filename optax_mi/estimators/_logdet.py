@@ -112,6 +112,7 @@ def gaussian_estimate(
         count=count,
         std_error=jnp.where(enough, std_error, jnp.nan),
         dropped=dropped,
+        chance=jnp.zeros_like(mi),
     )
 
 

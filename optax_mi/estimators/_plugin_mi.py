@@ -175,14 +175,13 @@ def _plugin_mi(
     used = row < size
     count = jnp.sum(used, dtype=float)
     scale = 1.0 / jnp.maximum(count, 1.0)
-    margins = (
-        jnp.zeros(size + 1, jnp.int32).at[row].add(1)[row],
-        jnp.zeros(size, jnp.int32).at[column].add(used.astype(jnp.int32))[column],
-        table[row * size + column],
-    )
+    by_label = jnp.zeros(size + 1, jnp.int32).at[row].add(1)
+    by_output = jnp.zeros(size, jnp.int32).at[column].add(used.astype(jnp.int32))
+    cells_of = (by_label[row], by_output[column], table[row * size + column])
     return gathered_estimate(
         jnp.where(used, scale, 0.0),
-        [jnp.where(used, n.astype(float) * scale, 1.0) for n in margins],
+        [jnp.where(used, n.astype(float) * scale, 1.0) for n in cells_of],
+        (by_label[:-1].astype(float) * scale, by_output.astype(float) * scale),
         count,
         len(row) - count,
         clip=clip,
