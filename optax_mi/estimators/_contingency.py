@@ -20,7 +20,7 @@ from optax_mi.estimators._plugin import (
     check_bias_correction,
     log_or_zero,
 )
-from optax_mi.estimators._scatter import add_by_label
+from optax_mi.estimators._scatter import add_by_label, weighted_total
 from optax_mi.estimators._table import (
     add_ids,
     add_joint,
@@ -148,7 +148,7 @@ def contingency(
                 log_q = log_or_zero(q)
             rows = q * batch.weights[..., None]
             joint = add_by_label(state.recent.joint, batch.labels, rows)
-            return add_joint(state, batch, joint, _spread(rows, q, log_q))
+            return add_joint(state, batch, joint, _spread(batch.weights, q, log_q))
         # Whole numbers add up to the same in any order: scatter anywhere.
         ids, known = read_classes(outputs, labels, num_classes)
         batch = make_batch(labels, weights, known, num_classes)
@@ -214,12 +214,10 @@ def _softmax(
     return q, log_q
 
 
-def _spread(rows: jax.Array, q: jax.Array, log_q: jax.Array) -> jax.Array:
-    """Sums over the samples of q (1 - q) and -q ln q [..., C], weighted, [2, C]."""
-    samples = tuple(range(rows.ndim - 1))
-    return jnp.stack(
-        [jnp.sum(rows * (1.0 - q), samples), -jnp.sum(rows * log_q, samples)]
-    )
+def _spread(weights: jax.Array, q: jax.Array, log_q: jax.Array) -> jax.Array:
+    """Weighted sums over the samples of q (1 - q) and -q ln q [..., C], [2, C]."""
+    not_hard = weighted_total(weights, q * (1.0 - q))
+    return jnp.stack([not_hard, -weighted_total(weights, q * log_q)])
 
 
 def _argmax(logits: jax.Array, top: jax.Array) -> jax.Array:
