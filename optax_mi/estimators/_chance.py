@@ -61,7 +61,7 @@ def chance_of(
     # Nearly constant probabilities can round below the 0 that they have.
     s = jnp.maximum(1.0 - share - not_hard, 0.0) / share
     j = jnp.maximum(-jnp.log(share) - surprise, 0.0)
-    n = jnp.maximum(p_label * count, jnp.finfo(p_label.dtype).tiny)[:, None]
+    n = jnp.where(p_label > 0, p_label * count, 1.0)[:, None]
     ratio = n / jnp.maximum(s, 1e-30)[None, :]
     far = 0.5 * s[None, :]
     near = jnp.expm1(j)[None, :]

@@ -50,6 +50,8 @@ def contingency(
     :math:`\mathrm{softmax}(\mathrm{outputs})` to the row of its label; hard counts add
     its weight to the column of the argmax. Soft counts move before the argmax does and
     are less noisy; hard ones are what `sklearn.metrics.mutual_info_score` computes.
+    Soft counts estimate the information that a class *drawn* from the softmax has on
+    the label, which is below that of the outputs wherever the network is not certain.
 
     The accumulator holds three float32 tables of C x C, 12 C**2 bytes, in which counts
     are exact up to 2**48 samples; an update adds O(N C) operations to the train step.
@@ -80,8 +82,12 @@ def contingency(
         for padding, are dropped and counted;
       - `weights`: None or an array of shape [...]; a sample of weight 0 is dropped.
 
-      Its `std_error` is the delta method's, for hard counts; soft counts vary less, so
-      for them it is an upper bound. Near I = 0 the distribution is not normal.
+      Its `std_error` is the delta method's: of a sample's information
+      :math:`\sum_x q_x \ln \frac{p(x, y)}{p(x) p(y)}`, where soft counts vary less than
+      hard ones by what their probabilities tell. Near I = 0, where the first order
+      vanishes, it is some :math:`\sqrt 2` of the true one, and the distribution is not
+      normal. Its `chance` is for the table of a finite sample; a bias correction takes
+      off what it can.
 
     Raises:
       TypeError, ValueError: `num_classes` is below 2 or not a Python int, `buckets` is

@@ -81,12 +81,11 @@ def plugin_estimate(
         within = jnp.maximum(variance - between, 0.0)
         variance = between + within * _softness(p, p_label, p_output, spread[0])
     entropy = entropy_of(p_label, count, bias_correction)
-    if bias_correction is None:
-        chance = chance_of(p_label, p_output, count, spread)
-    else:
+    chance = chance_of(p_label, p_output, count, spread)
+    if bias_correction is not None:
         output, both = (entropy_of(q, count, bias_correction) for q in (p_output, p))
-        mi = entropy + output - both
-        chance = jnp.zeros_like(mi)
+        corrected = entropy + output - both
+        mi, chance = corrected, _chance_left(chance, mi, corrected)
     return delta_estimate(mi, entropy, variance, count, dropped, clip, chance)
 
 
@@ -130,15 +129,20 @@ def gathered_estimate(
     mi = jnp.sum(p * pointwise)
     variance = jnp.sum(p * jnp.square(pointwise - mi))
     entropy = -jnp.sum(p * label)
-    if entropies is None:
-        labels, outputs = margins
-        outputs, copies = group_shares(outputs, count)
-        chance = chance_of(labels, outputs, count, copies=copies)
-    else:
+    outputs, copies = group_shares(margins[1], count)
+    chance = chance_of(margins[0], outputs, count, copies=copies)
+    if entropies is not None:
         entropy = entropies[0]
-        mi = entropies[0] + entropies[1] - entropies[2]
-        chance = jnp.zeros_like(mi)
+        corrected = entropies[0] + entropies[1] - entropies[2]
+        mi, chance = corrected, _chance_left(chance, mi, corrected)
     return delta_estimate(mi, entropy, variance, count, dropped, clip, chance)
+
+
+def _chance_left(
+    chance: jax.Array, plain: jax.Array, corrected: jax.Array
+) -> jax.Array:
+    """What a correction leaves of the chance: it takes `plain - corrected` off."""
+    return jnp.maximum(chance - (plain - corrected), 0.0)
 
 
 def delta_estimate(

@@ -46,8 +46,8 @@ def plugin_mi(
     in nats, over true classes y and predicted classes x: the one-shot form of
     :func:`contingency`, which explains soft counts and buckets. Hard counts are exact
     integers. Memory, besides the arrays: the table of C x C, and O(C) for each of 65536
-    samples at a time. Other normalised forms than `.normalized`, Theil's U, follow with
-    :func:`plugin_entropy`.
+    samples at a time. `.normalized` is Theil's U adjusted for chance; other normalised
+    forms follow with :func:`plugin_entropy`.
 
     Args:
       outputs: integer class ids of shape [...], or logits of shape [..., C]. For
@@ -65,7 +65,8 @@ def plugin_mi(
       clip: whether to clip the value to [0, H(label)], which a correction may leave.
 
     Returns:
-      An :class:`MIEstimate`, whose `std_error` is the delta method's.
+      An :class:`MIEstimate`, whose `std_error` and `chance` are as of
+      :func:`contingency`.
 
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit, no samples, `num_classes`
