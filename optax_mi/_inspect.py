@@ -15,12 +15,14 @@ class MIDiagnostics(NamedTuple):
       learning_rate: the present learning rate, float32.
       mi: I(outputs; labels) of the last epoch closed, nats; nan before the first.
       entropy: H(labels) of that epoch, nats.
-      normalized: mi / entropy, Theil's U, in [0, 1].
+      normalized: the share of the entropy that is known beyond chance, adjusted U, in
+        [0, 1]; nan where there were too few samples to tell.
       std_error: standard error of `mi`, nats.
       count: effective number of samples of that epoch.
       dropped: samples of that epoch that were ignored.
       epoch: number of epochs closed, int32.
       held: number of those that were unusable and held the learning rate, int32.
+      chance: nats that `mi` would be on average if outputs and labels were independent.
     """
 
     learning_rate: jax.Array
@@ -32,6 +34,7 @@ class MIDiagnostics(NamedTuple):
     dropped: jax.Array
     epoch: jax.Array
     held: jax.Array
+    chance: jax.Array
 
 
 def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
@@ -106,6 +109,7 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
             dropped=estimate.dropped,
             epoch=_array(state.epoch),
             held=_array(state.held),
+            chance=estimate.chance,
         )
     return diagnostics
 

@@ -13,12 +13,17 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+# `chance` is known to some 5 %. Beyond this share of the entropy what is left of it is
+# too little to be told from that error.
+_MOST_CHANCE = 0.75
 
 
 class MIEstimate(NamedTuple):
     r"""A measurement of mutual information, and how far to trust it.
 
-    All five fields are float32 scalars, so that an estimate is a pytree that jits,
+    All six fields are float32 scalars, so that an estimate is a pytree that jits,
     scans and checkpoints; one-shot functions give float64 for float64 samples.
 
     Attributes:
@@ -30,13 +35,19 @@ class MIEstimate(NamedTuple):
       std_error: standard error of `mi` in nats; nan where the estimator has none.
       dropped: number of samples ignored: weight 0, label out of range, output not
         finite.
+      chance: what `mi` would be on average, in nats, of as many samples if outputs and
+        labels were independent; 0 for estimators without this bias, the default.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from optax_mi import MIEstimate
-      >>> half = MIEstimate(*map(jnp.float32, (0.5, 1.0, 100.0, 0.05, 0.0)))
-      >>> print(half.normalized)
-      0.5
+      >>> seen = MIEstimate(*map(jnp.float32, (0.6, 1.0, 100.0, 0.05, 0.0, 0.2)))
+      >>> print(f"{seen.normalized:.2f}")  # (0.6 - 0.2) / (1.0 - 0.2)
+      0.50
+
+    References:
+      Vinh, Epps and Bailey, Information theoretic measures for clusterings comparison,
+      Journal of Machine Learning Research 11, 2837-2854, 2010.
     """
 
     mi: jax.Array
@@ -44,24 +55,43 @@ class MIEstimate(NamedTuple):
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     std_error: jax.Array
     dropped: jax.Array
+    # An array of NumPy: one of JAX would start a backend at import, and a Python number
+    # would make a weak type in the state.
+    chance: jax.Array = np.zeros((), np.float32)  # pyright: ignore[reportAssignmentType]
 
     @property
-    def normalized(self) -> jax.Array:
-        """Theil's U = I(X; Y) / H(Y), in [0, 1]; 0 where the entropy is 0.
+    def adjusted(self) -> jax.Array:
+        r"""Adjusted U, :math:`(I - b) / (H - b)` with b = `chance`, not clipped.
 
-        For real labels it is 1 - exp(-2 I): the share of their variance that is
+        0 on average for outputs that are independent of the labels, so often below 0
+        then, and 1 for those that tell them. Average this form over epochs, and clip
+        the average. It is nan where chance is more than three quarters of the entropy:
+        there are too few samples to tell. 0 where the entropy is 0.
+
+        For real labels, :math:`1 - e^{-2 (I - b)}`: the share of their variance that is
         explained, if all is Gaussian (Linfoot, Information and Control 1, 1957).
         """
         bounded = (self.entropy > 0) & jnp.isfinite(self.entropy)
-        share = self.mi / jnp.where(bounded, self.entropy, 1.0)
-        explained = -jnp.expm1(-2.0 * self.mi)
+        tells = self.chance <= _MOST_CHANCE * self.entropy
+        above = self.mi - self.chance
+        room = jnp.where(bounded & tells, self.entropy - self.chance, 1.0)
+        share = jnp.where(tells, above / room, jnp.nan)
+        explained = -jnp.expm1(-2.0 * above)
         unbounded = jnp.where(self.entropy == jnp.inf, explained, 0.0)
         return jnp.where(bounded, share, unbounded)
+
+    @property
+    def normalized(self) -> jax.Array:
+        """The share of the labels' entropy that is known: `adjusted` in [0, 1].
+
+        nan where there are too few samples to tell, 0 where the entropy is 0.
+        """
+        return jnp.clip(self.adjusted, 0.0, 1.0)
 
 
 def no_estimate() -> MIEstimate:
     """What is known before any measurement: nothing, of no samples."""
-    fields = (math.nan, math.nan, 0.0, math.nan, 0.0)
+    fields = (math.nan, math.nan, 0.0, math.nan, 0.0, 0.0)
     return MIEstimate(*(jnp.full((), value, jnp.float32) for value in fields))
 
 

@@ -203,7 +203,8 @@ def _sorted_estimate(
     if bias_correction is not None:
         entropies = [entropy_of(t, count, bias_correction) for t in tables]
     shares = [t[group] for t, (_, group) in zip(tables, groups, strict=True)]
-    return gathered_estimate(p, shares, count, dropped, entropies, clip)
+    margins = (tables[0], tables[1])
+    return gathered_estimate(p, shares, margins, count, dropped, entropies, clip)
 
 
 def binned(

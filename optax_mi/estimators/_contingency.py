@@ -15,8 +15,12 @@ from optax_mi.estimators._batch import (
     read_arrays,
     read_logits,
 )
-from optax_mi.estimators._plugin import BiasCorrection, check_bias_correction
-from optax_mi.estimators._scatter import add_by_label
+from optax_mi.estimators._plugin import (
+    BiasCorrection,
+    check_bias_correction,
+    log_or_zero,
+)
+from optax_mi.estimators._scatter import add_by_label, weighted_total
 from optax_mi.estimators._table import (
     add_ids,
     add_joint,
@@ -46,6 +50,8 @@ def contingency(
     :math:`\mathrm{softmax}(\mathrm{outputs})` to the row of its label; hard counts add
     its weight to the column of the argmax. Soft counts move before the argmax does and
     are less noisy; hard ones are what `sklearn.metrics.mutual_info_score` computes.
+    Soft counts estimate the information that a class *drawn* from the softmax has on
+    the label, which is below that of the outputs wherever the network is not certain.
 
     The accumulator holds three float32 tables of C x C, 12 C**2 bytes, in which counts
     are exact up to 2**48 samples; an update adds O(N C) operations to the train step.
@@ -76,8 +82,12 @@ def contingency(
         for padding, are dropped and counted;
       - `weights`: None or an array of shape [...]; a sample of weight 0 is dropped.
 
-      Its `std_error` is the delta method's, for hard counts; soft counts vary less, so
-      for them it is an upper bound. Near I = 0 the distribution is not normal.
+      Its `std_error` is the delta method's: of a sample's information
+      :math:`\sum_x q_x \ln \frac{p(x, y)}{p(x) p(y)}`, where soft counts vary less than
+      hard ones by what their probabilities tell. Near I = 0, where the first order
+      vanishes, it is some :math:`\sqrt 2` of the true one, and the distribution is not
+      normal. Its `chance` is for the table of a finite sample; a bias correction takes
+      off what it can.
 
     Raises:
       TypeError, ValueError: `num_classes` is below 2 or not a Python int, `buckets` is
@@ -121,7 +131,7 @@ def contingency(
         )
 
     def init() -> _sums.LongSum:
-        return empty_table(size, size)
+        return empty_table(size, size, soft)
 
     def update(
         state: _sums.LongSum,
@@ -138,9 +148,13 @@ def contingency(
             top = jnp.max(logits, -1)
             batch = make_batch(labels, weights, jnp.isfinite(top), num_classes)
             batch = batch._replace(labels=bucket(batch.labels, size, num_classes))
-            rows = _bucket_sums(_softmax(logits, top, batch.weights), size)
+            q, log_q = _softmax(logits, top, batch.weights)
+            if size < num_classes:
+                q = _bucket_sums(q, size)
+                log_q = log_or_zero(q)
+            rows = q * batch.weights[..., None]
             joint = add_by_label(state.recent.joint, batch.labels, rows)
-            return add_joint(state, batch, joint)
+            return add_joint(state, batch, joint, _spread(batch.weights, q, log_q))
         # Whole numbers add up to the same in any order: scatter anywhere.
         ids, known = read_classes(outputs, labels, num_classes)
         batch = make_batch(labels, weights, known, num_classes)
@@ -183,23 +197,33 @@ def bucket(ids: jax.Array, buckets: int, num_classes: int) -> jax.Array:
 def _bucket_sums(rows: jax.Array, buckets: int) -> jax.Array:
     """Sums of rows [..., C] over the classes of a bucket, [..., B]."""
     num_classes = rows.shape[-1]
-    if buckets == num_classes:
-        return rows
     each = -(-num_classes // buckets)
     pad = [(0, 0)] * (rows.ndim - 1) + [(0, each * buckets - num_classes)]
     return jnp.pad(rows, pad).reshape(*rows.shape[:-1], each, buckets).sum(-2)
 
 
-def _softmax(logits: jax.Array, top: jax.Array, weights: jax.Array) -> jax.Array:
-    """Probabilities [..., C] times weights [...]; 0 where the weight is 0.
+def _softmax(
+    logits: jax.Array, top: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Probabilities [..., C] and their logarithms; 0 where the weight is 0.
 
     The operations are those of the cross-entropy and its gradient, so that XLA, which
     merges equal ones, takes the exponentials once for both.
     """
     shift = jnp.where(jnp.isfinite(top), top, 0.0)
-    exponentials = jnp.exp(logits - shift[..., None])
-    scale = weights / jnp.sum(exponentials, -1)
-    return jnp.where(weights[..., None] > 0, exponentials * scale[..., None], 0.0)
+    shifted = logits - shift[..., None]
+    exponentials = jnp.exp(shifted)
+    total = jnp.sum(exponentials, -1)
+    kept = weights[..., None] > 0
+    q = jnp.where(kept, exponentials * (1.0 / total)[..., None], 0.0)
+    log_q = jnp.where(q > 0, shifted - jnp.log(total)[..., None], 0.0)
+    return q, log_q
+
+
+def _spread(weights: jax.Array, q: jax.Array, log_q: jax.Array) -> jax.Array:
+    """Weighted sums over the samples of q (1 - q) and -q ln q [..., C], [2, C]."""
+    not_hard = weighted_total(weights, q * (1.0 - q))
+    return jnp.stack([not_hard, -weighted_total(weights, q * log_q)])
 
 
 def _argmax(logits: jax.Array, top: jax.Array) -> jax.Array:

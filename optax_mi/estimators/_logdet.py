@@ -100,9 +100,13 @@ def gaussian_estimate(
     # Fewer leave a determinant of 0, unless it is shrunk or has noise.
     singular = shrinkage == 0 and noise == 0
     enough = freedom >= columns + others if singular else some
+    related = enough & (columns > 0) & (others > 0)
+    # Independent columns would be read as this, and by its loss as 0.
+    bias = _bias(jnp.where(enough, freedom, columns + others), reading, features)
+    chance = jnp.where(related & (not bias_correction), jnp.maximum(bias, 0.0), 0.0)
     if bias_correction:
-        mi -= _bias(jnp.where(enough, freedom, columns + others), reading, features)
-    mi = jnp.where(enough & (columns > 0) & (others > 0), mi, 0.0)
+        mi -= bias
+    mi = jnp.where(related, mi, 0.0)
     # Squares that overflowed.
     mi = jnp.where(jnp.all(jnp.isfinite(moments.scatter)), mi, jnp.nan)
     std_error = jnp.sqrt(jnp.maximum(variance, 0.0) / jnp.where(some, count, 1.0))
@@ -112,6 +116,7 @@ def gaussian_estimate(
         count=count,
         std_error=jnp.where(enough, std_error, jnp.nan),
         dropped=dropped,
+        chance=chance.astype(mi.dtype),
     )
 
 

@@ -56,7 +56,7 @@ def measured(entropy: float | None = None) -> MIEstimator:
             )
         else:
             nats = jnp.clip(jnp.asarray(mi), 0.0, entropy)
-            new = (nats, entropy, 1.0, math.nan, 0.0)
+            new = (nats, entropy, 1.0, math.nan, 0.0, 0.0)
         new = MIEstimate(*(jnp.asarray(x).astype(jnp.float32) for x in new))
         shapes = {field.shape for field in new}
         if shapes != {()}:

@@ -46,8 +46,8 @@ def plugin_mi(
     in nats, over true classes y and predicted classes x: the one-shot form of
     :func:`contingency`, which explains soft counts and buckets. Hard counts are exact
     integers. Memory, besides the arrays: the table of C x C, and O(C) for each of 65536
-    samples at a time. Other normalised forms than `.normalized`, Theil's U, follow with
-    :func:`plugin_entropy`.
+    samples at a time. `.normalized` is Theil's U adjusted for chance; other normalised
+    forms follow with :func:`plugin_entropy`.
 
     Args:
       outputs: integer class ids of shape [...], or logits of shape [..., C]. For
@@ -65,7 +65,8 @@ def plugin_mi(
       clip: whether to clip the value to [0, H(label)], which a correction may leave.
 
     Returns:
-      An :class:`MIEstimate`, whose `std_error` is the delta method's.
+      An :class:`MIEstimate`, whose `std_error` and `chance` are as of
+      :func:`contingency`.
 
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit, no samples, `num_classes`
@@ -175,14 +176,13 @@ def _plugin_mi(
     used = row < size
     count = jnp.sum(used, dtype=float)
     scale = 1.0 / jnp.maximum(count, 1.0)
-    margins = (
-        jnp.zeros(size + 1, jnp.int32).at[row].add(1)[row],
-        jnp.zeros(size, jnp.int32).at[column].add(used.astype(jnp.int32))[column],
-        table[row * size + column],
-    )
+    by_label = jnp.zeros(size + 1, jnp.int32).at[row].add(1)
+    by_output = jnp.zeros(size, jnp.int32).at[column].add(used.astype(jnp.int32))
+    cells_of = (by_label[row], by_output[column], table[row * size + column])
     return gathered_estimate(
         jnp.where(used, scale, 0.0),
-        [jnp.where(used, n.astype(float) * scale, 1.0) for n in margins],
+        [jnp.where(used, n.astype(float) * scale, 1.0) for n in cells_of],
+        (by_label[:-1].astype(float) * scale, by_output.astype(float) * scale),
         count,
         len(row) - count,
         clip=clip,

@@ -194,4 +194,5 @@ def finish(
         count=count,
         std_error=std_error,
         dropped=jnp.asarray(valid.size, dtype) - count,
+        chance=jnp.zeros_like(mi),
     )

@@ -17,6 +17,9 @@ class Counts(NamedTuple):
 
     joint: jax.Array  # float32 [R, C], [label, output]
     totals: jax.Array  # float32 [3], see Batch.totals
+    # float32 [2, C], weighted sums of q (1 - q) and -q ln q, where outputs are
+    # probabilities q; of class ids both would be 0.
+    spread: jax.Array | None = None
 
 
 def check_table_size(num_classes: int) -> None:
@@ -28,9 +31,11 @@ def check_table_size(num_classes: int) -> None:
         )
 
 
-def empty_table(labels: int, outputs: int) -> _sums.LongSum:
-    """The table of no samples."""
-    return _sums.zeros(Counts(jnp.zeros((labels, outputs)), totals=jnp.zeros(3)))
+def empty_table(labels: int, outputs: int, soft: bool = False) -> _sums.LongSum:
+    """The table of no samples, of which some may be probabilities if it is `soft`."""
+    joint, totals = jnp.zeros((labels, outputs)), jnp.zeros(3)
+    spread = jnp.zeros((2, outputs)) if soft else None
+    return _sums.zeros(Counts(joint, totals, spread))
 
 
 def add_ids(state: _sums.LongSum, batch: Batch, ids: jax.Array) -> _sums.LongSum:
@@ -39,16 +44,26 @@ def add_ids(state: _sums.LongSum, batch: Batch, ids: jax.Array) -> _sums.LongSum
     return add_joint(state, batch, joint)
 
 
-def add_joint(state: _sums.LongSum, batch: Batch, joint: jax.Array) -> _sums.LongSum:
-    """The table after a batch that made its recent part `joint`."""
+def add_joint(
+    state: _sums.LongSum,
+    batch: Batch,
+    joint: jax.Array,
+    spread: jax.Array | None = None,
+) -> _sums.LongSum:
+    """The table after a batch that made its recent part `joint`.
+
+    `spread` [2, C] is what the batch adds to that of the table; None adds nothing.
+    """
     totals = state.recent.totals + batch.totals
-    return _sums.advance(state, Counts(joint, totals), batch.labels.size)
+    before = state.recent.spread
+    after = before if spread is None else before + spread
+    return _sums.advance(state, Counts(joint, totals, after), batch.labels.size)
 
 
 def estimate_table(
     state: _sums.LongSum, bias_correction: BiasCorrection | None, clip: bool = True
 ) -> MIEstimate:
     """MI of the table."""
-    joint, totals = _sums.value(state)
+    joint, totals, spread = _sums.value(state)
     _, count, dropped = health(totals)
-    return plugin_estimate(joint, count, dropped, bias_correction, clip)
+    return plugin_estimate(joint, count, dropped, bias_correction, clip, spread)
