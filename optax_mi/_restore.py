@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi._decay import MIDecayState
+from optax_mi._find import Path, leaves_by_name
 
 # The layout that states are written in. `tests/data` holds files of each.
 #   1: optax_mi 0.1.0.
@@ -21,8 +22,6 @@ LAYOUT = 1
 # Fields with a leaf whatever the estimator and the rule.
 _MI_FIELDS = set(MIDecayState._fields) - {"estimator_state", "rule_state"}
 _MOST_LISTED = 8
-
-_Path = tuple[str, ...]
 
 
 def restore_state(
@@ -72,7 +71,7 @@ def restore_state(
     """
     if missing not in ("error", "init"):
         raise ValueError(f"missing must be 'error' or 'init', got {missing!r}.")
-    wanted, held = _leaves(fresh), _leaves(saved)
+    wanted, held = leaves_by_name(fresh), leaves_by_name(saved)
     for path, leaf in wanted.items():
         if not hasattr(leaf, "dtype") and not np.isscalar(leaf):
             raise TypeError(
@@ -107,45 +106,32 @@ def restore_state(
     return jax.tree.structure(fresh).unflatten(values[path] for path in order)
 
 
-def _leaves(tree: Any) -> dict[_Path, Any]:
-    """The leaves by the names on the way to them, the same for typed and untyped."""
-
-    def names(path: tuple[Any, ...]) -> _Path:
-        every = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
-        # An nnx Variable holds its array as `value`, to_pure_dict leaves that out. No
-        # two paths become one: "value" could not have a leaf beside it.
-        return every[:-1] if every[-1:] == ("value",) else every
-
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {names(path): leaf for path, leaf in leaves}
-
-
-def _children(paths: Collection[_Path]) -> dict[_Path, set[str]]:
+def _children(paths: Collection[Path]) -> dict[Path, set[str]]:
     """The names at every node."""
-    children: dict[_Path, set[str]] = {}
+    children: dict[Path, set[str]] = {}
     for path in paths:
         for depth, name in enumerate(path):
             children.setdefault(path[:depth], set()).add(name)
     return children
 
 
-def _mi_states(paths: Collection[_Path]) -> set[_Path]:
+def _mi_states(paths: Collection[Path]) -> set[Path]:
     """Where the states of mi_decay are; nnx keeps their names, not their type."""
     return {node for node, names in _children(paths).items() if names >= _MI_FIELDS}
 
 
-def _in(path: _Path, nodes: Collection[_Path]) -> bool:
+def _in(path: Path, nodes: Collection[Path]) -> bool:
     return any(path[: len(node)] == node for node in nodes)
 
 
-def _shorten(paths: Collection[_Path]) -> dict[_Path, _Path]:
+def _shorten(paths: Collection[Path]) -> dict[Path, Path]:
     """Paths that do not tell whether states without leaves are in a chain.
 
     The positions in a tuple become ranks, and are left out where there is one alone.
     """
     children = _children(paths)
 
-    def shorten(path: _Path) -> _Path:
+    def shorten(path: Path) -> Path:
         short = []
         for depth, name in enumerate(path):
             siblings = children[path[:depth]]
@@ -160,7 +146,7 @@ def _shorten(paths: Collection[_Path]) -> dict[_Path, _Path]:
 
 
 def _check(
-    wanted: dict[_Path, Any], held: dict[_Path, Any], found: dict[_Path, _Path]
+    wanted: dict[Path, Any], held: dict[Path, Any], found: dict[Path, Path]
 ) -> None:
     """Raises unless the leaves on both sides are the same."""
     problems = []
@@ -190,7 +176,7 @@ def _describe(leaf: Any) -> str:
     return f"{dtype}{list(jnp.shape(leaf))}"
 
 
-def _show(paths: Collection[_Path]) -> str:
+def _show(paths: Collection[Path]) -> str:
     """The first few of the paths."""
     shown = ["/".join(path) or "its root" for path in sorted(paths)[:_MOST_LISTED]]
     more = len(paths) - len(shown)
