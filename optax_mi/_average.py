@@ -67,8 +67,7 @@ def average_params(
       and booleans it keeps the newest. The average is sharded as the params are.
 
     Raises:
-      TypeError, ValueError: `power` is out of range; `init` gets shapes in place of
-        arrays, outside of `jax.eval_shape`; `update` gets no params.
+      TypeError, ValueError: `power` is out of range; `update` gets no params.
 
     Example:
       >>> import jax.numpy as jnp
@@ -80,8 +79,8 @@ def average_params(
       >>> for grad in (4.0, -8.0):  # to 2, with weight 1, and to 6, with weight 2 / 3
       ...     updates, state = tx.update(jnp.array([grad]), state, params)
       ...     params = optax.apply_updates(params, updates)
-      >>> print(params, eval_params(state).round(3))
-      [6.] [4.667]
+      >>> print(f"{params[0]:.3f} {eval_params(state)[0]:.3f}")
+      6.000 4.667
 
     References:
       Shamir and Zhang, `Stochastic Gradient Descent for Non-smooth Optimization:
@@ -257,16 +256,13 @@ def _is_averaged(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
-def _copy(param: Any) -> jax.Array:
+def _copy(param: Any) -> Any:
     """The first average: a copy, since a train step may donate the params."""
-    if isinstance(param, jax.ShapeDtypeStruct):
-        raise TypeError(
-            "average_params starts at the params, and init() got shapes without "
-            "values. For the shapes of its state call jax.eval_shape(tx.init, params)."
-        )
     dtype = jnp.result_type(param)
     if _is_averaged(dtype) and jnp.finfo(dtype).bits < 32:
-        dtype = jnp.float32
+        dtype = jnp.dtype(jnp.float32)
+    if isinstance(param, jax.ShapeDtypeStruct):  # No values: none are made up.
+        return param.update(dtype=dtype)
     return jnp.array(param, dtype, copy=True)
 
 
