@@ -20,6 +20,7 @@ _MAX_STEP = np.iinfo(np.int32).max
 # The least weight a step enters with is about 1 / 4096. In float32 what it adds is far
 # above the last bit of the average; the weight of step 10**7 alone would be below it.
 _LEAST_WEIGHT = 1 / 4096
+_GOLDEN = 2654435769  # 2**32 / the golden ratio
 # linen's TrainState keeps fp8's scales under this key, beside what the optimizer sees.
 _OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
 
@@ -52,9 +53,10 @@ def average_params(
     to be known. Put it last in the chain, since the params are those that the updates
     lead to, rounded as `optax.apply_updates` rounds them.
 
-    From step :math:`4096\, (\gamma + 1)` on, 36,864 for the default, every second step
-    enters with the weight of two, from twice that every fourth, and so on. No weight
-    falls below 1 / 4096, and the average stays right in float32 at any length.
+    After step :math:`4096\, (\gamma + 1)`, 36,864 for the default, one step of every
+    two enters with the weight of both, after twice that one of four, and so on, at
+    places of the blocks that change. So no weight falls below 1 / 4096, and the average
+    stays right in float32 at any length.
 
     Args:
       power: :math:`\gamma`, in [0, 10**5]. 0 is the plain mean of all steps; the larger
@@ -98,11 +100,20 @@ def average_params(
             num_averaged=jnp.zeros((), jnp.int32),
         )
 
-    def interval(step: jax.Array) -> jax.Array:
-        """1, 2, 4, ...: every how many steps one is averaged."""
+    def doublings(step: jax.Array) -> jax.Array:
+        """One of `2**doublings` steps is averaged, as late as this."""
         longest = jnp.asarray((power + 1) / _LEAST_WEIGHT).astype(jnp.int32)
-        doublings = 32 - jax.lax.clz((step - 1) // longest)
-        return jnp.left_shift(jnp.ones((), jnp.int32), doublings)
+        return 32 - jax.lax.clz((step - 1) // longest)
+
+    def weight_of(step: jax.Array) -> jax.Array:
+        doubled = doublings(step)
+        every = jnp.left_shift(jnp.ones((), jnp.int32), doubled)
+        # Which of a block is not always the last, whose place in the epoch could be the
+        # same in all blocks: multiples of the golden ratio spread over all places.
+        block = jnp.right_shift(step, doubled).astype(jnp.uint32)
+        place = (block * jnp.uint32(_GOLDEN) >> 1) >> (31 - doubled).astype(jnp.uint32)
+        weight = (power + 1) / (step.astype(float) / every + power)
+        return jnp.where((step & (every - 1)) == place.astype(jnp.int32), weight, 0)
 
     def update_fn(
         updates: optax.Updates,
@@ -123,12 +134,11 @@ def average_params(
                 "optax_mi.restore_state(tx.init(params), saved)."
             )
         last = state.num_averaged
-        # At the largest int32 the count goes back by one interval, not to stand still
-        # at a step that is not averaged.
-        step = 1 + jnp.where(last < _MAX_STEP, last, _MAX_STEP - interval(last))
-        every = interval(step)
-        weight = (power + 1) / (step / every + power)
-        weight = jnp.where(step % every == 0, weight, 0)
+        # At the largest int32 the count goes back by one block, since at a step that
+        # stood still none would be averaged.
+        block = jnp.left_shift(jnp.ones((), jnp.int32), doublings(last))
+        step = 1 + jnp.where(last < _MAX_STEP, last, _MAX_STEP - block)
+        weight = weight_of(step)
         average = jax.tree.map(
             lambda x, new: _move(x, new, weight),
             state.average,
@@ -271,4 +281,9 @@ def _move(average: jax.Array, param: jax.Array, weight: jax.Array) -> jax.Array:
     if not _is_averaged(average.dtype):
         return param
     real = jnp.finfo(average.dtype).dtype
-    return average + weight.astype(real) * (param.astype(average.dtype) - average)
+    new = param.astype(average.dtype)
+    if param.dtype in (jnp.bfloat16, jnp.float16):
+        # XLA may leave out the rounding to a narrow dtype and back, were it not told.
+        narrow = jnp.finfo(param.dtype)
+        new = jax.lax.reduce_precision(new, narrow.nexp, narrow.nmant)
+    return average + weight.astype(real) * (new - average)
