@@ -89,11 +89,11 @@ def restore_state(
             )
     order, values = list(wanted), {}
     found = {path: path for path in wanted if path in held}
-    anew = {
-        kind: nodes
-        for kind in _KINDS
-        if (nodes := _states(kind, wanted) - _states(kind, held))
-    }
+    anew = {}
+    for kind in _KINDS:
+        ours, theirs = _states(kind, wanted), _states(kind, held)
+        if len(ours) > len(theirs):  # As many may be at other places of a chain.
+            anew[kind] = ours - theirs
     if anew and missing == "error":
         raise ValueError(
             " ".join(
