@@ -91,8 +91,8 @@ def main() -> None:
     for column in ("params", "one read and write, us", "ratio", "95 %"):
         table.add_column(column, justify="right")
     for size in SIZES:
-        updates = [make_update(tx, size) for tx in (halve(), average_params())]
-        table.add_row(f"{size:,}", *time_pair(*updates, args.pairs, 10))
+        base, other = (make_update(tx, size) for tx in (halve(), average_params()))
+        table.add_row(f"{size:,}", *time_pair(base, other, args.pairs, 10))
     console.print(table)
 
 

@@ -152,7 +152,7 @@ def average_params(
     )
 
 
-def eval_params(state: Any, params: optax.Params | None = None) -> Any:
+def eval_params(state: Any, params: Any = None) -> Any:
     """Takes the averaged params out of an optimizer state or a train state.
 
     Looks wherever :func:`learning_rates` does, and into `nnx.State` and checkpoints

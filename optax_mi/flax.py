@@ -18,6 +18,7 @@ import optax
 from flax import nnx
 from flax.training.train_state import TrainState
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.core import Tracer
 
 
 class MITrainState(TrainState):
@@ -293,7 +294,7 @@ def recompute_batch_stats(
     if not mean:
         raise ValueError(f"model called no BatchNorm: {model!r}.")
     for path, stats in mean.items():
-        if not isinstance(stats["var"], jax.core.Tracer) and (stats["var"] < 0).any():
+        if not isinstance(stats["var"], Tracer) and (stats["var"] < 0).any():
             raise ValueError(
                 f"The BatchNorm at {path!r} was not called, or called with "
                 "use_running_average=True: pass the keyword that has the model train."
@@ -345,7 +346,7 @@ def _linen_stats(
         result: Any = model.apply(
             variables, batch, mutable=["batch_stats"], **dict(static), **traced
         )
-    flat = flatten_dict(flax.core.unfreeze(result[1].get("batch_stats", {})))
+    flat: Any = flatten_dict(flax.core.unfreeze(result[1].get("batch_stats", {})))
     return {
         "/".join(path): {name: flat[(*path, name)] for name in ("mean", "var")}
         for path in called
