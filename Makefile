@@ -50,6 +50,7 @@ docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
 bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## time the train step, estimators and the range test against peers
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/layerwise_overhead.py
+	$(BIN)/python benchmarks/average_overhead.py
 	$(BIN)/python benchmarks/range_speed.py
 	$(BIN)/python benchmarks/estimators.py
 

@@ -2,7 +2,8 @@
 
 Each stage's learning rate decays by what its own output tells of the labels, taken from
 the forward pass that the gradient needs anyway. The norms, in the group "default",
-follow what the network's logits tell.
+follow what the network's logits tell. At the end the averaged weights are evaluated
+too, their norms with statistics of their own.
 """
 
 import sys
@@ -18,14 +19,16 @@ from layerwise_digits import show
 
 from optax_mi import (
     MIDiagnostics,
+    average_params,
     contingency,
+    eval_params,
     gaussian,
     label_by_path,
     layerwise_mi_decay,
     mi_diagnostics,
     reduce_activations,
 )
-from optax_mi.flax import capture_layers
+from optax_mi.flax import capture_layers, recompute_batch_stats
 
 WIDTHS = (16, 32, 64)
 # From groups to modules, from the input to the output.
@@ -129,19 +132,26 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
         steps_per_epoch=steps_per_epoch,
         default=contingency(10),
     )
-    tx = optax.chain(optax.sgd(1.0, momentum=0.9), tx)
+    tx = optax.chain(optax.sgd(1.0, momentum=0.9), tx, average_params())
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     rng = np.random.default_rng(seed)
-    for _ in range(epochs):
+    for epoch in range(epochs):
         order = rng.permutation(len(train_x))[: steps_per_epoch * BATCH]
+        order = order.reshape(steps_per_epoch, BATCH)
         losses = []
         model.train()  # norms by the batch, which move their running state
-        for batch in order.reshape(steps_per_epoch, BATCH):
+        for batch in order:
             losses.append(train_step(model, optimizer, train_x[batch], train_y[batch]))
         model.eval()  # norms by the running state
         test = accuracy(model, test_x, test_y)
         seen = mi_diagnostics(optimizer)
         headline = f"loss {jnp.stack(losses).mean():.3f}  test accuracy {test:.1%}"
+        if epoch == epochs - 1:
+            averaged = nnx.clone(model)
+            nnx.update(averaged, eval_params(optimizer))
+            recompute_batch_stats(averaged, (train_x[batch] for batch in order))
+            test = accuracy(averaged, test_x, test_y)
+            headline += f", of the averaged weights {test:.1%}"
         yield headline, {group: seen[group] for group in LAYERS}
 
 

@@ -9,6 +9,11 @@ train step, and decays the learning rate as the network learns.
 # Activations of layers, made small.
 from optax_mi._activations import reduce_activations as reduce_activations
 
+# Weights to evaluate, at any time.
+from optax_mi._average import AverageParamsState as AverageParamsState
+from optax_mi._average import average_params as average_params
+from optax_mi._average import eval_params as eval_params
+
 # The transformation.
 from optax_mi._decay import MIDecayState as MIDecayState
 from optax_mi._decay import mi_decay as mi_decay
@@ -60,15 +65,18 @@ from optax_mi.estimators import variational_mi as variational_mi
 __version__ = "0.1.0"
 
 __all__ = [
+    "AverageParamsState",
     "DecayRule",
     "LRRangeResult",
     "MIDecayState",
     "MIDiagnostics",
     "MIEstimate",
     "MIEstimator",
+    "average_params",
     "binned",
     "binned_mi",
     "contingency",
+    "eval_params",
     "gaussian",
     "gaussian_mi",
     "kde",

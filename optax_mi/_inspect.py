@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 
 from optax_mi._decay import MIDecayState
+from optax_mi._find import find_states
 from optax_mi.estimators import MIEstimate
 
 
@@ -115,16 +116,8 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
 
 
 def _find_states(tree: Any) -> dict[str, MIDecayState]:
-    # An nnx.Optimizer is a pytree only in some versions of flax; its attribute is ours
-    # to look into in all, and params of the same train state are passed over.
-    tree = getattr(tree, "opt_state", tree)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(
-        tree, is_leaf=lambda node: isinstance(node, MIDecayState)
-    )
     states: dict[str, MIDecayState] = {}
-    for path, state in leaves:
-        if not isinstance(state, MIDecayState):
-            continue
+    for path, state in find_states(tree, lambda node: isinstance(node, MIDecayState)):
         keys = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
         name = group = "/".join(keys) or "all"
         copies = 1

@@ -13,16 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi._decay import MIDecayState
+from optax_mi._find import Path, leaves_by_name
 
 # The layout that states are written in. `tests/data` holds files of each.
 #   1: optax_mi 0.1.0.
 LAYOUT = 1
 
-# Fields with a leaf whatever the estimator and the rule.
-_MI_FIELDS = set(MIDecayState._fields) - {"estimator_state", "rule_state"}
+# Of each transformation the fields with a leaf whatever its settings and the params,
+# and where its state starts.
+_KINDS = {
+    "mi_decay": (
+        set(MIDecayState._fields) - {"estimator_state", "rule_state"},
+        "at its first learning rate",
+    ),
+    "average_params": ({"num_averaged"}, "at the params"),
+}
 _MOST_LISTED = 8
-
-_Path = tuple[str, ...]
 
 
 def restore_state(
@@ -42,10 +48,12 @@ def restore_state(
         have a sharding, say where those of the result are to be.
       saved: the same as nested dicts and lists, as Orbax restores it without a target,
         as `flax.serialization.to_state_dict` and `nnx.to_pure_dict` make it, or typed.
-      missing: what to do about an :func:`mi_decay` that `saved` has no state of. With
-        "init" its state is that of `fresh`, the first learning rate included, and the
-        optimizer around it is looked for as it was without it: with
-        `chain(sgd(1.0), mi_decay(...))` for `fresh`, `saved` may be of `sgd(0.1)`.
+      missing: what to do about an :func:`mi_decay` or :func:`average_params` that
+        `saved` has no state of. With "init" its state is that of `fresh`, the first
+        learning rate included, and the optimizer around it is looked for as it was
+        without it: with `chain(sgd(1.0), mi_decay(...))` for `fresh`, `saved` may be of
+        `sgd(0.1)`. If `fresh` is a whole train state, an average starts at the
+        restored params.
 
     Returns:
       A pytree of the structure, shapes and dtypes of `fresh` with the values of
@@ -72,7 +80,7 @@ def restore_state(
     """
     if missing not in ("error", "init"):
         raise ValueError(f"missing must be 'error' or 'init', got {missing!r}.")
-    wanted, held = _leaves(fresh), _leaves(saved)
+    wanted, held = leaves_by_name(fresh), leaves_by_name(saved)
     for path, leaf in wanted.items():
         if not hasattr(leaf, "dtype") and not np.isscalar(leaf):
             raise TypeError(
@@ -81,21 +89,29 @@ def restore_state(
             )
     order, values = list(wanted), {}
     found = {path: path for path in wanted if path in held}
-    anew = _mi_states(wanted) - _mi_states(held)
+    anew = {}
+    for kind in _KINDS:
+        ours, theirs = _states(kind, wanted), _states(kind, held)
+        if len(ours) > len(theirs):  # As many may be at other places of a chain.
+            anew[kind] = ours - theirs
     if anew and missing == "error":
         raise ValueError(
-            f"saved has no state of the mi_decay at {_show(anew)} of fresh. If it is "
-            "from before that was added to the optimizer, missing='init' starts it "
-            "anew, at its first learning rate."
+            " ".join(
+                f"saved has no state of the {kind} at {_show(nodes)} of fresh. If it "
+                "is from before that was added to the optimizer, missing='init' starts "
+                f"it anew, {_KINDS[kind][1]}."
+                for kind, nodes in anew.items()
+            )
         )
-    if anew:
-        values = {path: wanted.pop(path) for path in order if _in(path, anew)}
+    for kind, nodes in anew.items():
+        values |= {path: wanted.pop(path) for path in order if _in(path, nodes)}
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in values.values()):
             raise ValueError(
-                f"missing='init' takes the state of the mi_decay at {_show(anew)} from "
+                f"missing='init' takes the state of the {kind} at {_show(nodes)} from "
                 "fresh, which has only shapes there. Pass tx.init(params) itself."
             )
-        # Without its mi_decay a chain is shorter, or none.
+    if anew:
+        # Without them a chain is shorter, or none.
         of_saved = {short: path for path, short in _shorten(held).items()}
         found = {
             path: of_saved[short]
@@ -104,48 +120,66 @@ def restore_state(
         }
     _check(wanted, held, found)
     values |= {path: _place(held[found[path]], like) for path, like in wanted.items()}
+    for node in anew.get("average_params", ()):
+        for path, param in _averaged(node, values, wanted).items():
+            values[path] = jnp.array(values[param], values[path].dtype, copy=True)
     return jax.tree.structure(fresh).unflatten(values[path] for path in order)
 
 
-def _leaves(tree: Any) -> dict[_Path, Any]:
-    """The leaves by the names on the way to them, the same for typed and untyped."""
-
-    def names(path: tuple[Any, ...]) -> _Path:
-        every = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
-        # An nnx Variable holds its array as `value`, to_pure_dict leaves that out. No
-        # two paths become one: "value" could not have a leaf beside it.
-        return every[:-1] if every[-1:] == ("value",) else every
-
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {names(path): leaf for path, leaf in leaves}
-
-
-def _children(paths: Collection[_Path]) -> dict[_Path, set[str]]:
+def _children(paths: Collection[Path]) -> dict[Path, set[str]]:
     """The names at every node."""
-    children: dict[_Path, set[str]] = {}
+    children: dict[Path, set[str]] = {}
     for path in paths:
         for depth, name in enumerate(path):
             children.setdefault(path[:depth], set()).add(name)
     return children
 
 
-def _mi_states(paths: Collection[_Path]) -> set[_Path]:
-    """Where the states of mi_decay are; nnx keeps their names, not their type."""
-    return {node for node, names in _children(paths).items() if names >= _MI_FIELDS}
+def _states(kind: str, paths: Collection[Path]) -> set[Path]:
+    """Where the states of a transformation are; nnx keeps names, and no types."""
+    fields, _ = _KINDS[kind]
+    return {node for node, names in _children(paths).items() if names >= fields}
 
 
-def _in(path: _Path, nodes: Collection[_Path]) -> bool:
+def _averaged(
+    node: Path, anew: dict[Path, Any], wanted: dict[Path, Any]
+) -> dict[Path, Path]:
+    """From the leaves of an average to the params of the train state around it.
+
+    Of an optimizer state alone, or where it is not clear which they are, none.
+    """
+    start = (*node, "average")
+    ends = [path[len(start) :] for path in anew if path[: len(start)] == start]
+    if "opt_state" not in node or not ends:
+        return {}
+    shapes = {p: jnp.shape(leaf) for p, leaf in wanted.items() if "opt_state" not in p}
+
+    def has_all(root: Path) -> bool:
+        return all(
+            shapes.get((*root, *end)) == jnp.shape(anew[(*start, *end)]) for end in ends
+        )
+
+    # The params of a linen train state, or whatever alone has the same leaves.
+    usual = (*node[: node.index("opt_state")], "params")
+    roots = {path[: len(path) - len(ends[0])] for path in shapes}
+    roots = [usual] if has_all(usual) else [root for root in roots if has_all(root)]
+    if len(roots) != 1:
+        return {}
+    return {(*start, *end): (*roots[0], *end) for end in ends}
+
+
+def _in(path: Path, nodes: Collection[Path]) -> bool:
     return any(path[: len(node)] == node for node in nodes)
 
 
-def _shorten(paths: Collection[_Path]) -> dict[_Path, _Path]:
+def _shorten(paths: Collection[Path]) -> dict[Path, Path]:
     """Paths that do not tell whether states without leaves are in a chain.
 
     The positions in a tuple become ranks, and are left out where there is one alone.
     """
     children = _children(paths)
 
-    def shorten(path: _Path) -> _Path:
+    def shorten(path: Path) -> Path:
         short = []
         for depth, name in enumerate(path):
             siblings = children[path[:depth]]
@@ -160,7 +194,7 @@ def _shorten(paths: Collection[_Path]) -> dict[_Path, _Path]:
 
 
 def _check(
-    wanted: dict[_Path, Any], held: dict[_Path, Any], found: dict[_Path, _Path]
+    wanted: dict[Path, Any], held: dict[Path, Any], found: dict[Path, Path]
 ) -> None:
     """Raises unless the leaves on both sides are the same."""
     problems = []
@@ -190,7 +224,7 @@ def _describe(leaf: Any) -> str:
     return f"{dtype}{list(jnp.shape(leaf))}"
 
 
-def _show(paths: Collection[_Path]) -> str:
+def _show(paths: Collection[Path]) -> str:
     """The first few of the paths."""
     shown = ["/".join(path) or "its root" for path in sorted(paths)[:_MOST_LISTED]]
     more = len(paths) - len(shown)

@@ -1,19 +1,24 @@
 """Flax: a TrainState whose optimizer sees outputs and labels, and what layers put out.
 
 Of the two flax.nnx needs the second alone: `nnx.Optimizer.update(model, grads,
-outputs=logits, labels=labels)` hands its keywords to the transformation.
+outputs=logits, labels=labels)` hands its keywords to the transformation. Both need the
+statistics of batch norms anew, where weights are averaged.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 import flax.core
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from flax.training.train_state import TrainState
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.core import Tracer
 
 
 class MITrainState(TrainState):
@@ -200,3 +205,183 @@ def _capture_nnx(
         if path[-1] == "__call__"
     }
     return outputs, called
+
+
+def recompute_batch_stats(
+    model: nn.Module | nnx.Module,
+    batches: Iterable[Any],
+    *,
+    variables: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> Any:
+    r"""Computes the running statistics of batch norms anew, for the present weights.
+
+    The running mean and variance belong to the weights of which they were taken:
+    averaged weights, as of :func:`optax_mi.average_params`, need their own. Of each
+    norm they become the mean, with equal weights, of what it sees in the :math:`n`
+    batches,
+
+    .. math::
+        \mu = \frac{1}{n} \sum_{i=1}^{n} \operatorname{mean}(h_i), \qquad
+        v = \frac{1}{n} \sum_{i=1}^{n} \operatorname{var}(h_i),
+
+    whatever the old ones and the momentum. The norms take the statistics of the batch
+    on the way, and all else is as the call makes it: call it as for evaluation, without
+    dropout. Ten batches of the size used in training are commonly enough.
+
+    Args:
+      model: a linen or an nnx module with `BatchNorm` in it. An nnx module is changed
+        in place, its norms' `BatchStat` variables alone.
+      batches: inputs of the model, each its first argument; all of one shape to compile
+        once. A sample more or less in a batch does not change the batch's weight.
+      variables: for linen `{"params": ..., "batch_stats": ...}`, as for `model.apply`.
+      **kwargs: further keywords of the model, such as `train=False`, and `rngs` or
+        `method` of `apply` for linen.
+
+    Returns:
+      For linen the new collection `batch_stats`, with what is not of a `BatchNorm` as
+      it was; for nnx the model.
+
+    Raises:
+      TypeError: `model` is neither a linen nor an nnx module; `variables` is missing
+        for linen, or given for nnx.
+      ValueError: `batches` is empty, or no `BatchNorm` was called.
+
+    Example:
+      >>> import flax.linen as nn
+      >>> import jax, jax.numpy as jnp
+      >>> from optax_mi.flax import recompute_batch_stats
+      >>> model = nn.BatchNorm(use_running_average=True, use_bias=False)
+      >>> batches = [jnp.array([[1.0], [3.0]]), jnp.array([[4.0], [8.0]])]
+      >>> variables = model.init(jax.random.key(0), batches[0])
+      >>> stats = recompute_batch_stats(model, batches, variables=variables)
+      >>> print(stats["mean"], stats["var"])
+      [4.] [2.5]
+
+    References:
+      `torch.optim.swa_utils.update_bn <https://docs.pytorch.org/docs/stable/generated/
+      torch.optim.swa_utils.update_bn.html>`_ does it in torch. Izmailov et al.,
+      `Averaging Weights Leads to Wider Optima and Better Generalization
+      <https://arxiv.org/abs/1803.05407>`_, 2018, found it needed.
+    """
+    # Arrays are traced; all else, such as train=False, is a part of the program.
+    traced = {
+        k: v for k, v in kwargs.items() if any(map(_is_array, jax.tree.leaves(v)))
+    }
+    static = tuple((k, v) for k, v in sorted(kwargs.items()) if k not in traced)
+    if isinstance(model, nn.Module):
+        if "batch_stats" not in (variables or {}):
+            raise TypeError(
+                "recompute_batch_stats needs the variables of a linen module: pass "
+                "variables={'params': params, 'batch_stats': batch_stats}."
+            )
+        stats_of = functools.partial(_linen_stats, model, static, variables)
+    elif isinstance(model, nnx.Module):
+        if variables is not None:
+            raise TypeError("variables are for linen: an nnx module holds its own.")
+        graph, arrays_of_model = nnx.split(model)
+        stats_of = functools.partial(_nnx_stats, graph, static, arrays_of_model)
+    else:
+        raise TypeError(f"model must be a linen or an nnx module, got {model!r}.")
+    total, count = None, 0
+    for batch in batches:
+        stats = stats_of(traced, batch)
+        total = stats if total is None else jax.tree.map(jnp.add, total, stats)
+        count += 1
+    if total is None:
+        raise ValueError("batches is empty: pass some of the training data.")
+    mean = jax.tree.map(lambda x: x / count, total)
+    if not mean:
+        raise ValueError(f"model called no BatchNorm: {model!r}.")
+    for path, stats in mean.items():
+        if not isinstance(stats["var"], Tracer) and (stats["var"] < 0).any():
+            raise ValueError(
+                f"The BatchNorm at {path!r} was not called, or called with "
+                "use_running_average=True: pass the keyword that has the model train."
+            )
+    if isinstance(model, nnx.Module):
+        for path, norm in _norms(model).items():
+            norm.mean[...], norm.var[...] = mean[path]["mean"], mean[path]["var"]
+        return model
+    assert variables is not None
+    flat = flatten_dict(flax.core.unfreeze(variables["batch_stats"]), sep="/")
+    for path, stats in mean.items():
+        flat |= {f"{path}/{name}".lstrip("/"): x for name, x in stats.items()}
+    return unflatten_dict(flat, sep="/")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _linen_stats(
+    model: nn.Module,
+    static: tuple[tuple[str, Any], ...],
+    variables: Mapping[str, Any],
+    traced: dict[str, Any],
+    batch: Any,
+) -> dict[str, dict[str, jax.Array]]:
+    """From the path of each norm to the statistics of the batch."""
+    called = []
+
+    def take_the_batch(
+        call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
+        norm = context.module
+        if not isinstance(norm, nn.BatchNorm) or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        called.append(norm.path)
+        old = norm.momentum, norm.use_running_average
+        # Without momentum the norm keeps the statistics of the batch as they are, if
+        # those before are finite. A linen module is frozen, hence the way around it.
+        for name in ("mean", "var"):
+            last = norm.get_variable("batch_stats", name)
+            norm.put_variable("batch_stats", name, jnp.zeros_like(last))
+        try:
+            object.__setattr__(norm, "momentum", 0.0)
+            object.__setattr__(norm, "use_running_average", None)
+            return call(*args[:1], **{**kwargs, "use_running_average": False})
+        finally:
+            object.__setattr__(norm, "momentum", old[0])
+            object.__setattr__(norm, "use_running_average", old[1])
+
+    with nn.intercept_methods(take_the_batch):
+        result: Any = model.apply(
+            variables, batch, mutable=["batch_stats"], **dict(static), **traced
+        )
+    flat: Any = flatten_dict(flax.core.unfreeze(result[1].get("batch_stats", {})))
+    return {
+        "/".join(path): {name: flat[(*path, name)] for name in ("mean", "var")}
+        for path in called
+    }
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _nnx_stats(
+    graph: Any,
+    static: tuple[tuple[str, Any], ...],
+    arrays: Any,
+    traced: dict[str, Any],
+    batch: Any,
+) -> dict[str, dict[str, jax.Array]]:
+    """From the path of each norm to the statistics of the batch."""
+    model = nnx.merge(graph, arrays)
+    norms = _norms(model)
+    for norm in norms.values():
+        norm.momentum, norm.use_running_average = 0.0, False
+        norm.mean[...] = jnp.zeros_like(norm.mean[...])
+        norm.var[...] = jnp.full_like(norm.var[...], -1.0)  # until it is called
+    model(batch, **dict(static), **traced)
+    return {
+        path: {"mean": norm.mean[...], "var": norm.var[...]}
+        for path, norm in norms.items()
+    }
+
+
+def _norms(model: nnx.Module) -> dict[str, nnx.BatchNorm]:
+    return {
+        "/".join(map(str, path)): module
+        for path, module in nnx.iter_modules(model)
+        if isinstance(module, nnx.BatchNorm)
+    }
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray)

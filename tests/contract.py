@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_mi import (
+    average_params,
     binned,
     contingency,
     gaussian,
@@ -65,7 +66,21 @@ class Case(NamedTuple):
     signal: Callable[..., dict[str, Any]] = labelled
 
     def make(self, **overrides):
-        return self.factory(**{**self.settings, **overrides})
+        """With other settings, of those that it has."""
+        return self.factory(
+            **{
+                name: overrides.get(name, value)
+                for name, value in self.settings.items()
+            }
+        )
+
+
+def averaged(lr_max, lr_min, steps_per_epoch, num_classes):
+    """What users chain."""
+    decay = mi_decay(
+        lr_max, lr_min, steps_per_epoch=steps_per_epoch, num_classes=num_classes
+    )
+    return optax.chain(decay, average_params())
 
 
 SETTINGS = {"lr_max": 0.5, "lr_min": 0.01, "steps_per_epoch": 3}
@@ -99,6 +114,8 @@ CASES = {
         },
         layers,
     ),
+    "average_params": Case(average_params, {"power": 4.0}, lambda *_: {}),
+    "mi_decay-averaged": Case(averaged, {**SETTINGS, "num_classes": NUM_CLASSES}),
 }
 
 

@@ -21,7 +21,9 @@ from flax.training.train_state import TrainState
 from jax.sharding import AxisType, NamedSharding
 
 from optax_mi import (
+    average_params,
     contingency,
+    eval_params,
     label_by_layer,
     layerwise_mi_decay,
     mi_sgd,
@@ -162,7 +164,17 @@ def sharded():
     )
 
 
-RUNS = {"linen": linen, "nnx": of_nnx, "layerwise": layerwise, "sharded": sharded}
+def averaged():
+    return plain(optax.chain(make_tx(), average_params(2)))
+
+
+RUNS = {
+    "linen": linen,
+    "nnx": of_nnx,
+    "layerwise": layerwise,
+    "averaged": averaged,
+    "sharded": sharded,
+}
 
 
 @pytest.fixture(name="run", scope="module", params=RUNS)
@@ -344,6 +356,28 @@ def test_whole_states_from_before_mi_decay(run, tmp_path):
         got = new[0], new[1]["opt_state"][0][0], new[1]["step"]
         want = old[0], old[1]["opt_state"][0], old[1]["step"]
     jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+@pytest.mark.parametrize("run", ["linen", "nnx"], indirect=True)
+def test_whole_states_from_before_their_average(run):
+    old = run[1][SAVED[1]]
+    tx = optax.chain(make_tx(), average_params())
+    if isinstance(old, MITrainState):
+        fresh = MITrainState.create(apply_fn=None, params=run[0].start.params, tx=tx)
+        params = old.params
+    else:
+        model = nnx.Linear(8, 3, rngs=nnx.Rngs(2))
+        fresh = nnx.state((model, nnx.Optimizer(model, tx, wrt=nnx.Param)))
+        params = old[0]
+    with pytest.raises(ValueError, match=r"the average_params at .*opt_state/1 of"):
+        restore_state(fresh, old)
+    new = restore_state(fresh, old, missing="init")
+    assert rates(new) == rates(old)
+    average = new[1]["opt_state"] if isinstance(new, nnx.State) else new
+    for got, want in zip(
+        jax.tree.leaves(eval_params(average)), jax.tree.leaves(params), strict=True
+    ):
+        np.testing.assert_array_equal(got, want)
 
 
 FILES = sorted(old_checkpoints.DATA.glob("*.zip"))

@@ -130,8 +130,9 @@ def test_the_stages_of_a_resnet_get_learning_rates_of_their_own(tmp_path, capsys
     assert len({rate for *_, rate in rows}) > 2
     assert "epoch 2/2" in printed
 
-    (share,) = re.findall(r"\nloss .* test accuracy ([\d.]+)%", printed)
-    assert float(share) >= 80
+    last = r"\nloss .* test accuracy ([\d.]+)%, of the averaged weights ([\d.]+)%"
+    (shares,) = re.findall(last, printed)
+    assert all(float(share) >= 80 for share in shares)
     assert (tmp_path / "layerwise_nnx.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -155,7 +156,7 @@ def test_the_readme_code_runs():
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
     )
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     images, labels = jnp.ones((20, 4)), jnp.arange(20) % 10
     model = Dense()
     params = model.init(jax.random.key(0), images)["params"]
@@ -192,7 +193,10 @@ def test_the_readme_code_runs():
     names["batches"] = (10 * jnp.eye(4)[labels % 4][None], labels[None])
     exec(blocks[3], names)
     assert names["found"].lr_max > names["found"].lr_min
+    names |= {"grads": jax.tree.map(jnp.ones_like, params)}
+    exec(blocks[4], names)
+    assert jax.tree.structure(names["averaged"]) == jax.tree.structure(params)
     x = np.random.default_rng(0).normal(size=(20, 2))
     names |= {"predicted": labels, "activations": x, "x": x, "y": x**2}
-    exec(blocks[4], names)
+    exec(blocks[5], names)
     assert names["plugin_mi"](labels, labels).mi > 2

@@ -8,6 +8,9 @@ import pytest
 
 from optax_mi import (
     MIDecayState,
+    average_params,
+    eval_params,
+    learning_rates,
     mi_decay,
     proportional_rule,
     residual_rule,
@@ -64,6 +67,86 @@ def test_mi_decay_added_later_starts_anew(before, after):
         np.testing.assert_array_equal(got, want)
     for state in anew:
         jax.tree.map(np.testing.assert_array_equal, state, MI.init(PARAMS))
+
+
+AVERAGED = optax.chain(optax.sgd(1.0, 0.9), MI, average_params())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            optax.sgd(0.1, 0.9),
+            AVERAGED,
+            "the mi_decay at opt_state/1 .*the average_params at opt_state/2",
+        ),
+        (optax.chain(optax.sgd(0.1, 0.9), MI), AVERAGED, "average_params at .*/2"),
+        # As users write it who had mi_sgd.
+        (
+            optax.chain(optax.sgd(0.1, 0.9), MI),
+            optax.chain(optax.chain(optax.sgd(0.1, 0.9), MI), average_params()),
+            "average_params at opt_state/1",
+        ),
+    ],
+    ids=["both", "average", "nested"],
+)
+def test_an_average_added_later_starts_at_the_params_of_the_train_state(
+    before, after, message
+):
+    params = {"w": np.zeros(3, np.float16), "head": {"b": np.zeros((), np.float32)}}
+    old = numbered({"params": params, "opt_state": before.init(params)})
+    saved = flax.serialization.to_state_dict(old)
+    fresh = {"params": params, "opt_state": after.init(params)}
+    with pytest.raises(ValueError, match=f"{message} of fresh.*anew, at the params"):
+        restore_state(fresh, saved)
+    new = restore_state(fresh, saved, missing="init")
+    jax.tree.map(np.testing.assert_array_equal, new["params"], old["params"])
+    average = new["opt_state"][-1].average
+    jax.tree.map(np.testing.assert_array_equal, average, old["params"])
+    assert average["w"].dtype == np.float32
+    assert new["opt_state"][-1].num_averaged == 0
+    (trace,) = optax.tree.get_all_with_path(new, "trace")
+    np.testing.assert_array_equal(trace[1]["w"], optax.tree.get(old, "trace")["w"])
+    if len(found(old)):
+        assert learning_rates(new) == learning_rates(old)
+    # A train step may donate all of it.
+    leaves = [x for x in jax.tree.leaves(new) if x.size]
+    assert len({x.unsafe_buffer_pointer() for x in leaves}) == len(leaves)
+
+
+def test_an_average_of_an_optimizer_state_alone_starts_as_the_fresh_one():
+    params = {"w": np.full(3, 7.0, np.float32)}
+    fresh = optax.chain(optax.sgd(1.0, 0.9), average_params()).init(params)
+    saved = untyped(optax.sgd(0.1, 0.9))
+    average = eval_params(restore_state(fresh, saved, missing="init"))
+    np.testing.assert_array_equal(average["w"], params["w"])
+    with pytest.raises(ValueError, match="the average_params at 1 from fresh, which"):
+        restore_state(jax.eval_shape(lambda: fresh), saved, missing="init")
+
+
+def test_an_average_may_move_when_mi_decay_is_put_before_it():
+    before = optax.chain(optax.sgd(0.1, 0.9), average_params())
+    old = numbered(before.init(PARAMS))
+    saved = flax.serialization.to_state_dict(old)
+    new = restore_state(AVERAGED.init(PARAMS), saved, missing="init")
+    jax.tree.map(np.testing.assert_array_equal, new[-1], old[-1])
+
+
+def test_the_average_is_of_the_params_and_not_of_what_looks_like_them():
+    params = {"w": np.zeros(3, np.float32)}
+    tx = optax.chain(optax.sgd(0.1), average_params())
+    fresh = {"ema": params, "params": params, "opt_state": tx.init(params)}
+    saved = numbered(fresh)
+    saved["opt_state"] = ()
+    new = restore_state(fresh, saved, missing="init")
+    np.testing.assert_array_equal(
+        eval_params(new["opt_state"])["w"], saved["params"]["w"]
+    )
+    # Which of two is not for us to say.
+    fresh["other"] = fresh.pop("params")
+    saved["other"] = saved.pop("params")
+    new = restore_state(fresh, saved, missing="init")
+    np.testing.assert_array_equal(eval_params(new["opt_state"])["w"], params["w"])
 
 
 def untyped(tx, shape=3, dtype=np.float32, name="w"):

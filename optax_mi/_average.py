@@ -1,0 +1,289 @@
+"""The power-of-time average of the parameters: weights to use whenever training stops.
+
+The state keeps one average beside the parameters, and :func:`eval_params` takes it out
+of whatever holds that state.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optax_mi._checks import check_number
+from optax_mi._find import Path, find_states, leaves_by_name
+
+_MAX_STEP = np.iinfo(np.int32).max
+# The least weight a step enters with is about 1 / 4096. In float32 what it adds is far
+# above the last bit of the average; the weight of step 10**7 alone would be below it.
+_LEAST_WEIGHT = 1 / 4096
+_GOLDEN = 2654435769  # 2**32 / the golden ratio
+# linen's TrainState keeps fp8's scales under this key, beside what the optimizer sees.
+_OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
+
+
+class AverageParamsState(NamedTuple):
+    """State of :func:`average_params`.
+
+    Attributes:
+      average: of the structure of the params, float32 or wider; integers as they are.
+      num_averaged: number of steps so far, saturating.
+    """
+
+    average: optax.Params
+    num_averaged: jax.Array  # shape=(), dtype=int32
+
+
+def average_params(
+    power: chex.Numeric = 8.0,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Keeps an average of the params, and leaves the updates as they are.
+
+    After step :math:`t`, which leads to the params :math:`\theta_t`, the average is
+
+    .. math::
+        x_t = x_{t-1} + w_t\, (\theta_t - x_{t-1}),
+        \qquad w_t = \frac{\gamma + 1}{t + \gamma},
+
+    so that step :math:`s` has a weight that grows like :math:`s^\gamma`: the memory is
+    a fixed share of the run so far, about :math:`1 / (\gamma + 1)`, and no horizon has
+    to be known. Put it last in the chain, since the params are those that the updates
+    lead to, rounded as `optax.apply_updates` rounds them.
+
+    After step :math:`4096\, (\gamma + 1)`, 36,864 for the default, one step of every
+    two enters with the weight of both, after twice that one of four, and so on, at
+    places of the blocks that change. So no weight falls below 1 / 4096, and the average
+    stays right in float32 at any length.
+
+    Args:
+      power: :math:`\gamma`, in [0, 10**5]. 0 is the plain mean of all steps; the larger
+        it is, the shorter the memory.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with state :class:`AverageParamsState`.
+      Its `update` needs the params and ignores keywords. Floating and complex leaves
+      are averaged in their own dtype, in float32 if that is narrower; of integers
+      and booleans it keeps the newest. The average is sharded as the params are.
+
+    Raises:
+      TypeError, ValueError: `power` is out of range; `update` gets no params.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from optax_mi import average_params, eval_params
+      >>> tx = optax.chain(optax.sgd(0.5), average_params(power=1.0))
+      >>> params = jnp.array([4.0])
+      >>> state = tx.init(params)
+      >>> for grad in (4.0, -8.0):  # to 2, with weight 1, and to 6, with weight 2 / 3
+      ...     updates, state = tx.update(jnp.array([grad]), state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> print(f"{params[0]:.3f} {eval_params(state)[0]:.3f}")
+      6.000 4.667
+
+    References:
+      Shamir and Zhang, `Stochastic Gradient Descent for Non-smooth Optimization:
+      Convergence Results and Optimal Averaging Schemes
+      <https://proceedings.mlr.press/v28/shamir13.html>`_, ICML 2013, who call it
+      polynomial-decay averaging. Karras et al., `Analyzing and Improving the Training
+      Dynamics of Diffusion Models <https://arxiv.org/abs/2312.02696>`_, 2024, average
+      by powers of time likewise.
+    """
+    check_number("power", power, lambda p: 0 <= p <= 1e5, "from 0 to 100,000")
+
+    def init_fn(params: optax.Params) -> AverageParamsState:
+        return AverageParamsState(
+            average=jax.tree.map(_copy, params),
+            num_averaged=jnp.zeros((), jnp.int32),
+        )
+
+    def doublings(step: jax.Array) -> jax.Array:
+        """One of `2**doublings` steps is averaged, as late as this."""
+        longest = jnp.asarray((power + 1) / _LEAST_WEIGHT).astype(jnp.int32)
+        return 32 - jax.lax.clz((step - 1) // longest)
+
+    def weight_of(step: jax.Array) -> jax.Array:
+        doubled = doublings(step)
+        every = jnp.left_shift(jnp.ones((), jnp.int32), doubled)
+        # Which of a block is not always the last, whose place in the epoch could be the
+        # same in all blocks: multiples of the golden ratio spread over all places.
+        block = jnp.right_shift(step, doubled).astype(jnp.uint32)
+        place = (block * jnp.uint32(_GOLDEN) >> 1) >> (31 - doubled).astype(jnp.uint32)
+        weight = (power + 1) / (step.astype(float) / every + power)
+        return jnp.where((step & (every - 1)) == place.astype(jnp.int32), weight, 0)
+
+    def update_fn(
+        updates: optax.Updates,
+        state: AverageParamsState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, AverageParamsState]:
+        del extra_args
+        if params is None:
+            raise ValueError(
+                "average_params averages the params, and update() got none. Call it as "
+                "tx.update(grads, state, params)."
+            )
+        if not isinstance(state, AverageParamsState):
+            raise TypeError(
+                f"state must be an AverageParamsState, got a {type(state).__name__}. "
+                "Of a checkpoint that was restored without a target make one by "
+                "optax_mi.restore_state(tx.init(params), saved)."
+            )
+        last = state.num_averaged
+        # At the largest int32 the count goes back by one block, since at a step that
+        # stood still none would be averaged.
+        block = jnp.left_shift(jnp.ones((), jnp.int32), doublings(last))
+        step = 1 + jnp.where(last < _MAX_STEP, last, _MAX_STEP - block)
+        weight = weight_of(step)
+        average = jax.tree.map(
+            lambda x, new: _move(x, new, weight),
+            state.average,
+            jax.lax.stop_gradient(optax.apply_updates(params, updates)),
+        )
+        return updates, AverageParamsState(average, step)
+
+    return optax.GradientTransformationExtraArgs(
+        init_fn,
+        update_fn,  # pyright: ignore[reportArgumentType]: optax's states are pytrees
+    )
+
+
+def eval_params(state: Any, params: Any = None) -> Any:
+    """Takes the averaged params out of an optimizer state or a train state.
+
+    Looks wherever :func:`learning_rates` does, and into `nnx.State` and checkpoints
+    restored without a target. Before the first step the average is the initial params.
+    It traces.
+
+    Args:
+      state: an optimizer state that contains one of :func:`average_params`, or a train
+        state, an `nnx.Optimizer`, or any pytree that contains it.
+      params: the present params, `nnx.state(model, nnx.Param)` in nnx; None means those
+        of the train state, if `state` is one. They say which structure and dtypes the
+        result has, and stand in for params that are not averaged, as under
+        `optax.masked` or where groups of `optax.partition` are trained without.
+
+    Returns:
+      The averaged params in the structure and dtypes of `params`; where these are not
+      known, as the state holds them. `nnx.update(model, ...)` takes either.
+
+    Raises:
+      ValueError: there is no average in `state`, two of the same params, or one of some
+        params only, of unknown others; `params` is of another structure or shape.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from optax_mi import average_params, eval_params
+      >>> tx = optax.chain(optax.sgd(0.5), average_params())
+      >>> params = {"w": jnp.ones(2, jnp.bfloat16)}
+      >>> state = tx.init(params)
+      >>> print(eval_params(state)["w"].dtype, eval_params(state, params)["w"].dtype)
+      float32 bfloat16
+    """
+    found = [_average_of(node) for _, node in find_states(state, _is_average)]
+    if not found:
+        raise ValueError(
+            "state has no average of the params. Put optax_mi.average_params() last in "
+            "the chain: optax.chain(optimizer, average_params())."
+        )
+    values: dict[Path, Any] = {}
+    for average in found:
+        part = leaves_by_name(average)
+        if both := values.keys() & part.keys():
+            raise ValueError(
+                f"state has more than one average of {_name(min(both))}. Pass the part "
+                "of it with the one that you want, such as state[-1] of a chain."
+            )
+        values |= part
+    if params is None:
+        params = getattr(state, "params", None)
+    if params is None:
+        if len(found) > 1 or _has_gaps(found[0]):
+            raise ValueError(
+                "state has averages of some of the params only. Pass the params, "
+                "eval_params(state, params): they say how the parts fit together, and "
+                "stand in for those that are not averaged."
+            )
+        return found[0]
+    if isinstance(params, Mapping) and _OVERWRITE_WITH_GRADIENT in params:
+        return {**params, "params": _fill(params["params"], values)}
+    return _fill(params, values)
+
+
+def _fill(params: Any, values: dict[Path, Any]) -> Any:
+    """The params with what is averaged in place of them, in their dtypes."""
+    leaves = leaves_by_name(params)
+    if unknown := values.keys() - leaves.keys():
+        raise ValueError(
+            f"state has an average of {_name(min(unknown))}, which is not in params, "
+            f"such as {_name(min(leaves, default=()))}. Pass params like those that "
+            "tx.init got."
+        )
+    result = dict(leaves)
+    for path, value in values.items():
+        if jnp.shape(value) != jnp.shape(leaves[path]):
+            raise ValueError(
+                f"params must have the shape {jnp.shape(value)} of the average at "
+                f"{_name(path)}, got {jnp.shape(leaves[path])}."
+            )
+        result[path] = jnp.asarray(value).astype(jnp.result_type(leaves[path]))
+    return jax.tree.structure(params).unflatten(result.values())
+
+
+def _is_average(node: Any) -> bool:
+    # nnx.State and untyped checkpoints keep the names of the fields alone.
+    return isinstance(node, AverageParamsState) or (
+        isinstance(node, Mapping) and "num_averaged" in node
+    )
+
+
+def _average_of(state: Any) -> Any:
+    if isinstance(state, AverageParamsState):
+        return state.average
+    return state.get("average", {})  # Without leaves, it may be left out.
+
+
+def _has_gaps(average: Any) -> bool:
+    """Whether Optax has masked some of the params."""
+    nodes = jax.tree.leaves(average, is_leaf=_is_masked)
+    return any(map(_is_masked, nodes))
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
+
+
+def _name(path: Path) -> str:
+    return "/".join(path) or "its root"
+
+
+def _is_averaged(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def _copy(param: Any) -> Any:
+    """The first average: a copy, since a train step may donate the params."""
+    dtype = jnp.result_type(param)
+    if _is_averaged(dtype) and jnp.finfo(dtype).bits < 32:
+        dtype = jnp.dtype(jnp.float32)
+    if isinstance(param, jax.ShapeDtypeStruct):  # No values: none are made up.
+        return param.update(dtype=dtype)
+    return jnp.array(param, dtype, copy=True)
+
+
+def _move(average: jax.Array, param: jax.Array, weight: jax.Array) -> jax.Array:
+    """The average, moved towards the param."""
+    if not _is_averaged(average.dtype):
+        return param
+    real = jnp.finfo(average.dtype).dtype
+    new = param.astype(average.dtype)
+    if param.dtype in (jnp.bfloat16, jnp.float16):
+        # XLA may leave out the rounding to a narrow dtype and back, were it not told.
+        narrow = jnp.finfo(param.dtype)
+        new = jax.lax.reduce_precision(new, narrow.nexp, narrow.nmant)
+    return average + weight.astype(real) * (new - average)

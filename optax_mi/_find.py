@@ -1,0 +1,32 @@
+"""Finding things in states, whatever is around them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+Path = tuple[str, ...]
+
+
+def find_states(
+    tree: Any, is_state: Callable[[Any], bool]
+) -> list[tuple[tuple[Any, ...], Any]]:
+    """Every state of one kind in an optimizer state or a train state, and its path."""
+    # An nnx.Optimizer is a pytree only in some versions of flax; its attribute is ours
+    # to look into in all, and params of the same train state are passed over.
+    tree = getattr(tree, "opt_state", tree)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_state)
+    return [(path, node) for path, node in leaves if is_state(node)]
+
+
+def leaves_by_name(tree: Any) -> dict[Path, Any]:
+    """The leaves by the names on the way to them, the same for typed and untyped."""
+
+    def names(path: tuple[Any, ...]) -> Path:
+        every = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+        # An nnx Variable holds its array as `value`, to_pure_dict leaves that out. No
+        # two paths become one: "value" could not have a leaf beside it.
+        return every[:-1] if every[-1:] == ("value",) else every
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {names(path): leaf for path, leaf in leaves}
