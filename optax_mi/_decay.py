@@ -72,9 +72,9 @@ def mi_decay(
     the estimate :math:`I(X; Y) \in [0, H(Y)]`, in nats, into the next learning rate
     :math:`\eta \in [\eta_{\min}, \eta_{\max}]`; that very update is already scaled by
     it. The learning rate never rises and never leaves its bounds, whatever the rule
-    says. An epoch without a valid sample, or whose estimate is not finite, holds it. One
-    with so few samples that chance alone would read over a quarter of H(Y) is not
-    closed: it goes on, and is asked again when it is twice as long.
+    says. An epoch without a valid sample, or whose estimate is not finite, holds it.
+    One with so few samples that chance alone would read over a quarter of H(Y) is not
+    closed: it goes on, and is read again when it is twice as long.
 
     Chained after `optax.sgd(1.0)`, the bounds are absolute learning rates; after an
     optimizer with a learning rate of its own they are factors of it:

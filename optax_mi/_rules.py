@@ -228,8 +228,8 @@ def log_time_rule(rate: float = 1.0, sharpness: float = 10.0) -> DecayRule:
     While the network learns, the learning rate stays; once it has learned all that it
     will, it decays like :math:`t^{-\mathrm{rate} \sqrt{U}}`. :math:`U_t^-` is
     :math:`U_t` less two standard errors, at least 0: what may be chance does not
-    decay the learning rate. A network that has lost a tenth of what it knew on average
-    and is learning again keeps it too.
+    decay the learning rate. A network that knows less than it did on average and
+    is learning again keeps it too.
 
     Time is counted in e-folds and MI in shares, so neither the number of steps to come,
     nor the length of an epoch, nor the scale of the task enters. :math:`U_t` is an
@@ -320,7 +320,7 @@ def log_time_rule(rate: float = 1.0, sharpness: float = 10.0) -> DecayRule:
 
 _RECENT = 10.0  # the memory of `recent` is one such part of the steps so far
 _LEAST_SHARE = 0.02  # of the steps so far, between two decisions
-_LOST = 0.9  # of what was known on average: below, something has been lost
+_LOST = 0.98  # of what was known on average: below, something has been lost
 
 
 def _blend(old: jax.Array, new: jax.Array, weight: jax.Array) -> jax.Array:

@@ -99,7 +99,7 @@ class LogTimeRule:
         weights = np.diff(edges**10)
         recent = weights @ self.values
         deviation = math.sqrt(weights**2 @ self.variances)
-        if recent < 0.9 * mean and self.values[-1] > self.values[-2]:
+        if recent < 0.98 * mean and self.values[-1] > self.values[-2]:
             return lr
         surely = max(0.0, recent - 2 * deviation)
         ratio = max(mean, 0.0) / recent if recent > mean else 1.0
@@ -108,10 +108,10 @@ class LogTimeRule:
         )
 
 
-def rates(rule, pairs, lr, lr_min, lr_max, ends):
+def rates(rule, pairs, lr, lr_min, lr_max, ends, **measured):
     """The learning rate after each epoch; a pair is (mi, entropy). It never rises."""
     after = []
     for (mi, h), end in zip(pairs, ends, strict=True):
-        lr = min(lr, rule(mi, h, lr, lr_min, lr_max, end))
+        lr = min(lr, rule(mi, h, lr, lr_min, lr_max, end, **measured))
         after.append(lr)
     return after

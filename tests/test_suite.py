@@ -17,7 +17,6 @@ import pytest
 import range_quality
 import research
 from suite import candidates, ranking
-from suite.averages import eval_params
 from suite.methods import GROUPS, METHODS, PLAIN, Setting
 from suite.results import (
     cell_path,
@@ -144,23 +143,6 @@ def test_the_average_leaves_the_raw_row_as_it_is(name):
     )
     average = both.values[f"{name} + average"]["test_loss"]
     assert not np.allclose(average, alone.first["test_loss"])
-
-
-def test_the_average_is_that_of_the_params_weighted_by_a_power_of_time():
-    tx = METHODS["sgd"].make(Setting(0.1, 9, 1, 2))
-    params, seen = jnp.float32(1.0), []
-    state = tx.init(params)
-    for step in range(1, 10):
-        updates, state = tx.update(jnp.float32(step % 3), state, params)
-        params = optax.apply_updates(params, updates)
-        seen.append(float(params))
-    # The weights of polynomial-decay averaging, from their recursion.
-    weights = np.zeros(9)
-    for step in range(1, 10):
-        new = 9 / (step + 8)
-        weights = (1 - new) * weights
-        weights[step - 1] = new
-    assert float(eval_params(state)) == pytest.approx(float(weights @ seen), rel=1e-5)
 
 
 @pytest.mark.usefixtures("compiles_fast")

@@ -13,7 +13,9 @@ from optax import contrib
 from optax_mi import (
     DecayRule,
     MIEstimator,
+    average_params,
     contingency,
+    eval_params,
     gaussian,
     label_by_path,
     layerwise_mi_decay,
@@ -24,7 +26,6 @@ from optax_mi import (
     residual_rule,
     variational,
 )
-from suite.averages import average_params, eval_params
 
 
 class Setting(NamedTuple):
@@ -246,7 +247,7 @@ def averaged(method: Method, keep_raw: bool = True) -> Method:
         return optax.chain(method.make(setting), average_params())
 
     raw: dict[str, View] = {method.name: as_trained} if keep_raw else {}
-    average = {f"{method.name} + average": lambda state, params: eval_params(state)}
+    average = {f"{method.name} + average": eval_params}
     return dataclasses.replace(method, make=make, views=raw | average)
 
 

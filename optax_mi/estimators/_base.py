@@ -81,6 +81,14 @@ class MIEstimate(NamedTuple):
         return jnp.where(bounded, share, unbounded)
 
     @property
+    def adjusted_std_error(self) -> jax.Array:
+        """Standard error of `adjusted`, nan where `std_error` is."""
+        bounded = (self.entropy > 0) & jnp.isfinite(self.entropy)
+        room = jnp.where(bounded, self.entropy - self.chance, 1.0)
+        slope = 2.0 * jnp.exp(-2.0 * (self.mi - self.chance))
+        return self.std_error * jnp.where(bounded, 1.0 / room, slope)
+
+    @property
     def normalized(self) -> jax.Array:
         """The share of the labels' entropy that is known: `adjusted` in [0, 1].
 
