@@ -190,6 +190,7 @@ def test_integers_are_the_newest_and_gaps_stay_gaps():
     assert average["masked"] == optax.MaskedNode()
 
 
+@pytest.mark.usefixtures("strict")
 def test_a_donated_step_owns_its_arrays():
     params = {"w": jnp.ones(2), "n": jnp.zeros(3, jnp.int32)}
     tx = average_params()
