@@ -112,7 +112,7 @@ def average_params(
         # same in all blocks: multiples of the golden ratio spread over all places.
         block = jnp.right_shift(step, doubled).astype(jnp.uint32)
         place = (block * jnp.uint32(_GOLDEN) >> 1) >> (31 - doubled).astype(jnp.uint32)
-        weight = (power + 1) / (step.astype(float) / every + power)
+        weight = (power + 1) / (step.astype(float) / every.astype(float) + power)
         return jnp.where((step & (every - 1)) == place.astype(jnp.int32), weight, 0)
 
     def update_fn(

@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from optax_mi import (
     __version__,
+    average_params,
     contingency,
     label_by_layer,
     layerwise_mi_decay,
@@ -49,6 +50,7 @@ CASES = {
             rule=residual_rule(threshold=0.5, strength=0.5),
         ),
     ),
+    "averaged": optax.chain(optax.sgd(0.5, momentum=0.5), average_params(power=2.0)),
 }
 
 
