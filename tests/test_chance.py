@@ -269,7 +269,7 @@ def test_the_default_is_an_array_of_a_strong_type():
     ],
 )
 def test_std_error_of_soft_counts_is_their_spread(confidence, knows, most):
-    """Right, but sqrt(2) too large at independence, as the delta method is."""
+    """At independence the delta method's is sqrt(2) times as large."""
     estimator, draws = contingency(5), 600
 
     def one(key):

@@ -95,7 +95,8 @@ def kde_mi(
       An :class:`MIEstimate`; `entropy` is that of the labels as they came. `std_error`
       is the delta method's for both sums, good to about a tenth; from 256 of the
       samples where there are more than 1024. Without a valid sample, or with one class,
-      the estimate is 0 nats.
+      the estimate is 0 nats. `chance` is 0, though every sample is in its own kernel:
+      of independent x the estimate is not 0, and near H(Y) at narrow bandwidths.
 
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit, a bandwidth that is not
