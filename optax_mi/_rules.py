@@ -213,7 +213,7 @@ class _Progress(NamedTuple):
     mean: jax.Array  # average U of all steps
 
 
-def log_time_rule(rate: float = 1.0, sharpness: float = 10.0) -> DecayRule:
+def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
     r"""Decays by a power of time, the faster the longer ago the network has learned.
 
     Let :math:`t` be the number of steps, :math:`U_t` what the network knows now, as a
@@ -222,14 +222,15 @@ def log_time_rule(rate: float = 1.0, sharpness: float = 10.0) -> DecayRule:
     network learned what it knows: near 0 if just now, 1 if long ago.
 
     .. math::
-        \frac{d \ln \eta}{d \ln t} = -\mathrm{rate} \cdot \sqrt{U_t^-}
+        \frac{d \ln \eta}{d \ln t} = -\mathrm{rate} \cdot \min(1,\, 10\, U_t^-)
         \left( \frac{\bar U_t}{U_t} \right)^{\mathrm{sharpness}}.
 
     While the network learns, the learning rate stays; once it has learned all that it
-    will, it decays like :math:`t^{-\mathrm{rate} \sqrt{U}}`. :math:`U_t^-` is
-    :math:`U_t` less two standard errors, at least 0: what may be chance does not
-    decay the learning rate. A network that knows less than it did on average and
-    is learning again keeps it too.
+    will, it decays like :math:`t^{-\mathrm{rate}}`. :math:`U_t^-` is :math:`U_t` less
+    two standard errors, at least 0: that of a network which may know nothing does not
+    decay, and one that knows a tenth counts in full, since of noisy labels no network
+    can know much more. A network that knows less than it did on average and is learning
+    again keeps its learning rate too.
 
     Time is counted in e-folds and MI in shares, so neither the number of steps to come,
     nor the length of an epoch, nor the scale of the task enters. :math:`U_t` is an
@@ -293,7 +294,7 @@ def log_time_rule(rate: float = 1.0, sharpness: float = 10.0) -> DecayRule:
         known = jnp.maximum(recent - 2.0 * jnp.sqrt(variance), 0.0)
         ratio = jnp.where(recent > mean, mean / recent, 1.0)
         relearns = (recent < _LOST * mean) & (waiting > state.last)
-        speed = rate * jnp.sqrt(known) * jnp.maximum(ratio, 0.0) ** sharpness
+        speed = rate * jnp.minimum(known / _KNOWN, 1.0) * jnp.maximum(ratio, 0.0) ** sharpness
         decayed = learning_rate * jnp.exp(-speed * log_time)
 
         waits = state._replace(
@@ -318,6 +319,7 @@ def log_time_rule(rate: float = 1.0, sharpness: float = 10.0) -> DecayRule:
     return DecayRule(init, update)
 
 
+_KNOWN = 0.1  # the share of H(Y) from which on the decay has its full rate
 _RECENT = 10.0  # the memory of `recent` is one such part of the steps so far
 _LEAST_SHARE = 0.02  # of the steps so far, between two decisions
 _LOST = 0.98  # of what was known on average: below, something has been lost

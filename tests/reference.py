@@ -101,11 +101,9 @@ class LogTimeRule:
         deviation = math.sqrt(weights**2 @ self.variances)
         if recent < 0.98 * mean and self.values[-1] > self.values[-2]:
             return lr
-        surely = max(0.0, recent - 2 * deviation)
+        knows = min(1.0, 10 * max(0.0, recent - 2 * deviation))
         ratio = max(mean, 0.0) / recent if recent > mean else 1.0
-        return lr * (before / step) ** (
-            self.rate * math.sqrt(surely) * ratio**self.sharpness
-        )
+        return lr * (before / step) ** (self.rate * knows * ratio**self.sharpness)
 
 
 def rates(rule, pairs, lr, lr_min, lr_max, ends, **measured):

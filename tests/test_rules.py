@@ -108,7 +108,7 @@ def test_log_time_rule_equals_the_reference(rate, sharpness, steps):
 
 def test_log_time_rule_goes_on_where_a_network_forgets():
     pairs = [(mi, 1.7) for mi in (1.6, 1.6, 0.4, 0.2, 0.2)]
-    want = truth(reference.LogTimeRule(1.0, 10.0), pairs, range(1, 6))
+    want = truth(reference.LogTimeRule(0.8, 10.0), pairs, range(1, 6))
     np.testing.assert_allclose(rates(log_time_rule(), pairs, steps=1), want, rtol=2e-5)
 
 
@@ -125,15 +125,15 @@ def test_log_time_rule_holds_while_a_network_learns_again(before):
 def test_log_time_rule_lets_a_network_learn_that_knows_much_at_the_start(start):
     learning = [(start + (1 - start) * (1 - 0.6**n), 1.0) for n in range(4)]
     assert rates(log_time_rule(), learning)[-1] > 0.3 * LR_MAX
-    assert rates(log_time_rule(), [(start, 1.0)] * 40)[-1] < 0.05 * LR_MAX
+    assert rates(log_time_rule(), [(start, 1.0)] * 40)[-1] < 0.06 * LR_MAX
 
 
 def test_log_time_rule_waits_for_what_is_significant():
     """Two standard errors are taken off U, and those of an average shrink with it."""
     pairs, ends = [(0.3, 1.0)] * 30, np.arange(1, 31)
-    for std_error in (0.0, 0.05, 0.149, 0.151, 1.0):
+    for std_error in (0.0, 0.05, 0.11, 0.149, 0.151, 1.0):
         got = rates(log_time_rule(), pairs, steps=ends, std_error=std_error)
-        want = truth(reference.LogTimeRule(1.0, 10.0), pairs, ends, std_error=std_error)
+        want = truth(reference.LogTimeRule(0.8, 10.0), pairs, ends, std_error=std_error)
         np.testing.assert_allclose(got, want, rtol=2e-5)
         assert (got[1] == LR_MAX) == (std_error > 0.15)
     assert got[-1] == LR_MAX
@@ -142,7 +142,7 @@ def test_log_time_rule_waits_for_what_is_significant():
 def test_log_time_rule_sees_what_is_above_chance():
     pairs, ends = [(0.25, 1.7), (0.3, 1.7), (0.31, 1.7), (0.31, 1.7)], range(1, 5)
     got = rates(log_time_rule(), pairs, steps=list(ends), chance=0.2)
-    want = truth(reference.LogTimeRule(1.0, 10.0), pairs, ends, chance=0.2)
+    want = truth(reference.LogTimeRule(0.8, 10.0), pairs, ends, chance=0.2)
     np.testing.assert_allclose(got, want, rtol=2e-5)
     assert rates(log_time_rule(), [(0.2, 1.7)] * 20, chance=0.2)[-1] == LR_MAX
 
@@ -177,7 +177,7 @@ def test_log_time_rule_is_exact_after_ten_million_epochs_of_one_step(steps):
     mean = np.where(t < 1 / 3, 0.75 * t, 0.5 - 1 / (12 * t))
     ramp = 1.5 * (10 / 11) * np.minimum(t, 1 / 3) ** 11 / t**10
     recent = np.where(t < 1 / 3, ramp, ramp + 0.5 * (1 - (1 / (3 * t)) ** 10))
-    speed = np.sqrt(recent) * (mean / recent) ** 10
+    speed = 0.8 * np.minimum(10 * recent, 1) * (mean / recent) ** 10
     assert end > 0.98
     assert float(state.mean) == pytest.approx(mean[-1], rel=1e-5)
     assert float(state.recent) == pytest.approx(recent[-1], rel=1e-5)
@@ -185,14 +185,15 @@ def test_log_time_rule_is_exact_after_ten_million_epochs_of_one_step(steps):
     assert float(lr) == pytest.approx(want, rel=1e-2)
 
 
+@pytest.mark.parametrize("known", [0.05, 0.1, 0.36])
 @pytest.mark.parametrize("steps", [1, 10, 100])
-def test_log_time_rule_falls_by_a_power_of_time_whatever_the_epoch(steps):
+def test_log_time_rule_falls_by_a_power_of_time_whatever_the_epoch(steps, known):
     epochs = 1000 // steps
-    got = rates(log_time_rule(rate=3.0), [(0.36, 1.0)] * epochs, steps=steps)
-    # From the end of the first epoch to the last decision, at most a fiftieth ago: 0.6
-    # is the square root of U.
-    want = LR_MAX * epochs ** (-3.0 * 0.6)
-    assert want * (1 - 1e-4) <= got[-1] <= want * 0.98**-1.8 * (1 + 1e-4)
+    got = rates(log_time_rule(rate=3.0), [(known, 1.0)] * epochs, steps=steps)
+    # From the end of the first epoch to the last decision, at most a fiftieth ago. A
+    # network that knows half of a tenth decays at half the rate.
+    want = LR_MAX * epochs ** (-3.0 * min(1.0, 10 * known))
+    assert want * (1 - 1e-4) <= got[-1] <= want * 0.98**-3.0 * (1 + 1e-4)
 
 
 def test_log_time_rule_holds_while_the_network_learns():
@@ -200,7 +201,7 @@ def test_log_time_rule_holds_while_the_network_learns():
     learning = [(t / 200, 1.0) for t in ends]
     assert rates(log_time_rule(), learning, steps=ends)[-1] > 0.9 * LR_MAX
     slowing = [(1 - 1 / t, 1.0) for t in ends]
-    assert rates(log_time_rule(), slowing, steps=ends)[-1] < 0.3 * LR_MAX
+    assert rates(log_time_rule(), slowing, steps=ends)[-1] < 0.4 * LR_MAX
 
 
 def test_log_time_rule_sees_shares_and_not_nats():
@@ -218,7 +219,7 @@ def test_log_time_rule_keeps_counting_after_two_thousand_million_steps():
 
 def test_a_network_that_knows_all_decays_and_one_that_knows_nothing_does_not():
     for rule in (residual_rule(), proportional_rule(), log_time_rule()):
-        assert rates(rule, [(1.0, 1.0)] * 60)[-1] <= 1.001 * LR_MIN
+        assert rates(rule, [(1.0, 1.0)] * 150)[-1] <= 1.001 * LR_MIN
         assert rates(rule, [(0.0, 1.0)] * 40)[-1] == LR_MAX
         # One class only: nothing to know, so nothing is decided.
         assert rates(rule, [(0.0, 0.0)] * 40)[-1] == LR_MAX
