@@ -2,7 +2,8 @@
 
 Momentum sgd and adamw, with a cosine that is told when each reading comes, at a
 constant learning rate, under `mi_decay`, and with averaged weights; beside them
-schedule-free adamw. `mi_decay` decides once an epoch, ten times an epoch, or when it chooses.
+schedule-free adamw. `mi_decay` decides once an epoch, ten times an epoch, or when it
+chooses.
 Printed are test loss and accuracy after 2, 4, 8, 16 and 60 epochs, mean over seeds.
 Nothing is tuned. What is done is kept, so that an interrupted run resumes.
 """

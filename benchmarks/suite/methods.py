@@ -143,14 +143,18 @@ def ours(
     estimator: Callable[[Any], MIEstimator] = default_estimator,
     needs_classes: bool = False,
     tested: bool = False,
+    own_epochs: bool = False,
 ) -> Method:
-    """`mi_decay` on momentum sgd or on adamw; the trial is lr_max, or both bounds."""
+    """`mi_decay` on momentum sgd or on adamw; the trial is lr_max, or both bounds.
+
+    With `own_epochs` it is not told how long an epoch is, and decides when it chooses.
+    """
     optimizer = MOMENTUM if base == "sgd" else optax.adamw
 
     def make(setting: Setting) -> optax.GradientTransformation:
         decay: dict[str, Any] = {
             "estimator": estimator(setting.num_classes),
-            "steps_per_epoch": setting.steps_per_epoch,
+            "steps_per_epoch": None if own_epochs else setting.steps_per_epoch,
             "rule": rule(),
         }
         bounds = setting.trial if tested else (setting.trial,)
@@ -321,11 +325,13 @@ PLAIN = {
         ours("mi adamw range test", log_time_rule, "adamw", tested=True),
     )
 }
-AVERAGED = ("sgd", "sgd cosine", "mi sgd", "adamw", "adamw cosine", "mi adamw")
+AVERAGED = ("sgd", "sgd cosine", "adamw", "adamw cosine")
 # DoG's authors judge its average alone.
 METHODS = {
     **PLAIN,
     **{name: averaged(PLAIN[name]) for name in AVERAGED},
+    "mi sgd": averaged(ours("mi sgd", log_time_rule, own_epochs=True)),
+    "mi adamw": averaged(ours("mi adamw", log_time_rule, "adamw", own_epochs=True)),
     "dog": averaged(PLAIN["dog"], keep_raw=False),
 }
 GROUPS = {
