@@ -12,20 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_mi._decay import MIDecayState
+from optax_mi import _layouts
 from optax_mi._find import Path, leaves_by_name
-
-# The layout that states are written in. `tests/data` holds files of each.
-#   1: optax_mi 0.1.0.
-LAYOUT = 1
 
 # Of each transformation the fields with a leaf whatever its settings and the params,
 # and where its state starts.
 _KINDS = {
-    "mi_decay": (
-        set(MIDecayState._fields) - {"estimator_state", "rule_state"},
-        "at its first learning rate",
-    ),
+    "mi_decay": (_layouts.FIELDS, "at its first learning rate"),
     "average_params": ({"num_averaged"}, "at the params"),
 }
 _MOST_LISTED = 8
@@ -80,7 +73,8 @@ def restore_state(
     """
     if missing not in ("error", "init"):
         raise ValueError(f"missing must be 'error' or 'init', got {missing!r}.")
-    wanted, held = leaves_by_name(fresh), leaves_by_name(saved)
+    wanted = leaves_by_name(fresh)
+    held = _layouts.upgrade(leaves_by_name(saved), wanted)
     for path, leaf in wanted.items():
         if not hasattr(leaf, "dtype") and not np.isscalar(leaf):
             raise TypeError(
@@ -138,7 +132,7 @@ def _children(paths: Collection[Path]) -> dict[Path, set[str]]:
 def _states(kind: str, paths: Collection[Path]) -> set[Path]:
     """Where the states of a transformation are; nnx keeps names, and no types."""
     fields, _ = _KINDS[kind]
-    return {node for node, names in _children(paths).items() if names >= fields}
+    return _layouts.find_nodes(paths, fields)
 
 
 def _averaged(

@@ -294,7 +294,11 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
         known = jnp.maximum(recent - 2.0 * jnp.sqrt(variance), 0.0)
         ratio = jnp.where(recent > mean, mean / recent, 1.0)
         relearns = (recent < _LOST * mean) & (waiting > state.last)
-        speed = rate * jnp.minimum(known / _KNOWN, 1.0) * jnp.maximum(ratio, 0.0) ** sharpness
+        speed = (
+            rate
+            * jnp.minimum(known / _KNOWN, 1.0)
+            * jnp.maximum(ratio, 0.0) ** sharpness
+        )
         decayed = learning_rate * jnp.exp(-speed * log_time)
 
         waits = state._replace(

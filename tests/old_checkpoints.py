@@ -25,12 +25,13 @@ from optax_mi import (
     mi_sgd,
     residual_rule,
 )
-from optax_mi._restore import LAYOUT
+from optax_mi._layouts import LAYOUT
 
 DATA = pathlib.Path(__file__).parent / "data"
 SAVED, LAST = 5, 9
 LABELS = np.array([0, 1, 1, 0, 1, -1])
 KNOWS = np.array([0, 1, 0, 0, 1, 1])
+LOGITS = np.eye(2, dtype=np.float32)[KNOWS] * np.arange(1, 7, dtype=np.float32)[:, None]
 CASES = {
     "mi_sgd": mi_sgd(
         0.5,
@@ -51,6 +52,7 @@ CASES = {
         ),
     ),
     "averaged": optax.chain(optax.sgd(0.5, momentum=0.5), average_params(power=2.0)),
+    "soft": mi_sgd(0.5, num_classes=2),
 }
 
 
@@ -65,11 +67,12 @@ def start(tx):
 
 def go_on(tx, saved, updates):
     """The same after so many updates."""
+    outputs = LOGITS if tx is CASES["soft"] else KNOWS
 
     @jax.jit
     def step(saved):
         params, state = saved["params"], saved["opt_state"]
-        seen = {"outputs": KNOWS, "activations": {"first": LABELS}, "labels": LABELS}
+        seen = {"outputs": outputs, "activations": {"first": LABELS}, "labels": LABELS}
         updates, state = tx.update(params, state, params, **seen)
         return {"params": optax.apply_updates(params, updates), "opt_state": state}
 

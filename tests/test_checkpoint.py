@@ -1,10 +1,8 @@
 """A run that was saved and restored is the run that never stopped, to the bit."""
 
 import itertools
-import json
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 from typing import Any, NamedTuple
@@ -29,9 +27,7 @@ from optax_mi import (
     mi_sgd,
     restore_state,
 )
-from optax_mi._restore import LAYOUT
 from optax_mi.flax import MITrainState
-from tests import old_checkpoints
 from tests.test_restore import numbered
 
 EPOCH, STEPS = 4, 12
@@ -378,29 +374,3 @@ def test_whole_states_from_before_their_average(run):
         jax.tree.leaves(eval_params(average)), jax.tree.leaves(params), strict=True
     ):
         np.testing.assert_array_equal(got, want)
-
-
-FILES = sorted(old_checkpoints.DATA.glob("*.zip"))
-
-
-def test_the_present_layout_is_among_the_files():
-    names = {path.stem for path in FILES}
-    assert names >= {f"layout_{LAYOUT}_{case}" for case in old_checkpoints.CASES}
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_an_old_checkpoint_goes_on_as_it_did(path, tmp_path):
-    """After a change of a state's layout: raise LAYOUT, convert this, add new files."""
-    _, layout, case = path.stem.split("_", 2)
-    told = json.loads(path.with_suffix(".json").read_text())
-    shutil.unpack_archive(path, tmp_path)
-    tx = old_checkpoints.CASES[case]
-    restored = restore_state(old_checkpoints.start(tx), read(tmp_path))
-    if int(layout) == LAYOUT:
-        assert old_checkpoints.listed(restored) == told["saved"]
-    later = old_checkpoints.go_on(
-        tx, restored, old_checkpoints.LAST - old_checkpoints.SAVED
-    )
-    for name, (dtype, value) in old_checkpoints.listed(later).items():
-        assert dtype == told["later"][name][0]
-        np.testing.assert_allclose(value, told["later"][name][1], rtol=1e-5)
