@@ -73,7 +73,7 @@ def mi_decay(
     :math:`\eta \in [\eta_{\min}, \eta_{\max}]`; that very update is already scaled by
     it. The learning rate never rises and never leaves its bounds, whatever the rule
     says. An epoch without a valid sample, or whose estimate is not finite, holds it.
-    One with so few samples that chance alone would read over a quarter of H(Y) is not
+    One with so few samples that chance alone would read over half of H(Y) is not
     closed: it goes on, and is read again when it is twice as long.
 
     Chained after `optax.sgd(1.0)`, the bounds are absolute learning rates; after an
@@ -115,6 +115,7 @@ def mi_decay(
         missing. Each names the argument, the value and the fix.
 
     Example:
+      >>> import jax
       >>> import jax.numpy as jnp
       >>> import optax
       >>> from optax_mi import learning_rates, mi_decay
@@ -125,11 +126,12 @@ def mi_decay(
       >>> params = {"w": jnp.ones(3)}
       >>> state = tx.init(params)
       >>> grads = {"w": jnp.full(3, 0.1)}
-      >>> seen = {"outputs": 3.0 * jnp.eye(2), "labels": jnp.array([0, 1])}
+      >>> labels = jnp.arange(32) % 2
+      >>> seen = {"outputs": 3.0 * jax.nn.one_hot(labels, 2), "labels": labels}
       >>> for _ in range(4):  # two epochs that know the same: nothing is learned
       ...     updates, state = tx.update(grads, state, params, **seen)
       >>> print(f"{learning_rates(state)['all']:.3f}")
-      0.009
+      0.172
 
     References:
       Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
@@ -232,7 +234,7 @@ def mi_decay(
             rule_state=where(moves, rule_state, state.rule_state),
         )
         longer = state._replace(joined=jnp.minimum(state.joined + 1, 31))
-        return where(goes_on, longer, closed)
+        return where(~goes_on, closed, longer)
 
     def update_fn(
         updates: optax.Updates,
@@ -350,7 +352,7 @@ def mi_sgd(
 _EPOCHS_SO_FAR = 10
 
 # The share of H(Y) that chance may read at the end of an epoch.
-_MOST_CHANCE = 0.25
+_MOST_CHANCE = 0.5
 
 
 def _check_rates(

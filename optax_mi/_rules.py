@@ -61,7 +61,7 @@ class DecayRule(NamedTuple):
       ... )
       >>> tx = mi_decay(1.0, num_classes=2, steps_per_epoch=1, rule=halve)
       >>> state = tx.init(jnp.zeros(3))
-      >>> labels = jnp.array([0, 1])
+      >>> labels = jnp.arange(8) % 2
       >>> updates, state = tx.update(jnp.ones(3), state, outputs=labels, labels=labels)
       >>> print(updates)
       [0.5 0.5 0.5]

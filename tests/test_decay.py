@@ -96,8 +96,9 @@ class TestEpochs:
     def test_defaults(self):
         tx = mi_decay(0.3, num_classes=3, steps_per_epoch=1)
         assert tx.init(PARAMS).learning_rate == jnp.float32(0.3)
-        seen = [{"outputs": LABELS, "labels": LABELS}] * 50
+        seen = [{"outputs": LABELS, "labels": LABELS}] * 400
         rates, _ = run(tx, seen)
+        assert rates[49] == pytest.approx(0.3 * 50**-0.8, rel=0.02)
         assert rates[-1] == pytest.approx(0.003)
         explicit = mi_decay(
             0.3,
