@@ -149,6 +149,12 @@ def mi_decay(
     check_is("estimator", estimator, MIEstimator, "contingency(num_classes)")
     rule = log_time_rule() if rule is None else rule
     check_is("rule", rule, DecayRule, "log_time_rule()")
+    if rule.needs_entropy and not estimator.bounded:
+        raise ValueError(
+            "rule compares with H(Y), which is infinite for the real labels of "
+            "estimator: the learning rate would never move. Use log_time_rule() or "
+            "proportional_rule()."
+        )
     _check_rates(lr_max, lr_min, init_lr)
     if steps_per_epoch is not None and concrete(steps_per_epoch) is not None:
         check_int("steps_per_epoch", steps_per_epoch, 1)
@@ -307,7 +313,7 @@ def mi_sgd(
       nesterov: whether the momentum is Nesterov's.
       num_classes: as in :func:`mi_decay`, like all that follow.
       estimator: what measures the mutual information.
-      steps_per_epoch: number of updates between two decisions.
+      steps_per_epoch: number of updates between two decisions, or None.
       rule: how an estimate sets the learning rate.
       init_lr: learning rate of the first epoch.
       axis_name: mesh axis over which the batch is split, inside `jax.shard_map`.
@@ -321,7 +327,7 @@ def mi_sgd(
     Example:
       >>> import jax.numpy as jnp
       >>> from optax_mi import mi_sgd
-      >>> tx = mi_sgd(0.3, momentum=0.9, num_classes=2, steps_per_epoch=100)
+      >>> tx = mi_sgd(0.3, momentum=0.9, num_classes=2)
       >>> params = jnp.ones(2)
       >>> state = tx.init(params)
       >>> seen = {"outputs": 3.0 * jnp.eye(2), "labels": jnp.array([0, 1])}

@@ -23,6 +23,8 @@ class MIDiagnostics(NamedTuple):
       dropped: samples of that epoch that were ignored.
       epoch: number of epochs closed, int32.
       held: number of those that were unusable and held the learning rate, int32.
+      joined: number of times that the open epoch could not tell knowledge from chance
+        and went on, int32.
       chance: nats that `mi` would be on average if outputs and labels were independent.
     """
 
@@ -35,6 +37,7 @@ class MIDiagnostics(NamedTuple):
     dropped: jax.Array
     epoch: jax.Array
     held: jax.Array
+    joined: jax.Array
     chance: jax.Array
 
 
@@ -110,6 +113,7 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
             dropped=estimate.dropped,
             epoch=_array(state.epoch),
             held=_array(state.held),
+            joined=_array(state.joined),
             chance=estimate.chance,
         )
     return diagnostics

@@ -26,7 +26,7 @@ def layerwise_mi_decay(
     lr_max: chex.Numeric | Mapping[str, chex.Numeric],
     lr_min: chex.Numeric | Mapping[str, chex.Numeric] | None = None,
     *,
-    steps_per_epoch: chex.Numeric,
+    steps_per_epoch: chex.Numeric | None = None,
     rule: DecayRule | None = None,
     default: MIEstimator | None = None,
     init_lr: chex.Numeric | Mapping[str, chex.Numeric] | None = None,
@@ -56,7 +56,7 @@ def layerwise_mi_decay(
         :func:`label_by_layer` and :func:`label_by_path` make.
       lr_max: upper bound of the learning rates, positive; one, or one for each group.
       lr_min: lower bound, likewise; None means lr_max / 100.
-      steps_per_epoch: number of updates between two decisions, at least 1.
+      steps_per_epoch: number of updates between two decisions, as in :func:`mi_decay`.
       rule: how an estimate sets a learning rate; None means :func:`log_time_rule`.
       default: what measures the network's `outputs`, such as `contingency(10)`, for
         all parameters whose group is not among the estimators: embeddings, norms. They
@@ -103,7 +103,8 @@ def layerwise_mi_decay(
       >>> state, update = tx.init(params), jax.jit(tx.update)
       >>> y = jnp.arange(64) % 2
       >>> h = jax.random.normal(jax.random.key(0), (64, 4)) + y[:, None]
-      >>> seen = {"activations": {"dense": h}, "outputs": 4 * jnp.eye(2)[y], "labels": y}
+      >>> logits = 4 * jnp.eye(2)[y]
+      >>> seen = {"activations": {"dense": h}, "outputs": logits, "labels": y}
       >>> for _ in range(4):  # two epochs that know the same
       ...     _, state = update(params, state, params, **seen)
       >>> for group, lr in learning_rates(state).items():

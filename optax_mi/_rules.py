@@ -49,6 +49,8 @@ class DecayRule(NamedTuple):
         (learning_rate, state)`. `estimate` is the :class:`MIEstimate` of the epoch,
         `step` the number of updates so far (int32), the rest are float32 scalars. It is
         called at the end of every epoch that has a finite estimate and a valid sample.
+      needs_entropy: whether the rule works only where H(Y) is finite, so that
+        :func:`optax_mi.mi_decay` refuses it for real labels.
 
     Example:
       A rule that ignores the estimate and halves the learning rate every epoch:
@@ -69,6 +71,7 @@ class DecayRule(NamedTuple):
 
     init: RuleInitFn
     update: RuleUpdateFn
+    needs_entropy: bool = False
 
 
 class _LastMI(NamedTuple):
@@ -150,9 +153,9 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
 
     The relative fall of the residual does not saturate as U nears 1, and the factor
     keeps the learning rate falling where U levels off below 1. A network that knows
-    nothing (U = 0) keeps its learning rate. Of real labels the entropy is infinite, and
-    the residual with it: the learning rate is held, and the epochs are counted as such.
-    This is our reading, not the paper's text.
+    nothing (U = 0) keeps its learning rate. The entropy of real labels is infinite, so
+    they leave no residual: :func:`optax_mi.mi_decay` refuses this rule for them. This is
+    our reading, not the paper's text.
 
     Args:
       threshold: relative fall of the residual per epoch at or below which an epoch
@@ -197,7 +200,7 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
         proposed = jnp.where(jnp.isfinite(residual), proposed, jnp.nan)
         return proposed, _LastResidual(residual)
 
-    return DecayRule(lambda: _LastResidual(_unknown()), update)
+    return DecayRule(lambda: _LastResidual(_unknown()), update, needs_entropy=True)
 
 
 class _Progress(NamedTuple):

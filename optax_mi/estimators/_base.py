@@ -146,6 +146,7 @@ class MIEstimator(NamedTuple):
         from the signature and reports those that a call leaves out.
       estimate: `estimate(state) -> MIEstimate`.
       merge: `merge(state, other) -> state`, the accumulator of both samples.
+      bounded: whether H(Y) is finite, as that of classes is; False for real labels.
 
     Example:
       >>> import jax.numpy as jnp
@@ -163,3 +164,4 @@ class MIEstimator(NamedTuple):
     update: UpdateFn
     estimate: EstimateFn
     merge: MergeFn
+    bounded: bool = True

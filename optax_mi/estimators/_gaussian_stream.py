@@ -161,7 +161,8 @@ def gaussian(
         total = _merge(unpack(state), unpack(other))
         return _sums.LongSum(*map(pack, total[:3]), pending=total.pending)
 
-    return MIEstimator(init, update, estimate, merge)
+    bounded = kind.num_classes is not None
+    return MIEstimator(init, update, estimate, merge, bounded)
 
 
 def _mean(state: _sums.LongSum) -> jax.Array:

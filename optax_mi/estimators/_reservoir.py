@@ -77,7 +77,8 @@ def sampled(
         seen = measure(state.x, state.y, valid)
         return seen._replace(dropped=state.dropped.astype(seen.dropped.dtype))
 
-    return MIEstimator(init, update, estimate, _merge)
+    bounded = kind.label_features is None
+    return MIEstimator(init, update, estimate, _merge, bounded)
 
 
 def _places(state: Reservoir, valid: jax.Array, size: int) -> jax.Array:

@@ -1,0 +1,184 @@
+"""When an epoch ends: told, left to itself, or too short to tell what is chance."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optax_mi import (
+    MIEstimate,
+    contingency,
+    gaussian,
+    measured,
+    mi_decay,
+    mi_diagnostics,
+    mi_sgd,
+    nearest_neighbors,
+    residual_rule,
+)
+
+ONE = jnp.ones(())
+
+
+def run(tx, signals, steps):
+    """Learning rate, epochs and joins after each of the updates, compiled as one."""
+
+    def step(state, signal):
+        _, state = tx.update(ONE, state, ONE, **signal)
+        seen = mi_diagnostics(state)["all"]
+        return state, (seen.learning_rate, seen.epoch, seen.joined)
+
+    state = tx.init(ONE)
+    last, seen = jax.jit(lambda s: jax.lax.scan(step, s, signals, length=steps))(state)
+    return last, [np.asarray(x) for x in seen]
+
+
+def epochs_alone(steps):
+    """Where epochs end that nobody has told: slow and obvious."""
+    ends, opened = [], 0
+    for step in range(1, steps + 1):
+        if step - opened >= max(1, opened // 10):
+            ends.append(step)
+            opened = step
+    return ends
+
+
+def test_without_steps_per_epoch_epochs_grow_to_a_tenth_of_the_time_before():
+    labels = jnp.arange(64) % 2
+    signal = {
+        "outputs": labels[None].repeat(400, 0),
+        "labels": labels[None].repeat(400, 0),
+    }
+    _, (rates, epochs, _) = run(mi_decay(1.0, 1e-4, num_classes=2), signal, 400)
+    ends = 1 + np.flatnonzero(np.diff(epochs, prepend=0))
+    np.testing.assert_array_equal(ends, epochs_alone(400))
+    assert 20 < len(ends) < 70
+    assert rates[-1] == pytest.approx(400**-0.8, rel=0.12)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [1, 3, None])
+def test_an_epoch_goes_on_while_chance_could_read_half_of_the_entropy(steps_per_epoch):
+    """Four samples an update, ten classes: b is known, and an epoch waits for it."""
+    rng, estimator = np.random.default_rng(0), contingency(10)
+    labels = jnp.asarray(rng.integers(0, 10, (60, 4)))
+    outputs = jnp.asarray(8 * rng.normal(size=(60, 4, 10)), jnp.float32)
+    tx = mi_decay(1.0, num_classes=10, steps_per_epoch=steps_per_epoch)
+    _, (_, epochs, joined) = run(tx, {"outputs": outputs, "labels": labels}, 60)
+
+    step, opened, joins, closed, want = 0, 0, 0, 0, []
+    state = estimator.init()
+    update, estimate = jax.jit(estimator.update), jax.jit(estimator.estimate)
+    for x, y in zip(outputs, labels, strict=True):
+        step, state = step + 1, update(state, outputs=x, labels=y)
+        length = steps_per_epoch or max(1, opened // 10)
+        if (step - opened) >= length * 2**joins:
+            seen = estimate(state)
+            if seen.chance > seen.entropy / 2:
+                joins += 1
+            else:
+                joins, closed, opened, state = 0, closed + 1, step, estimator.init()
+        want.append((closed, joins))
+    np.testing.assert_array_equal(np.stack([epochs, joined], 1), want)
+    assert joined.max() > 0
+    assert 0 < epochs[-1] < 20
+
+
+def test_an_epoch_that_can_never_tell_holds_the_learning_rate():
+    labels = jnp.tile(jnp.arange(64), (100, 1))  # every label once: all is chance
+    signal = {"outputs": labels, "labels": labels}
+    estimator = contingency(2**12)
+    tx = mi_decay(
+        0.5,
+        estimator=estimator._replace(
+            estimate=lambda s: estimator.estimate(s)._replace(
+                chance=jnp.float32(math.inf)
+            )
+        ),
+        steps_per_epoch=1,
+    )
+    state, (rates, epochs, joined) = run(tx, jax.tree.map(lambda x: x[:40], signal), 40)
+    assert set(rates) == {0.5}
+    assert set(epochs) == {0}
+    # After 1, 2, 4, 8, 16 and 32 updates.
+    assert joined[-1] == 6
+    assert int(state.step_in_epoch) == 40
+
+
+@pytest.mark.parametrize("steps_per_epoch", [1, 10, None])
+@pytest.mark.parametrize("spread", [0.1, 5.0], ids=["timid", "confident"])
+@pytest.mark.parametrize(
+    ("num_classes", "samples"), [(2, 32), (10, 128), (100, 64), (1000, 256)]
+)
+def test_a_network_that_knows_nothing_keeps_its_learning_rate(
+    num_classes, samples, spread, steps_per_epoch
+):
+    """At the end of 20 epochs, or of the steps that they would take."""
+    runs, steps = 4, 20 * (steps_per_epoch or 5)
+    steps = min(steps, 60) if num_classes == 1000 else steps
+    tx = mi_decay(1.0, num_classes=num_classes, steps_per_epoch=steps_per_epoch)
+
+    def step(state, key):
+        keys = jax.random.split(key)
+        outputs = spread * jax.random.normal(keys[0], (samples, num_classes))
+        labels = jax.random.randint(keys[1], (samples,), 0, num_classes)
+        return tx.update(ONE, state, ONE, outputs=outputs, labels=labels)[1], None
+
+    def rate(key):
+        keys = jax.random.split(key, steps)
+        return jax.lax.scan(step, tx.init(ONE), keys)[0].learning_rate
+
+    rates = jax.jit(lambda keys: jax.lax.map(rate, keys))(
+        jax.random.split(jax.random.key(num_classes), runs)
+    )
+    assert float(rates.min()) >= 0.9
+
+
+@pytest.mark.parametrize("form", ["hard", "ids"])
+def test_counts_and_class_ids_keep_it_too(form):
+    tx = mi_decay(1.0, estimator=contingency(10, soft=False), steps_per_epoch=5)
+    keys = jax.random.split(jax.random.key(0))
+    outputs = jax.random.normal(keys[0], (100, 64, 10))
+    outputs = outputs.argmax(-1) if form == "ids" else outputs
+    labels = jax.random.randint(keys[1], (100, 64), 0, 10)
+    _, (rates, epochs, _) = run(tx, {"outputs": outputs, "labels": labels}, 100)
+    assert rates[-1] >= 0.9
+    assert epochs[-1] >= 5
+
+
+def test_what_is_not_chance_decays_at_once():
+    """The same tables, of a network that knows a third."""
+    tx = mi_decay(1.0, num_classes=10, steps_per_epoch=5)
+    keys = jax.random.split(jax.random.key(0))
+    labels = jax.random.randint(keys[0], (100, 64), 0, 10)
+    known = jax.random.bernoulli(keys[1], 0.5, (100, 64, 1))
+    outputs = 6.0 * known * jax.nn.one_hot(labels, 10)
+    _, (rates, _, _) = run(tx, {"outputs": outputs, "labels": labels}, 100)
+    assert 20**-0.8 <= rates[-1] < 0.3
+
+
+def test_a_chance_of_the_users_own_is_taken():
+    """Estimates of five fields have none; a sixth is subtracted."""
+    five = MIEstimate(*(jnp.float32(x) for x in (0.4, 1.0, 100.0, 0.0, 0.0)))
+    for chance, falls in ((0.0, True), (0.4, False), (0.6, False)):
+        tx = mi_sgd(1.0, estimator=measured(), steps_per_epoch=1)
+        seen = five if not chance else five._replace(chance=jnp.float32(chance))
+        signal = jax.tree.map(lambda x: jnp.tile(x, 10), {"mi": seen})
+        state, (rates, epochs, joined) = run(tx, signal, 10)
+        assert (rates[-1] < 1) == falls
+        assert (joined[-1] > 0) == (chance > 0.5)
+        assert (epochs[-1] == 10) == (chance <= 0.5)
+        del state
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [gaussian(2, label_features=1), nearest_neighbors(2, label_features=1)],
+    ids=["gaussian", "nearest_neighbors"],
+)
+def test_residual_rule_is_refused_for_real_labels(estimator):
+    with pytest.raises(ValueError, match="infinite for the real labels"):
+        mi_decay(1.0, estimator=estimator, rule=residual_rule())
+    mi_decay(1.0, estimator=estimator)
+    mi_decay(1.0, estimator=gaussian(2, num_classes=2), rule=residual_rule())
