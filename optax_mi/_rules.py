@@ -153,9 +153,9 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
 
     The relative fall of the residual does not saturate as U nears 1, and the factor
     keeps the learning rate falling where U levels off below 1. A network that knows
-    nothing (U = 0) keeps its learning rate. The entropy of real labels is infinite, so
-    they leave no residual: :func:`optax_mi.mi_decay` refuses this rule for them. This is
-    our reading, not the paper's text.
+    nothing (U = 0) keeps its learning rate. Real labels have an infinite entropy and no
+    residual: :func:`optax_mi.mi_decay` refuses this rule for them. This is our reading,
+    not the paper's text.
 
     Args:
       threshold: relative fall of the residual per epoch at or below which an epoch
