@@ -29,8 +29,6 @@ from optax_mi import (
     MIEstimate,
     learning_rates,
     log_time_rule,
-    measured,
-    mi_decay,
 )
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -212,12 +210,12 @@ def test_a_cosine_that_is_told_each_horizon_has_annealed_at_each(tmp_path):
 
 @pytest.mark.parametrize("steps", [1, 13])
 def test_the_candidate_with_open_parts_contains_the_library_s_rule(steps):
-    states = [rule.init() for rule in (candidates.log_time(), log_time_rule())]
+    states = [rule.init() for rule in (candidates.open_rule(), log_time_rule())]
     rates = [jnp.float32(1.0)] * 2
     for i, mi in enumerate([0.0, 0.2, 0.5, 0.9, 0.8, 1.0] + [1.02] * 20):
         seen = MIEstimate(*(jnp.float32(v) for v in (mi, 1.7, 9.0, 0.0, 0.0)))
         context = {"step": jnp.int32(steps * (i + 1)), "lr_min": 0.0, "lr_max": 1.0}
-        for j, rule in enumerate((candidates.log_time(), log_time_rule())):
+        for j, rule in enumerate((candidates.open_rule(), log_time_rule())):
             rates[j], states[j] = rule.update(states[j], seen, rates[j], **context)
         assert rates[0] == pytest.approx(float(rates[1]), rel=1e-5)
     assert rates[0] < 0.5
@@ -272,20 +270,6 @@ def test_a_sweep_chooses_the_rate_at_factor_one(tmp_path):
     assert f"{row['4']:.4f}" in text
     research.draw("epochs", table, tmp_path / "epochs.png")
     assert (tmp_path / "epochs.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_going_back_to_the_best_epoch():
-    """A weight that walks by 1 a step, and an MI that falls in the third epoch."""
-    tx = candidates.back_to_best(
-        mi_decay(1.0, 1.0, estimator=measured(1.0), steps_per_epoch=2)
-    )
-    weight = jnp.zeros(())
-    state, walk = tx.init(weight), []
-    for mi in (0.1, 0.1, 0.5, 0.5, 0.2, 0.2, 0.6, 0.6):
-        updates, state = tx.update(jnp.ones(()), state, weight, mi=mi)
-        weight = optax.apply_updates(weight, updates)
-        walk.append(float(weight))
-    assert walk == [1, 2, 3, 4, 5, 4, 5, 6]
 
 
 def run_command(*arguments):

@@ -77,7 +77,7 @@ def test_gained_sees_what_came_after_the_first_epoch():
     ("method", "hidden", "last"),
     [
         (METHODS["mi sgd layer-wise"], 0.1, 0.1),
-        (candidates.within_network(), 0.1, 0.1),
+        (candidates.within_network(candidates.log_time), 0.1, 0.1),
         (candidates.scaled_layers(0.5), 0.05, 0.1),
     ],
 )
