@@ -36,6 +36,37 @@ def mutual_information(table):
     return entropy(p.sum(1)) + entropy(p.sum(0)) - entropy(p)
 
 
+def spread(rows, labels, num_classes, weights):
+    """Sums [2, C] of q (1 - q) and -q ln q over usable samples, times their weights."""
+    sums = np.zeros((2, num_classes))
+    for row, label, weight in zip(rows, labels, weights, strict=True):
+        if is_usable(row, label, weight, num_classes):
+            for x, q in enumerate(row):
+                sums[:, x] += weight * np.array([q * (1 - q), entropy(q)])
+    return sums
+
+
+def chance(table, spread, count):
+    """What the table reads on average if the rows are drawn whatever the label."""
+    total, nats = table.sum(), 0.0
+    for share_y in table.sum(1) / total:
+        for x, share in enumerate(table.sum(0) / total):
+            n = share_y * count
+            if n <= 0 or share <= 1e-30 or count <= 1:
+                continue
+            s = max((1 - share - spread[0, x] / total / share) / share, 0.0)
+            j = max(-math.log(share) - spread[1, x] / total / share, 0.0)
+            ratio = n / max(s, 1e-30)
+            a = s / 2 + (math.exp(j) - 1 - s / 2) / (1 + 0.7 * ratio + 0.175 * ratio**2)
+            left = min((1 - share_y) * count / max(count - 1, 1.0), 1.0)
+            nats += share_y * share * math.log1p(a * left / n)
+    return max(nats, 0.0)
+
+
+def adjusted(mi, h, chance):
+    return (mi - chance) / (h - chance) if h else 0.0
+
+
 class ResidualRule:
     """An epoch at a time: its estimate in, the learning rate out."""
 
@@ -43,11 +74,12 @@ class ResidualRule:
         self.threshold, self.strength = threshold, strength
         self.before = None
 
-    def __call__(self, mi, h, lr, lr_min, lr_max, step):
+    def __call__(self, mi, h, lr, lr_min, lr_max, step, chance=0.0, std_error=0.0):
         before, self.before = self.before, h - mi
         if before is None or before - (h - mi) > self.threshold * before:
             return lr
-        return max(lr_min, lr * (1 - self.strength * (mi / h if h else 0)))
+        known = max(0.0, adjusted(mi, h, chance))
+        return max(lr_min, lr * (1 - self.strength * known))
 
 
 class ProportionalRule:
@@ -57,11 +89,12 @@ class ProportionalRule:
         self.threshold = threshold
         self.before = None
 
-    def __call__(self, mi, h, lr, lr_min, lr_max, step):
+    def __call__(self, mi, h, lr, lr_min, lr_max, step, chance=0.0, std_error=0.0):
         before, self.before = self.before, mi
         if before is None or mi - before > self.threshold * before:
             return lr
-        return lr_min + (lr_max - lr_min) * (1 - (mi / h if h else 0))
+        known = max(0.0, adjusted(mi, h, chance))
+        return lr_min + (lr_max - lr_min) * (1 - known)
 
 
 class LogTimeRule:
@@ -79,7 +112,7 @@ class LogTimeRule:
         self.seen = 0
 
     def __call__(self, mi, h, lr, lr_min, lr_max, step, chance=0.0, std_error=0.0):
-        known = (mi - chance) / (h - chance) if h else 0.0
+        known = adjusted(mi, h, chance)
         error = std_error / (h - chance) if h else 0.0
         self.waiting.append((step - self.seen, known, error))
         self.seen = step

@@ -277,7 +277,11 @@ def test_a_run_of_more_than_two_to_the_31_updates():
         epoch=jnp.int32(most - 1),
         held=jnp.int32(most),
         rule_state=fresh.rule_state._replace(
-            step=jnp.int32(2**30), recent=jnp.float32(1.0), mean=jnp.float32(1.0)
+            decided=jnp.int32(2**30),
+            seen=jnp.int32(2**30),
+            last=jnp.float32(1.0),
+            recent=jnp.float32(1.0),
+            mean=jnp.float32(1.0),
         ),
     )
     _, (states, seen) = jax.device_get(run(late))
@@ -292,5 +296,6 @@ def test_a_run_of_more_than_two_to_the_31_updates():
     rates = seen.learning_rate
     assert np.all((rates >= 0.01) & (rates <= 0.5))
     # The first epoch to close spans half of all time, those later next to none of it.
-    half = 0.5 * 2 ** (-6.0 * np.sqrt(seen.normalized[1]))
-    np.testing.assert_allclose(rates, [0.5] + [max(half, 0.01)] * 7, rtol=1e-4)
+    known = seen.normalized[1] + 2.0**-10 * (1 - seen.normalized[1])
+    half = 0.5 * 2 ** (-0.8 * min(10 * known, 1))
+    np.testing.assert_allclose(rates, [0.5] + [half] * 7, rtol=1e-4)
