@@ -87,6 +87,9 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
                 ESTIMATORS,
                 label_by_layer(),
                 lr_max=0.05,
+                # A pass over the data: an untrained layer tells something of the labels
+                # at the first update, which is no reason yet to slow down.
+                steps_per_epoch=steps_per_epoch,
             ),
             average_params(),
         ),
