@@ -7,7 +7,7 @@ from flax import nnx
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from optax_mi import learning_rates, mi_diagnostics, mi_sgd
+from optax_mi import average_params, eval_params, mi_diagnostics, mi_sgd
 
 x, y = load_digits(return_X_y=True)
 x = (x / 16).astype(np.float32)
@@ -16,7 +16,7 @@ rngs = nnx.Rngs(0)
 model = nnx.Sequential(
     nnx.Linear(64, 128, rngs=rngs), nnx.relu, nnx.Linear(128, 10, rngs=rngs)
 )
-tx = mi_sgd(0.3, 0.003, momentum=0.9, num_classes=10, steps_per_epoch=44)
+tx = optax.chain(mi_sgd(0.3, momentum=0.9, num_classes=10), average_params())
 optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
 
@@ -35,7 +35,9 @@ def train_step(model: nnx.Module, optimizer: nnx.Optimizer, x, y):
 for epoch in range(1, 21):
     for batch in np.random.default_rng(epoch).permutation(1408).reshape(44, 32):
         train_step(model, optimizer, train_x[batch], train_y[batch])
-    seen, lr = mi_diagnostics(optimizer)["all"], learning_rates(optimizer)["all"]
-    test = jnp.mean(model(test_x).argmax(-1) == test_y)
+    seen = mi_diagnostics(optimizer)["all"]
+    averaged = nnx.clone(model)
+    nnx.update(averaged, eval_params(optimizer))
+    test = jnp.mean(averaged(test_x).argmax(-1) == test_y)
     print(f"{epoch:2d}  MI {seen.mi:.3f} of {seen.entropy:.3f} nats", end="  ")
-    print(f"LR {lr:.4f}  test {test:.1%}")
+    print(f"LR {seen.learning_rate:.4f}  test {test:.1%}")

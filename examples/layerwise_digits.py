@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from arguments import OneLineParser, at_least
-from digits import BATCH, CNN, accuracy, load_images, shift
+from digits import BATCH, MODEL, accuracy, load_images, shift
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -23,7 +23,9 @@ from shared import replacing
 
 from optax_mi import (
     MIDiagnostics,
+    average_params,
     contingency,
+    eval_params,
     gaussian,
     label_by_layer,
     layerwise_mi_decay,
@@ -40,7 +42,6 @@ ESTIMATORS = {
     "Dense_0": gaussian(32, num_classes=10, noise=0.25),
     "Dense_1": contingency(10),
 }
-MODEL = CNN()
 
 
 @jax.jit
@@ -86,9 +87,11 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
                 ESTIMATORS,
                 label_by_layer(),
                 lr_max=0.05,
-                lr_min=0.0005,
+                # A pass over the data: an untrained layer tells something of the labels
+                # at the first update, which is no reason yet to slow down.
                 steps_per_epoch=steps_per_epoch,
             ),
+            average_params(),
         ),
     )
     rng = np.random.default_rng(seed)
@@ -98,7 +101,7 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
         for batch in order.reshape(steps_per_epoch, BATCH):
             state, loss = train_step(state, train_x[batch], train_y[batch])
             losses.append(loss)
-        test = accuracy(state, test_x, test_y)
+        test = accuracy(eval_params(state), test_x, test_y)
         seen = mi_diagnostics(state)
         headline = f"loss {jnp.stack(losses).mean():.3f}  test accuracy {test:.1%}"
         yield headline, {layer: seen[layer] for layer in ESTIMATORS}

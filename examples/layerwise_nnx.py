@@ -128,8 +128,7 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
         ESTIMATORS,
         label_by_path(GROUPS),
         lr_max=0.05,
-        lr_min=0.0005,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,  # not shorter: see layerwise_digits.py
         default=contingency(10),
     )
     tx = optax.chain(optax.sgd(1.0, momentum=0.9), tx, average_params())

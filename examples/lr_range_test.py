@@ -24,7 +24,14 @@ from shared import load_images, missing_files, replacing
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from optax_mi import LRRangeResult, contingency, lr_range_test, mi_decay
+from optax_mi import (
+    LRRangeResult,
+    average_params,
+    contingency,
+    eval_params,
+    lr_range_test,
+    mi_decay,
+)
 
 IMAGES = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 OPTIMIZERS = {
@@ -126,15 +133,10 @@ def main(argv: list[str] | None = None) -> None:
         console.print("no training without an upper bound")
         sys.exit(1)
 
-    steps_per_epoch = len(batches[0])
     tx = optax.chain(
         optimizer(1.0),
-        mi_decay(
-            found.lr_max,
-            found.lr_min,
-            num_classes=num_classes,
-            steps_per_epoch=steps_per_epoch,
-        ),
+        mi_decay(found.lr_max, found.lr_min, num_classes=num_classes),
+        average_params(),
     )
 
     @jax.jit
@@ -153,9 +155,10 @@ def main(argv: list[str] | None = None) -> None:
     opt_state = tx.init(params)
     rng = np.random.default_rng(1)
     for _ in range(args.epochs):
-        order = rng.permutation(steps_per_epoch)
+        order = rng.permutation(len(batches[0]))
         params, opt_state = train_epoch(params, opt_state, order)
-    hits = np.mean(jnp.argmax(jnp.asarray(model.apply(params, test[0])), -1) == test[1])
+    logits = jnp.asarray(model.apply(eval_params(opt_state, params), test[0]))
+    hits = np.mean(jnp.argmax(logits, -1) == test[1])
     took = time.perf_counter() - begin
     console.print(
         f"trained {args.epochs} epochs between them: test accuracy {hits:.1%} "
