@@ -34,6 +34,31 @@ def check_number(
         raise ValueError(f"{name} must be {requirement}, got {name}={value!r}.")
 
 
+def check_rates(lr_max: Any, lr_min: Any | None, init_lr: Any | None) -> None:
+    """Raises unless 0 <= lr_min <= init_lr <= lr_max, as far as they are concrete."""
+    check_number("lr_max", lr_max, lambda lr: lr > 0, "positive and finite")
+    high = concrete(lr_max)
+    high = math.inf if high is None else high
+    low = 0.0
+    if lr_min is not None:
+        check_number(
+            "lr_min",
+            lr_min,
+            lambda lr: 0 <= lr <= high,
+            f"at least 0 and at most lr_max={high:g}",
+        )
+        low = concrete(lr_min) or 0.0
+    elif high < math.inf:
+        low = high / 100
+    if init_lr is not None:
+        check_number(
+            "init_lr",
+            init_lr,
+            lambda lr: low <= lr <= high,
+            f"at least lr_min={low:g} and at most lr_max={high:g}",
+        )
+
+
 def check_static_int(name: str, value: Any, minimum: int) -> int:
     """`value` as an int, for arguments that set the shape of an array."""
     if isinstance(value, jax.Array):

@@ -6,7 +6,6 @@ reads it and sets the learning rate, and the accumulator starts anew. An epoch t
 seen too few samples to tell knowledge from chance goes on instead.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import chex
@@ -17,7 +16,7 @@ import optax
 from optax_mi._checks import (
     check_int,
     check_is,
-    check_number,
+    check_rates,
     concrete,
     required_keywords,
 )
@@ -155,7 +154,7 @@ def mi_decay(
             "estimator: the learning rate would never move. Use log_time_rule() or "
             "proportional_rule()."
         )
-    _check_rates(lr_max, lr_min, init_lr)
+    check_rates(lr_max, lr_min, init_lr)
     if steps_per_epoch is not None and concrete(steps_per_epoch) is not None:
         check_int("steps_per_epoch", steps_per_epoch, 1)
     required = required_keywords(estimator)
@@ -360,33 +359,6 @@ _EPOCHS_SO_FAR = 10
 
 # The share of H(Y) that chance may read at the end of an epoch.
 _MOST_CHANCE = 0.5
-
-
-def _check_rates(
-    lr_max: chex.Numeric, lr_min: chex.Numeric | None, init_lr: chex.Numeric | None
-) -> None:
-    """Raises unless 0 <= lr_min <= init_lr <= lr_max, as far as they are concrete."""
-    check_number("lr_max", lr_max, lambda lr: lr > 0, "positive and finite")
-    high = concrete(lr_max)
-    high = math.inf if high is None else high
-    low = 0.0
-    if lr_min is not None:
-        check_number(
-            "lr_min",
-            lr_min,
-            lambda lr: 0 <= lr <= high,
-            f"at least 0 and at most lr_max={high:g}",
-        )
-        low = concrete(lr_min) or 0.0
-    elif high < math.inf:
-        low = high / 100
-    if init_lr is not None:
-        check_number(
-            "init_lr",
-            init_lr,
-            lambda lr: low <= lr <= high,
-            f"at least lr_min={low:g} and at most lr_max={high:g}",
-        )
 
 
 def _missing_message(missing: list[str], required: tuple[str, ...]) -> str:
