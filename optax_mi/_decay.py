@@ -269,9 +269,8 @@ def mi_decay(
             step_in_epoch=_increment(state.step_in_epoch),
             estimator_state=seen,
         )
-        # A loop of one round at most, but where `steps_per_epoch` has just shrunk, since a
-        # loop works in place: XLA's conditional would copy the accumulator at every
-        # update. No gradient flows through the decision.
+        # A loop of one round, seldom more, works in place, where XLA's conditional
+        # would copy the accumulator at every update. No gradient flows through it.
         state = jax.lax.while_loop(is_over, end_epoch, jax.lax.stop_gradient(state))
         # Bounds may move, under inject_hyperparams.
         learning_rate = within_bounds(state.learning_rate)
