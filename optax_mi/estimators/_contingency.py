@@ -54,7 +54,8 @@ def contingency(
     the label, which is below that of the outputs wherever the network is not certain.
 
     The accumulator holds three float32 tables of C x C, 12 C**2 bytes, in which counts
-    are exact up to 2**48 samples; an update adds O(N C) operations to the train step.
+    are exact up to 2**48 samples, and for soft counts 24 C bytes more; an update adds
+    O(N C) operations to the train step.
     For vocabularies of tens of thousands of classes see :func:`variational`, or put
     them into buckets.
 
