@@ -24,6 +24,7 @@ from optax_mi import (
     eval_params,
     label_by_layer,
     layerwise_mi_decay,
+    log_time_rule,
     mi_sgd,
     restore_state,
 )
@@ -32,9 +33,11 @@ from tests.test_restore import numbered
 
 EPOCH, STEPS = 4, 12
 SAVED = range(EPOCH, 2 * EPOCH)  # every step of an epoch, its first and its last
+FALLING = log_time_rule(rate=3.0, sharpness=0.0)  # within these few epochs
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(-1, 3, (STEPS, 16))
-X = (RNG.normal(size=(STEPS, 16, 8)) + np.eye(9)[LABELS][..., :-1]).astype(np.float32)
+X = RNG.normal(size=(STEPS, 16, 8)) + 4.0 * np.eye(9)[LABELS][..., :-1]
+X = X.astype(np.float32)
 
 
 class Run(NamedTuple):
@@ -58,7 +61,7 @@ def loss_of(logits, labels):
 
 
 def make_tx():
-    return mi_sgd(0.5, momentum=0.9, num_classes=3, steps_per_epoch=EPOCH)
+    return mi_sgd(0.5, momentum=0.9, num_classes=3, steps_per_epoch=EPOCH, rule=FALLING)
 
 
 @jax.jit
@@ -100,6 +103,7 @@ def layerwise():
                 label_by_layer(),
                 {"first": 0.1, "default": 0.05},
                 steps_per_epoch=EPOCH,
+                rule=FALLING,
                 default=contingency(3),
             ),
         )
