@@ -209,7 +209,7 @@ def eval_params(state: Any, params: Any = None) -> Any:
                 "eval_params(state, params): they say how the parts fit together, and "
                 "stand in for those that are not averaged."
             )
-        return found[0]
+        return jax.tree.map(_own, found[0])
     if isinstance(params, Mapping) and _OVERWRITE_WITH_GRADIENT in params:
         return {**params, "params": _fill(params["params"], values)}
     return _fill(params, values)
@@ -232,7 +232,13 @@ def _fill(params: Any, values: dict[Path, Any]) -> Any:
                 f"{_name(path)}, got {jnp.shape(leaves[path])}."
             )
         result[path] = jnp.asarray(value).astype(jnp.result_type(leaves[path]))
+    result = {path: _own(leaf) for path, leaf in result.items()}
     return jax.tree.structure(params).unflatten(result.values())
+
+
+def _own(leaf: Any) -> Any:
+    """A copy: a train step that donates its state takes only what is in there."""
+    return jnp.copy(leaf) if isinstance(leaf, jax.Array) else leaf
 
 
 def _is_average(node: Any) -> bool:

@@ -27,6 +27,8 @@ def check_number(
 ) -> None:
     """Raises unless `value` is a finite scalar that `accept` takes, or is traced."""
     try:
+        if isinstance(value, (str, bytes, bool)):  # Those that float() would take too.
+            raise TypeError
         number = concrete(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}.") from None
@@ -78,6 +80,8 @@ def check_int(name: str, value: Any, minimum: int) -> int:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an int, got {name}={value!r}.") from None
+    if number >= 2**31:
+        raise ValueError(f"{name} must be below 2**31, got {name}={number}.")
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {name}={number}.")
     return number

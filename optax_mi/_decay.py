@@ -12,14 +12,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
-from optax_mi._checks import (
-    check_int,
-    check_is,
-    check_rates,
-    concrete,
-    required_keywords,
-)
+from optax_mi._checks import check_int, check_is, check_rates, required_keywords
 from optax_mi._devices import check_same_on_all_devices, merge_across
 from optax_mi._rules import DecayRule, log_time_rule
 from optax_mi.estimators import MIEstimate, MIEstimator, contingency, no_estimate
@@ -36,6 +31,8 @@ class MIDecayState(NamedTuple):
         not finite. They held the learning rate.
       joined: number of times that the open epoch could not tell knowledge from chance
         at its end, and went on until it was twice as long.
+      look_at: update of the first epoch after which the rule looks at what is known
+        already; 0 if it need not, or not any more.
       learning_rate: what the next update is multiplied by, if no epoch closes with it.
       estimate: of the last epoch closed, usable or not; nan nats before the first.
       estimator_state: accumulator of the open epoch.
@@ -47,6 +44,7 @@ class MIDecayState(NamedTuple):
     epoch: jax.Array  # shape=(), dtype=int32
     held: jax.Array  # shape=(), dtype=int32
     joined: jax.Array  # shape=(), dtype=int32
+    look_at: jax.Array  # shape=(), dtype=int32
     learning_rate: jax.Array  # shape=(), dtype=float32
     estimate: MIEstimate  # shapes=(), dtypes=float32
     estimator_state: Any
@@ -155,7 +153,7 @@ def mi_decay(
             "proportional_rule()."
         )
     check_rates(lr_max, lr_min, init_lr)
-    if steps_per_epoch is not None and concrete(steps_per_epoch) is not None:
+    if not (steps_per_epoch is None or isinstance(steps_per_epoch, Tracer)):
         check_int("steps_per_epoch", steps_per_epoch, 1)
     required = required_keywords(estimator)
 
@@ -177,12 +175,14 @@ def mi_decay(
         step, step_in_epoch, epoch, held, joined = (
             jnp.zeros((), jnp.int32) for _ in range(5)
         )
+        look_at = jnp.full((), rule.look is not None, jnp.int32)
         return MIDecayState(
             step=step,
             step_in_epoch=step_in_epoch,
             epoch=epoch,
             held=held,
             joined=joined,
+            look_at=look_at,
             learning_rate=within_bounds(first),
             estimate=no_estimate(),
             estimator_state=estimator.init(),
@@ -197,6 +197,10 @@ def mi_decay(
         # An epoch of no updates, as a schedule may ask, would never end.
         return state.step_in_epoch >> state.joined >= jnp.maximum(length, 1)
 
+    def is_due(state: MIDecayState) -> jax.Array:
+        looks = (state.look_at > 0) & (state.step_in_epoch == state.look_at)
+        return is_over(state) | looks
+
     def end_epoch(state: MIDecayState) -> MIDecayState:
         low, high = bounds()
         estimate = estimator.estimate(state.estimator_state)
@@ -209,9 +213,8 @@ def mi_decay(
             lr_max=high,
         )
         # More samples would help; nan is no matter of samples.
-        goes_on = (estimate.count > 0) & (
-            estimate.chance > _MOST_CHANCE * estimate.entropy
-        )
+        doubtful = estimate.chance > _MOST_CHANCE * estimate.entropy
+        goes_on = estimator.gathers & doubtful & (estimate.count > 0)
         usable = (
             (estimate.count > 0)
             & jnp.isfinite(estimate.mi)
@@ -233,13 +236,25 @@ def mi_decay(
             epoch=_increment(state.epoch),
             held=jnp.where(moves, state.held, _increment(state.held)),
             joined=jnp.zeros_like(state.joined),
+            look_at=jnp.zeros_like(state.look_at),
             learning_rate=learning_rate,
             estimate=estimate,
             estimator_state=estimator.init(),
             rule_state=where(moves, rule_state, state.rule_state),
         )
-        longer = state._replace(joined=jnp.minimum(state.joined + 1, 31))
-        return where(~goes_on, closed, longer)
+        over, tells = is_over(state), usable & ~goes_on
+        at = state.look_at
+        seen = (rule.look or (lambda rule_state, _: rule_state))(
+            state.rule_state, estimate
+        )
+        longer = state._replace(
+            joined=jnp.where(over, jnp.minimum(state.joined + 1, 31), state.joined),
+            look_at=jnp.where(
+                tells, 0, at + jnp.where(state.step_in_epoch == at, at, 0)
+            ),
+            rule_state=where(tells, seen, state.rule_state),
+        )
+        return where(over & ~goes_on, closed, longer)
 
     def update_fn(
         updates: optax.Updates,
@@ -271,7 +286,7 @@ def mi_decay(
         )
         # A loop of one round, seldom more, works in place, where XLA's conditional
         # would copy the accumulator at every update. No gradient flows through it.
-        state = jax.lax.while_loop(is_over, end_epoch, jax.lax.stop_gradient(state))
+        state = jax.lax.while_loop(is_due, end_epoch, jax.lax.stop_gradient(state))
         # Bounds may move, under inject_hyperparams.
         learning_rate = within_bounds(state.learning_rate)
         updates = jax.tree.map(lambda u: _scale(u, learning_rate), updates)

@@ -32,7 +32,7 @@ def upgrade(held: dict[Path, Any], wanted: Collection[Path]) -> dict[Path, Any]:
         if (*node, "joined") in held:
             continue
         like = others[number] if len(others) == len(nodes) else node
-        held[(*node, "joined")] = np.zeros((), np.int32)
+        held[(*node, "joined")] = held[(*node, "look_at")] = np.zeros((), np.int32)
         held[(*node, "estimate", "chance")] = np.zeros((), np.float32)
         _add_spread(held, node, like, wanted)
         if (*like, "rule_state", "decided") in wanted:
@@ -89,5 +89,6 @@ def _convert_rule(held: dict[Path, Any], node: Path) -> None:
         "recent": share(recent),
         "recent_variance": zero,
         "mean": share(mean),
+        "lowest": zero,
     }
     held |= {(*rule, name): value for name, value in values.items()}

@@ -39,6 +39,7 @@ class Runs(NamedTuple):
     std_error: Any
     entropy: Any
     loss: Any
+    by_chance: Any = 0.0  # nats that the estimator reads of independent outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,7 @@ def find_bounds(
     limit = chance.loss + 3 * np.abs(chance.loss)
     diverged = ~(runs.loss <= limit)
     runs = Runs(*(np.where(diverged, math.nan, x) for x in runs))
-    gain = runs.mi - chance.mi
+    gain = (runs.mi - runs.by_chance) - (chance.mi - chance.by_chance)
     noise = np.hypot(runs.std_error, chance.std_error)
     noise = np.where(np.isnan(noise), 0.0, noise)
     seeds = gain.shape[1]

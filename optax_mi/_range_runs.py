@@ -101,7 +101,8 @@ def _train(
         sums, _ = jax.lax.scan(add, plan.estimator.init(), data.eval_batches)
         estimate = jax.tree.map(lambda x: x[None], plan.estimator.estimate(sums))
         loss = loss[-1:]
-    return Runs(estimate.mi, estimate.std_error, estimate.entropy, loss)
+    measured = estimate.mi, estimate.std_error, estimate.entropy
+    return Runs(*measured, loss, estimate.chance)
 
 
 @partial(jax.jit, static_argnums=0)

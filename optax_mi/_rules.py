@@ -40,6 +40,12 @@ class RuleUpdateFn(Protocol):
     ) -> tuple[jax.Array, Any]: ...
 
 
+class RuleLookFn(Protocol):
+    """Takes note of what the network knows before the first epoch is over."""
+
+    def __call__(self, state: Any, estimate: MIEstimate, /) -> Any: ...
+
+
 class DecayRule(NamedTuple):
     """A pair of pure functions that turn estimates into a decaying learning rate.
 
@@ -51,6 +57,9 @@ class DecayRule(NamedTuple):
         called at the end of every epoch that has a finite estimate and a valid sample.
       needs_entropy: whether the rule works only where H(Y) is finite, so that
         :func:`optax_mi.mi_decay` refuses it for real labels.
+      look: `look(state, estimate) -> state`, or None. It is called once, with the first
+        estimate that tells more than chance: after one update of the first epoch, or
+        2, 4, 8, ...
 
     Example:
       A rule that ignores the estimate and halves the learning rate every epoch:
@@ -72,6 +81,7 @@ class DecayRule(NamedTuple):
     init: RuleInitFn
     update: RuleUpdateFn
     needs_entropy: bool = False
+    look: RuleLookFn | None = None
 
 
 class _LastMI(NamedTuple):
@@ -214,26 +224,30 @@ class _Progress(NamedTuple):
     recent: jax.Array  # average U of the last tenth of the steps
     recent_variance: jax.Array  # squared standard error of `recent`
     mean: jax.Array  # average U of all steps
+    lowest: jax.Array  # the least that was known at the first look, or of `recent`
 
 
 def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
     r"""Decays by a power of time, the faster the longer ago the network has learned.
 
     Let :math:`t` be the number of steps, :math:`U_t` what the network knows now, as a
-    share of H(Y) and adjusted for chance (`MIEstimate.adjusted`), and
-    :math:`\bar U_t` its average over all steps so far. Their ratio says when the
-    network learned what it knows: near 0 if just now, 1 if long ago.
+    share of H(Y) and adjusted for chance (`MIEstimate.adjusted`), :math:`\bar U_t` its
+    average over all steps so far, and :math:`U_0` the least that it has known, at the
+    start as a rule. The ratio of the gains says when the network learned what it has
+    learned in this run: near 0 if just now, 1 if long ago.
 
     .. math::
         \frac{d \ln \eta}{d \ln t} = -\mathrm{rate} \cdot \min(1,\, 10\, U_t^-)
-        \left( \frac{\bar U_t}{U_t} \right)^{\mathrm{sharpness}}.
+        \left( \frac{\bar U_t - U_0 + 0.02}{U_t^+ - U_0 + 0.02}
+        \right)^{\mathrm{sharpness}}.
 
     While the network learns, the learning rate stays; once it has learned all that it
-    will, it decays like :math:`t^{-\mathrm{rate}}`. :math:`U_t^-` is :math:`U_t` less
-    two standard errors, at least 0: that of a network which may know nothing does not
-    decay, and one that knows a tenth counts in full, since of noisy labels no network
-    can know much more. A network that knows less than it did on average and is learning
-    again keeps its learning rate too.
+    will, it decays like :math:`t^{-\mathrm{rate}}`. :math:`U_t^-` and :math:`U_t^+` are
+    two standard errors below and above :math:`U_t`: the learning rate of a network that
+    may know nothing, or may still be learning, does not decay. From a tenth of H(Y) on
+    what is known counts in full, since of noisy labels no network can know much more. A
+    network that knows less than it did on average and is learning again keeps its
+    learning rate too.
 
     Time is counted in e-folds and MI in shares, so neither the number of steps to come,
     nor the length of an epoch, nor the scale of the task enters. :math:`U_t` is an
@@ -245,11 +259,11 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
     Args:
       rate: exponent of the decay when all has been learned, positive.
       sharpness: how long ago learning must lie before the learning rate decays, at
-        least 0: at 10, a network whose average U is 93 % of its U now decays at half
-        the rate.
+        least 0: at 10, a network whose average gain is 93 % of its gain now decays at
+        half the rate.
 
     Returns:
-      A :class:`DecayRule`; its state is eight scalars.
+      A :class:`DecayRule`; its state is nine scalars.
 
     Raises:
       ValueError: `rate` or `sharpness` is out of its range.
@@ -267,7 +281,12 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
 
     def init() -> _Progress:
         steps = (jnp.zeros((), jnp.int32) for _ in range(2))
-        return _Progress(*steps, *(jnp.zeros((), jnp.float32) for _ in range(6)))
+        shares = (jnp.zeros((), jnp.float32) for _ in range(6))
+        # More than any network knows.
+        return _Progress(*steps, *shares, lowest=jnp.full((), 2.0, jnp.float32))
+
+    def look(state: _Progress, estimate: MIEstimate) -> _Progress:
+        return state._replace(lowest=estimate.adjusted)
 
     def update(
         state: _Progress,
@@ -294,8 +313,11 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
         variance = _blend_variance(state.recent_variance, waiting_variance, weight)
         mean = _blend(state.mean, waiting, share)
 
-        known = jnp.maximum(recent - 2.0 * jnp.sqrt(variance), 0.0)
-        ratio = jnp.where(recent > mean, mean / recent, 1.0)
+        doubt = 2.0 * jnp.sqrt(variance)
+        known = jnp.maximum(recent - doubt, 0.0)
+        lowest = jnp.minimum(state.lowest, recent)
+        gain = recent + doubt - lowest + _SLACK
+        ratio = jnp.minimum((mean - lowest + _SLACK) / gain, 1.0)
         relearns = (recent < _LOST * mean) & (waiting > state.last)
         speed = (
             rate
@@ -316,6 +338,7 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
             recent=recent,
             recent_variance=variance,
             mean=mean,
+            lowest=lowest,
         )
         enough = first | (share >= _LEAST_SHARE)
         proposed = jnp.where(enough & ~relearns, decayed, learning_rate)
@@ -323,11 +346,12 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
             lambda new, old: jnp.where(enough, new, old), decides, waits
         )
 
-    return DecayRule(init, update)
+    return DecayRule(init, update, look=look)
 
 
 _KNOWN = 0.1  # the share of H(Y) from which on the decay has its full rate
 _RECENT = 10.0  # the memory of `recent` is one such part of the steps so far
+_SLACK = 0.02  # gains of less are small, whatever they are compared with
 _LEAST_SHARE = 0.02  # of the steps so far, between two decisions
 _LOST = 0.98  # of what was known on average: below, something has been lost
 

@@ -109,7 +109,11 @@ class LogTimeRule:
         self.rate, self.sharpness = rate, sharpness
         self.waiting = []
         self.ends, self.values, self.variances = [0], [], []
-        self.seen = 0
+        self.seen, self.lowest = 0, 2.0
+
+    def look(self, mi, h, chance=0.0):
+        """What is known before the first epoch is over."""
+        self.lowest = adjusted(mi, h, chance)
 
     def __call__(self, mi, h, lr, lr_min, lr_max, step, chance=0.0, std_error=0.0):
         known = adjusted(mi, h, chance)
@@ -125,17 +129,19 @@ class LogTimeRule:
         self.variances.append(shares**2 @ errors**2)
         self.waiting = []
         self.ends.append(step)
-        if not before:
-            return lr
         edges = np.array(self.ends) / step
         mean = np.diff(edges) @ self.values
         weights = np.diff(edges**10)
         recent = weights @ self.values
-        deviation = math.sqrt(weights**2 @ self.variances)
+        doubt = 2 * math.sqrt(weights**2 @ self.variances)
+        self.lowest = min(self.lowest, recent)
+        if not before:
+            return lr
         if recent < 0.98 * mean and self.values[-1] > self.values[-2]:
             return lr
-        knows = min(1.0, 10 * max(0.0, recent - 2 * deviation))
-        ratio = max(mean, 0.0) / recent if recent > mean else 1.0
+        knows = min(1.0, 10 * max(0.0, recent - doubt))
+        gain = recent + doubt - self.lowest + 0.02
+        ratio = min(1.0, (mean - self.lowest + 0.02) / gain)
         return lr * (before / step) ** (self.rate * knows * ratio**self.sharpness)
 
 

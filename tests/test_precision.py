@@ -282,6 +282,7 @@ def test_a_run_of_more_than_two_to_the_31_updates():
             last=jnp.float32(1.0),
             recent=jnp.float32(1.0),
             mean=jnp.float32(1.0),
+            lowest=jnp.float32(0.0),
         ),
     )
     _, (states, seen) = jax.device_get(run(late))

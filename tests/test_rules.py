@@ -121,6 +121,21 @@ def test_log_time_rule_holds_while_a_network_learns_again(before):
     assert got[-1] > 0.95 * got[before]
 
 
+def test_log_time_rule_looks_at_what_is_known_before_the_first_epoch_is_over():
+    """It compares gains since then: what was known before is no progress."""
+    pairs = [(u, 1.0) for u in (0.5, 0.6, 0.65, 0.68, 0.69, 0.7, 0.7)]
+    for known in (0.0, 0.3, 0.5):
+        slow, rule = reference.LogTimeRule(0.8, 10.0), log_time_rule()
+        slow.look(known, 1.0)
+        start = rule.look(rule.init(), estimate(known, 1.0))
+        got = rates(rule._replace(init=lambda start=start: start), pairs)
+        np.testing.assert_allclose(
+            got, truth(slow, pairs, range(10, 80, 10)), rtol=2e-5
+        )
+    # The later the network has learned what it knows, the more of the rate is left.
+    assert got[-1] > 0.9 * LR_MAX
+
+
 @pytest.mark.parametrize("start", [0.8, 0.85, 0.9])
 def test_log_time_rule_lets_a_network_learn_that_knows_much_at_the_start(start):
     learning = [(start + (1 - start) * (1 - 0.6**n), 1.0) for n in range(4)]
@@ -130,13 +145,12 @@ def test_log_time_rule_lets_a_network_learn_that_knows_much_at_the_start(start):
 
 def test_log_time_rule_waits_for_what_is_significant():
     """Two standard errors are taken off U, and those of an average shrink with it."""
-    pairs, ends = [(0.3, 1.0)] * 30, np.arange(1, 31)
+    pairs, ends = [(0.0, 1.0), *[(0.3, 1.0)] * 29], np.arange(1, 31)
     for std_error in (0.0, 0.05, 0.11, 0.149, 0.151, 1.0):
         got = rates(log_time_rule(), pairs, steps=ends, std_error=std_error)
         want = truth(reference.LogTimeRule(0.8, 10.0), pairs, ends, std_error=std_error)
         np.testing.assert_allclose(got, want, rtol=2e-5)
-        assert (got[1] == LR_MAX) == (std_error > 0.15)
-    assert got[-1] == LR_MAX
+        assert (got[-1] == LR_MAX) == (std_error == 1.0)
 
 
 def test_log_time_rule_sees_what_is_above_chance():
@@ -177,7 +191,7 @@ def test_log_time_rule_is_exact_after_ten_million_epochs_of_one_step(steps):
     mean = np.where(t < 1 / 3, 0.75 * t, 0.5 - 1 / (12 * t))
     ramp = 1.5 * (10 / 11) * np.minimum(t, 1 / 3) ** 11 / t**10
     recent = np.where(t < 1 / 3, ramp, ramp + 0.5 * (1 - (1 / (3 * t)) ** 10))
-    speed = 0.8 * np.minimum(10 * recent, 1) * (mean / recent) ** 10
+    speed = 0.8 * np.minimum(10 * recent, 1) * ((mean + 0.02) / (recent + 0.02)) ** 10
     assert end > 0.98
     assert float(state.mean) == pytest.approx(mean[-1], rel=1e-5)
     assert float(state.recent) == pytest.approx(recent[-1], rel=1e-5)

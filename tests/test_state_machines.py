@@ -93,7 +93,11 @@ def rule_at(place):
         rates, states = zip(*each, strict=True)
         return jnp.stack(rates)[place], states
 
-    return DecayRule(lambda: tuple(r.init() for r in every), update)
+    def look(states, seen):
+        each = zip(every, states, strict=True)
+        return tuple(r.look(s, seen) if r.look else s for r, s in each)
+
+    return DecayRule(lambda: tuple(r.init() for r in every), update, look=look)
 
 
 Batch = collections.namedtuple("Batch", "table weights dropped spread")
@@ -132,7 +136,7 @@ class Model:
     def __init__(self, decay_rule, learning_rate):
         self.decay_rule, self.learning_rate = decay_rule, float(learning_rate)
         self.step = self.epoch = self.held = self.joined = 0
-        self.open = []
+        self.open, self.look_at = [], 1
 
     def update(self, batch, now, reported):
         """The rule reads the estimate as `reported`: its last bit may decide."""
@@ -140,25 +144,52 @@ class Model:
         self.open.append(batch)
         while len(self.open) >> self.joined >= now.steps_per_epoch:
             self.end(now, reported)
+        looks = 0 < len(self.open) == self.look_at
+        if looks and hasattr(self.decay_rule, "look"):
+            self.look()
         self.learning_rate = min(max(self.learning_rate, now.lr_min), now.lr_max)
         return self.learning_rate, self.epoch, self.held, self.joined, len(self.open)
 
-    def end(self, now, reported):
+    def read(self):
+        """The table of the open epoch, its weights, and what they tell."""
         table = sum(batch.table for batch in self.open)
         weights = np.concatenate([batch.weights for batch in self.open])
+        if len(weights) == 0:
+            return table, weights, 0.0, math.nan, math.nan
+        kish = weights.sum() ** 2 / (weights**2).sum()
+        spread = sum(batch.spread for batch in self.open)
+        chance = reference.chance(table, spread, kish)
+        return (
+            table,
+            weights,
+            kish,
+            chance,
+            reference.entropy(table.sum(1) / table.sum()),
+        )
+
+    def look(self):
+        """Of the first epoch, unless it is over with this update."""
+        table, weights, _, chance, h = self.read()
+        if len(weights) > 0 and chance <= h / 2:
+            self.decay_rule.look(reference.mutual_information(table), h, chance)
+            self.look_at = 0
+        else:
+            self.look_at *= 2
+
+    def end(self, now, reported):
+        table, weights, kish, chance, h = self.read()
         if len(weights) > 0:
-            kish = weights.sum() ** 2 / (weights**2).sum()
-            spread = sum(batch.spread for batch in self.open)
-            chance = reference.chance(table, spread, kish)
-            half = reference.entropy(table.sum(1) / table.sum()) / 2
+            half = h / 2
             # Where they are equal but for rounding, it may go either way.
             doubtful = math.isclose(chance, half, rel_tol=1e-4, abs_tol=1e-6)
             if reported.epoch == self.epoch if doubtful else chance > half:
                 self.joined += 1
+                if len(self.open) == self.look_at:
+                    self.look_at *= 2
                 return
             assert math.isclose(reported.chance, chance, rel_tol=1e-4, abs_tol=1e-5)
         assert reported.dropped == sum(batch.dropped for batch in self.open)
-        self.open, self.joined = [], 0
+        self.open, self.joined, self.look_at = [], 0, 0
         self.epoch += 1
         if len(weights) == 0:
             self.held += 1

@@ -78,6 +78,7 @@ class MIEstimate(NamedTuple):
         share = jnp.where(tells, above / room, jnp.nan)
         explained = -jnp.expm1(-2.0 * above)
         unbounded = jnp.where(self.entropy == jnp.inf, explained, 0.0)
+        unbounded = jnp.where(jnp.isnan(self.entropy), jnp.nan, unbounded)
         return jnp.where(bounded, share, unbounded)
 
     @property
@@ -147,6 +148,7 @@ class MIEstimator(NamedTuple):
       estimate: `estimate(state) -> MIEstimate`.
       merge: `merge(state, other) -> state`, the accumulator of both samples.
       bounded: whether H(Y) is finite, as that of classes is; False for real labels.
+      gathers: whether later updates add samples, so that a longer epoch tells more.
 
     Example:
       >>> import jax.numpy as jnp
@@ -165,3 +167,4 @@ class MIEstimator(NamedTuple):
     estimate: EstimateFn
     merge: MergeFn
     bounded: bool = True
+    gathers: bool = True

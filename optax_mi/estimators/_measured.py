@@ -55,7 +55,8 @@ def measured(entropy: float | None = None) -> MIEstimator:
                 "an MIEstimate."
             )
         else:
-            nats = jnp.clip(jnp.asarray(mi), 0.0, entropy)
+            nats = jnp.asarray(mi)
+            nats = jnp.where(jnp.isinf(nats), jnp.nan, jnp.clip(nats, 0.0, entropy))
             new = (nats, entropy, 1.0, math.nan, 0.0, 0.0)
         new = MIEstimate(*(jnp.asarray(x).astype(jnp.float32) for x in new))
         shapes = {field.shape for field in new}
@@ -71,4 +72,4 @@ def measured(entropy: float | None = None) -> MIEstimator:
             lambda old, new: jnp.where(jnp.isnan(other.mi), old, new), state, other
         )
 
-    return MIEstimator(no_estimate, update, estimate, merge)
+    return MIEstimator(no_estimate, update, estimate, merge, gathers=False)
