@@ -64,7 +64,7 @@ def chance(table, spread, count):
 
 
 def adjusted(mi, h, chance):
-    return (mi - chance) / (h - chance) if h else 0.0
+    return (mi - chance) / (h - chance) if h > 1e-6 else 0.0
 
 
 class ResidualRule:
@@ -117,7 +117,7 @@ class LogTimeRule:
 
     def __call__(self, mi, h, lr, lr_min, lr_max, step, chance=0.0, std_error=0.0):
         known = adjusted(mi, h, chance)
-        error = std_error / (h - chance) if h else 0.0
+        error = std_error / (h - chance) if h > 1e-6 else 0.0
         self.waiting.append((step - self.seen, known, error))
         self.seen = step
         before = self.ends[-1]

@@ -18,6 +18,8 @@ import numpy as np
 # `chance` is known to some 5 %. Beyond this share of the entropy what is left of it is
 # too little to be told from that error.
 _MOST_CHANCE = 0.75
+# Less is what rounding leaves of the 0 nats of a single class.
+_NO_ENTROPY = 1e-6
 
 
 class MIEstimate(NamedTuple):
@@ -71,7 +73,7 @@ class MIEstimate(NamedTuple):
         For real labels, :math:`1 - e^{-2 (I - b)}`: the share of their variance that is
         explained, if all is Gaussian (Linfoot, Information and Control 1, 1957).
         """
-        bounded = (self.entropy > 0) & jnp.isfinite(self.entropy)
+        bounded = (self.entropy > _NO_ENTROPY) & jnp.isfinite(self.entropy)
         tells = self.chance <= _MOST_CHANCE * self.entropy
         above = self.mi - self.chance
         room = jnp.where(bounded & tells, self.entropy - self.chance, 1.0)
@@ -84,7 +86,7 @@ class MIEstimate(NamedTuple):
     @property
     def adjusted_std_error(self) -> jax.Array:
         """Standard error of `adjusted`, nan where `std_error` is."""
-        bounded = (self.entropy > 0) & jnp.isfinite(self.entropy)
+        bounded = (self.entropy > _NO_ENTROPY) & jnp.isfinite(self.entropy)
         room = jnp.where(bounded, self.entropy - self.chance, 1.0)
         slope = 2.0 * jnp.exp(-2.0 * (self.mi - self.chance))
         return self.std_error * jnp.where(bounded, 1.0 / room, slope)
