@@ -265,8 +265,8 @@ def mi_decay(
         del params
         if not isinstance(state, MIDecayState):
             raise TypeError(
-                f"state must be an MIDecayState, got a {type(state).__name__}. Of a "
-                "checkpoint that was restored without a target make one by "
+                f"state must be an MIDecayState, got a {type(state).__name__}. If it "
+                "comes from a checkpoint restored without a target, convert it with "
                 "optax_mi.restore_state(tx.init(params), saved)."
             )
         missing = [name for name in required if name not in extra_args]
