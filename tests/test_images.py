@@ -203,7 +203,7 @@ def test_refuses_labels_out_of_range_and_files_that_do_not_fit(tmp_path):
 
 LOADED = {
     "idx": (GOOD, lambda path: [read_idx(path, (3,))]),
-    "gz": (gzip.compress(GOOD, mtime=0, mtime=0), lambda path: [read_idx(path, (3,))]),
+    "gz": (gzip.compress(GOOD, mtime=0), lambda path: [read_idx(path, (3,))]),
     "bin": (bytes(2 * 3074), lambda path: read_cifar(path, (20, 100))),
 }
 
