@@ -50,7 +50,23 @@ def test_one_part_needs_the_params_too():
     state = masked.init(PARAMS)
     with pytest.raises(ValueError, match="Pass the params"):
         eval_params(state)
-    assert eval_params(state, PARAMS)["b"] is PARAMS["b"]
+    np.testing.assert_array_equal(eval_params(state, PARAMS)["b"], PARAMS["b"])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_kept_survives_a_step_that_donates_state_and_params(known):
+    tx = optax.chain(optax.sgd(0.5), average_params())
+    params = jnp.array([1.0, 2.0])
+
+    def step(state, params):
+        updates, state = tx.update(jnp.ones(2), state, params)
+        return state, optax.apply_updates(params, updates)
+
+    step = jax.jit(step, donate_argnums=(0, 1))
+    state, params = step(tx.init(params), params)
+    kept = eval_params(state, params) if known else eval_params(state)
+    state, params = step(state, params)
+    np.testing.assert_array_equal(kept, [0.5, 1.5])
 
 
 def test_what_cannot_be_right_is_an_error():
