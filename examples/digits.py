@@ -154,7 +154,7 @@ def train(
 def print_table(console: Console, rows: list[dict[str, float]]) -> None:
     """Prints the run, decays marked."""
     table = Table(title="UCI digits under an MI-driven learning rate")
-    for column in ("epoch", "loss", "MI, nats", "MI / H", "LR", "train", "test"):
+    for column in ("epoch", "loss", "MI, nats", "known", "LR", "train", "test"):
         table.add_column(column, justify="right")
     before = rows[0]["learning_rate"]
     for row in rows:

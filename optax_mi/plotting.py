@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from optax_mi._range_result import LRRangeResult
 
@@ -297,6 +297,13 @@ def _draw_rates(
     marked = [learning_rate[epoch - 1] for epoch in decays]
     axes.plot(decays, marked, "v", color=_LR, markersize=6, label="decay")
     axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high < 10 * low:  # Powers of ten would say nothing of what lies between two.
+        for set_formatter in (
+            axes.yaxis.set_major_formatter,
+            axes.yaxis.set_minor_formatter,
+        ):
+            set_formatter(StrMethodFormatter("{x:g}"))
     if decays:
         axes.legend(frameon=False, fontsize=8, loc="upper right")
     axes.set_ylabel("learning rate")
