@@ -87,8 +87,7 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
                 ESTIMATORS,
                 label_by_layer(),
                 lr_max=0.05,
-                # A pass over the data: an untrained layer tells something of the labels
-                # at the first update, which is no reason yet to slow down.
+                # A pass over the data, so that every reading is of all of it.
                 steps_per_epoch=steps_per_epoch,
             ),
             average_params(),
