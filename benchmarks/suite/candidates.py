@@ -57,22 +57,25 @@ def open_rule(
     """
 
     def scale(known: jax.Array) -> jax.Array:
-        known = jnp.clip(known, 1e-3, 0.999)
-        return known / (1.0 - known) if odds else known
+        clipped = jnp.clip(known, 1e-3, 0.999)
+        return clipped / (1.0 - clipped) if odds else known
 
     def init() -> Any:
-        return tuple(jnp.zeros((), jnp.float32) for _ in range(3))
+        zeros = (jnp.zeros((), jnp.float32) for _ in range(3))
+        return *zeros, jnp.full((), 2.0, jnp.float32)
 
     def update(state: Any, estimate: Any, learning_rate: Any, **context: Any) -> Any:
-        last, recent, mean = state
+        last, recent, mean, lowest = state
         step = context["step"].astype(jnp.float32)
         kept = last / step
         recent = estimate.adjusted + kept**memory * (recent - estimate.adjusted)
         mean = estimate.adjusted + kept * (mean - estimate.adjusted)
-        ratio = jnp.minimum(scale(mean) / scale(recent), 1.0)
+        lowest = jnp.minimum(lowest, recent)
+        gains = (scale(known) - scale(lowest) + 0.02 for known in (mean, recent))
+        ratio = jnp.minimum(next(gains) / next(gains), 1.0)
         speed = rate * knows(jnp.maximum(recent, 0.0)) * ratio**sharpness
         factor = jnp.where(last > 0, kept**speed, 1.0)
-        return learning_rate * factor, (step, recent, mean)
+        return learning_rate * factor, (step, recent, mean, lowest)
 
     return DecayRule(init, update)
 
