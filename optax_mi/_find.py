@@ -1,6 +1,6 @@
 """Finding things in states, whatever is around them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -30,3 +30,12 @@ def leaves_by_name(tree: Any) -> dict[Path, Any]:
 
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {names(path): leaf for path, leaf in leaves}
+
+
+def children_by_node(paths: Collection[Path]) -> dict[Path, set[str]]:
+    """The names at every node."""
+    children: dict[Path, set[str]] = {}
+    for path in paths:
+        for depth, name in enumerate(path):
+            children.setdefault(path[:depth], set()).add(name)
+    return children

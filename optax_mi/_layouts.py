@@ -3,7 +3,7 @@
 A leaf is known by its path, the names on the way to it. Layouts so far:
 
 1. optax_mi before it knew chance: estimates without `chance`, tables of soft counts
-   without `spread`, no `joined`, and `log_time_rule` with averages in nats.
+   without `spread`, no `joined` and `look_at`, and averages of `log_time_rule` in nats.
 2. The present one.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from optax_mi._find import Path
+from optax_mi._find import Path, children_by_node
 
 # The layout that states are written in. `tests/data` holds files of each.
 LAYOUT = 2
@@ -42,11 +42,7 @@ def upgrade(held: dict[Path, Any], wanted: Collection[Path]) -> dict[Path, Any]:
 
 def find_nodes(paths: Collection[Path], fields: set[str]) -> set[Path]:
     """Where there are all of these names."""
-    names: dict[Path, set[str]] = {}
-    for path in paths:
-        for depth, name in enumerate(path):
-            names.setdefault(path[:depth], set()).add(name)
-    return {node for node, children in names.items() if children >= fields}
+    return {n for n, names in children_by_node(paths).items() if names >= fields}
 
 
 def _add_spread(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi import _layouts
-from optax_mi._find import Path, leaves_by_name
+from optax_mi._find import Path, children_by_node, leaves_by_name
 
 # Of each transformation the fields with a leaf whatever its settings and the params,
 # and where its state starts.
@@ -120,15 +120,6 @@ def restore_state(
     return jax.tree.structure(fresh).unflatten(values[path] for path in order)
 
 
-def _children(paths: Collection[Path]) -> dict[Path, set[str]]:
-    """The names at every node."""
-    children: dict[Path, set[str]] = {}
-    for path in paths:
-        for depth, name in enumerate(path):
-            children.setdefault(path[:depth], set()).add(name)
-    return children
-
-
 def _states(kind: str, paths: Collection[Path]) -> set[Path]:
     """Where the states of a transformation are; nnx keeps names, and no types."""
     fields, _ = _KINDS[kind]
@@ -171,7 +162,7 @@ def _shorten(paths: Collection[Path]) -> dict[Path, Path]:
 
     The positions in a tuple become ranks, and are left out where there is one alone.
     """
-    children = _children(paths)
+    children = children_by_node(paths)
 
     def shorten(path: Path) -> Path:
         short = []

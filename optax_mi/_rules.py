@@ -329,11 +329,8 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
         waits = state._replace(
             seen=step, waiting=waiting, waiting_variance=waiting_variance
         )
-        decides = _Progress(
+        decides = waits._replace(
             decided=step,
-            seen=step,
-            waiting=waiting,
-            waiting_variance=waiting_variance,
             last=waiting,
             recent=recent,
             recent_variance=variance,
