@@ -21,7 +21,7 @@ from suite.files import replacing
 from suite.report import markdown
 from timing import seconds
 
-from optax_mi import binned_mi, gaussian_mi, kde_mi, ksg_mi, ross_mi
+from optax_mi.estimators import binned_mi, gaussian_mi, kde_mi, ksg_mi, ross_mi
 
 Data = tuple[np.ndarray, np.ndarray]
 

@@ -27,13 +27,8 @@ from rich.table import Table
 from suite.nets import ResNet
 from timing import compare, median_interval
 
-from optax_mi import (
-    gaussian,
-    label_by_path,
-    layerwise_mi_decay,
-    mi_decay,
-    reduce_activations,
-)
+from optax_mi import label_by_path, layerwise_mi_decay, mi_decay, reduce_activations
+from optax_mi.estimators import gaussian
 from optax_mi.flax import capture_layers
 
 CLASSES = 10
@@ -108,7 +103,7 @@ def make_rows(case: Case, steps: int) -> dict[str, tuple[Any, Callable]]:
     whole = mi_decay(0.1, num_classes=CLASSES, steps_per_epoch=steps)
     layerwise = layerwise_mi_decay(
         {
-            layer: gaussian(d, num_classes=CLASSES, noise=0.25)
+            layer: gaussian(features=d, num_classes=CLASSES, noise=0.25)
             for layer, d in case.columns.items()
         },
         label_by_path(case.groups),

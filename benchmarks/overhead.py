@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 from timing import compare, median_interval, seconds
 
-from optax_mi import contingency, mi_decay
+from optax_mi import mi_decay
+from optax_mi.estimators import contingency
 
 BATCH = 128
 
@@ -170,7 +171,7 @@ def make_batches(num_classes: int, steps: int) -> tuple[jax.Array, jax.Array]:
 
 def update_alone(num_classes: int, soft: bool, steps: int = 2000) -> float:
     """Seconds of one update of mi_decay, with a gradient of one number."""
-    estimator = contingency(num_classes, soft)
+    estimator = contingency(num_classes=num_classes, soft=soft)
     tx = mi_decay(0.1, estimator=estimator, steps_per_epoch=50)
     keys = jax.random.split(jax.random.key(0))
     logits = jax.random.normal(keys[0], (8, BATCH, num_classes))
@@ -224,7 +225,7 @@ def main() -> None:
             base = make_run(model, sgd, batches, scanned)
             rows = {"A/A": sgd}
             for name, soft in (("soft", True), ("hard", False)):
-                estimator = contingency(num_classes, soft)
+                estimator = contingency(num_classes=num_classes, soft=soft)
                 rows[name] = optax.chain(
                     optax.sgd(1.0),
                     mi_decay(0.1, estimator=estimator, steps_per_epoch=steps),

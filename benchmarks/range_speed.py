@@ -22,11 +22,12 @@ from suite.tasks import bundled_tasks
 from suite.training import make_loss
 from timing import median_interval, seconds
 
-from optax_mi import contingency, lr_range_test
+from optax_mi import lr_range_test
+from optax_mi.estimators import contingency
 
 TASK = next(task for task in bundled_tasks() if task.name == "digits_mlp")
 NUM = 48
-ESTIMATOR = contingency(10)
+ESTIMATOR = contingency(num_classes=10)
 
 
 def make_ways(steps: int) -> dict[str, Callable[[], object]]:

@@ -35,17 +35,9 @@ from suite.results import save_json
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
 
-from optax_mi import (
-    DecayRule,
-    MIEstimate,
-    average_params,
-    contingency,
-    eval_params,
-    log_time_rule,
-    measured,
-    proportional_rule,
-    residual_rule,
-)
+from optax_mi import average_params, eval_params
+from optax_mi.estimators import MIEstimate, contingency, measured
+from optax_mi.rules import DecayRule, log_time_rule, proportional_rule, residual_rule
 
 RATES = (0.01, 0.03, 0.1, 0.3)
 FACTORS = (0.25, 1.0, 4.0)
@@ -56,7 +48,7 @@ Row = tuple[str, Callable[[float], float]]
 
 def on_validation(outputs: jax.Array, labels: jax.Array) -> MIEstimate:
     """MI of a whole validation set."""
-    estimator = contingency(outputs.shape[-1])
+    estimator = contingency(num_classes=outputs.shape[-1])
     seen = estimator.update(estimator.init(), outputs=outputs, labels=labels)
     return estimator.estimate(seen)
 

@@ -25,17 +25,10 @@ from shared import replacing
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from optax_mi import (
-    average_params,
-    eval_params,
-    log_time_rule,
-    mi_diagnostics,
-    mi_sgd,
-    proportional_rule,
-    residual_rule,
-)
+from optax_mi import average_params, eval_params, mi_diagnostics, mi_sgd
 from optax_mi.flax import MITrainState
 from optax_mi.plotting import plot_training
+from optax_mi.rules import log_time_rule, proportional_rule, residual_rule
 
 BATCH = 32
 RULES = {

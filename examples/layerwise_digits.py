@@ -24,23 +24,22 @@ from shared import replacing
 from optax_mi import (
     MIDiagnostics,
     average_params,
-    contingency,
     eval_params,
-    gaussian,
     label_by_layer,
     layerwise_mi_decay,
     mi_diagnostics,
     reduce_activations,
 )
+from optax_mi.estimators import contingency, gaussian
 from optax_mi.flax import MITrainState, capture_layers
 from optax_mi.plotting import plot_layers
 
 # From the input to the output; the widest is projected to 32 columns.
 ESTIMATORS = {
-    "Conv_0": gaussian(16, num_classes=10, noise=0.25),
-    "Conv_1": gaussian(32, num_classes=10, noise=0.25),
-    "Dense_0": gaussian(32, num_classes=10, noise=0.25),
-    "Dense_1": contingency(10),
+    "Conv_0": gaussian(features=16, num_classes=10, noise=0.25),
+    "Conv_1": gaussian(features=32, num_classes=10, noise=0.25),
+    "Dense_0": gaussian(features=32, num_classes=10, noise=0.25),
+    "Dense_1": contingency(num_classes=10),
 }
 
 

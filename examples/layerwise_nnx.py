@@ -20,14 +20,13 @@ from layerwise_digits import show
 from optax_mi import (
     MIDiagnostics,
     average_params,
-    contingency,
     eval_params,
-    gaussian,
     label_by_path,
     layerwise_mi_decay,
     mi_diagnostics,
     reduce_activations,
 )
+from optax_mi.estimators import contingency, gaussian
 from optax_mi.flax import capture_layers, recompute_batch_stats
 
 WIDTHS = (16, 32, 64)
@@ -41,11 +40,11 @@ LAYERS = {
 }
 # The third stage's 64 channels are projected to 32.
 ESTIMATORS = {
-    "stem": gaussian(16, num_classes=10, noise=0.25),
-    "stage 1": gaussian(16, num_classes=10, noise=0.25),
-    "stage 2": gaussian(32, num_classes=10, noise=0.25),
-    "stage 3": gaussian(32, num_classes=10, noise=0.25),
-    "head": contingency(10),
+    "stem": gaussian(features=16, num_classes=10, noise=0.25),
+    "stage 1": gaussian(features=16, num_classes=10, noise=0.25),
+    "stage 2": gaussian(features=32, num_classes=10, noise=0.25),
+    "stage 3": gaussian(features=32, num_classes=10, noise=0.25),
+    "head": contingency(num_classes=10),
 }
 # The first pattern that fits: a stage's norms are norms, not the stage's.
 GROUPS = {"norm": "norms"} | {f"^{path}/": group for group, path in LAYERS.items()}
@@ -129,7 +128,7 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
         label_by_path(GROUPS),
         lr_max=0.05,
         steps_per_epoch=steps_per_epoch,  # not shorter: see layerwise_digits.py
-        default=contingency(10),
+        default=contingency(num_classes=10),
     )
     tx = optax.chain(optax.sgd(1.0, momentum=0.9), tx, average_params())
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)

@@ -24,14 +24,8 @@ from shared import load_images, missing_files, replacing
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from optax_mi import (
-    LRRangeResult,
-    average_params,
-    contingency,
-    eval_params,
-    lr_range_test,
-    mi_decay,
-)
+from optax_mi import LRRangeResult, average_params, eval_params, lr_range_test, mi_decay
+from optax_mi.estimators import contingency
 
 IMAGES = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 OPTIMIZERS = {
@@ -120,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
             loss_fn,
             init,
             batches,
-            estimator=contingency(num_classes),
+            estimator=contingency(num_classes=num_classes),
             optimizer=optimizer,
             num_steps=args.steps,
             num_seeds=args.seeds,

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.core import Tracer
 
 
@@ -97,12 +96,6 @@ def check_is(name: str, value: Any, kind: type, example: str) -> None:
     raise TypeError(
         f"{name} must be a {kind.__name__}, such as {example}, got {value!r}.{hint}"
     )
-
-
-def check_integer_dtype(name: str, array: jax.Array, fix: str) -> None:
-    """Raises unless `array` holds integers."""
-    if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise TypeError(f"{name} must be integers, got dtype {array.dtype}. {fix}")
 
 
 def required_keywords(estimator: Any) -> tuple[str, ...]:

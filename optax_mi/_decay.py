@@ -16,43 +16,44 @@ from jax.core import Tracer
 
 from optax_mi._checks import check_int, check_is, check_rates, required_keywords
 from optax_mi._devices import check_same_on_all_devices, merge_across
-from optax_mi._rules import DecayRule, log_time_rule
-from optax_mi.estimators import MIEstimate, MIEstimator, contingency, no_estimate
+from optax_mi.estimators import MIEstimate, MIEstimator, contingency
+from optax_mi.estimators._base import no_estimate
+from optax_mi.rules import DecayRule, log_time_rule
 
 
 class MIDecayState(NamedTuple):
     """State of :func:`mi_decay`: fixed shapes, whatever the params and their dtypes.
 
     Attributes:
-      step: number of updates so far, saturating.
-      step_in_epoch: number of updates in the open epoch.
-      epoch: number of epochs closed.
+      num_updates: number of updates so far, saturating.
+      updates_in_epoch: number of updates in the open epoch.
+      num_epochs: number of epochs closed.
       held: number of closed epochs whose estimate was unusable: no valid sample, or
         not finite. They held the learning rate.
       joined: number of times that the open epoch could not tell knowledge from chance
         at its end, and went on until it was twice as long.
       look_at: update of the first epoch after which the rule looks at what is known
         already; 0 if it need not, or not any more.
-      learning_rate: what the next update is multiplied by, if no epoch closes with it.
+      current_lr: what the next update is multiplied by, if no epoch closes with it.
       estimate: of the last epoch closed, usable or not; nan nats before the first.
       estimator_state: accumulator of the open epoch.
       rule_state: what the rule remembers.
     """
 
-    step: jax.Array  # shape=(), dtype=int32
-    step_in_epoch: jax.Array  # shape=(), dtype=int32
-    epoch: jax.Array  # shape=(), dtype=int32
+    num_updates: jax.Array  # shape=(), dtype=int32
+    updates_in_epoch: jax.Array  # shape=(), dtype=int32
+    num_epochs: jax.Array  # shape=(), dtype=int32
     held: jax.Array  # shape=(), dtype=int32
     joined: jax.Array  # shape=(), dtype=int32
     look_at: jax.Array  # shape=(), dtype=int32
-    learning_rate: jax.Array  # shape=(), dtype=float32
+    current_lr: jax.Array  # shape=(), dtype=float32
     estimate: MIEstimate  # shapes=(), dtypes=float32
     estimator_state: Any
     rule_state: Any
 
 
 def mi_decay(
-    lr_max: chex.Numeric = 1.0,
+    lr_max: chex.Numeric,
     lr_min: chex.Numeric | None = None,
     *,
     num_classes: int | None = None,
@@ -87,7 +88,7 @@ def mi_decay(
     Args:
       lr_max: upper bound of the learning rate, positive.
       lr_min: lower bound, in [0, lr_max]; None means lr_max / 100.
-      num_classes: short for `estimator=contingency(num_classes)`. Exactly one of the
+      num_classes: short for `estimator=contingency(num_classes=num_classes)`. Exactly one of the
         two is given.
       estimator: what measures the mutual information, an :class:`MIEstimator`.
       steps_per_epoch: number of updates between two decisions, at least 1, such as the
@@ -142,8 +143,10 @@ def mi_decay(
         )
     if estimator is None:
         assert num_classes is not None
-        estimator = contingency(num_classes)
-    check_is("estimator", estimator, MIEstimator, "contingency(num_classes)")
+        estimator = contingency(num_classes=num_classes)
+    check_is(
+        "estimator", estimator, MIEstimator, "contingency(num_classes=num_classes)"
+    )
     rule = log_time_rule() if rule is None else rule
     check_is("rule", rule, DecayRule, "log_time_rule()")
     if rule.needs_entropy and not estimator.bounded:
@@ -172,18 +175,18 @@ def mi_decay(
         _, high = bounds()
         first = high if init_lr is None else jnp.asarray(init_lr).astype(jnp.float32)
         # An array a field: a train step that donates its state may see none twice.
-        step, step_in_epoch, epoch, held, joined = (
+        num_updates, updates_in_epoch, num_epochs, held, joined = (
             jnp.zeros((), jnp.int32) for _ in range(5)
         )
         look_at = jnp.full((), rule.look is not None, jnp.int32)
         return MIDecayState(
-            step=step,
-            step_in_epoch=step_in_epoch,
-            epoch=epoch,
+            num_updates=num_updates,
+            updates_in_epoch=updates_in_epoch,
+            num_epochs=num_epochs,
             held=held,
             joined=joined,
             look_at=look_at,
-            learning_rate=within_bounds(first),
+            current_lr=within_bounds(first),
             estimate=no_estimate(),
             estimator_state=estimator.init(),
             rule_state=rule.init(),
@@ -191,14 +194,14 @@ def mi_decay(
 
     def is_over(state: MIDecayState) -> jax.Array:
         if steps_per_epoch is None:
-            length = (state.step - state.step_in_epoch) // _EPOCHS_SO_FAR
+            length = (state.num_updates - state.updates_in_epoch) // _EPOCHS_SO_FAR
         else:
             length = steps_per_epoch
         # An epoch of no updates, as a schedule may ask, would never end.
-        return state.step_in_epoch >> state.joined >= jnp.maximum(length, 1)
+        return state.updates_in_epoch >> state.joined >= jnp.maximum(length, 1)
 
     def is_due(state: MIDecayState) -> jax.Array:
-        looks = (state.look_at > 0) & (state.step_in_epoch == state.look_at)
+        looks = (state.look_at > 0) & (state.updates_in_epoch == state.look_at)
         return is_over(state) | looks
 
     def end_epoch(state: MIDecayState) -> MIDecayState:
@@ -207,22 +210,22 @@ def mi_decay(
         proposed, rule_state = rule.update(
             state.rule_state,
             estimate,
-            state.learning_rate,
-            step=state.step,
+            state.current_lr,
+            step=state.num_updates,
             lr_min=low,
             lr_max=high,
         )
         # More samples would help; nan is no matter of samples.
         doubtful = estimate.chance > _MOST_CHANCE * estimate.entropy
-        goes_on = estimator.gathers & doubtful & (estimate.count > 0)
+        goes_on = estimator.gathers & doubtful & (estimate.num_samples > 0)
         usable = (
-            (estimate.count > 0)
+            (estimate.num_samples > 0)
             & jnp.isfinite(estimate.mi)
             & ~jnp.isnan(estimate.entropy)
         )
         moves = usable & jnp.isfinite(proposed) & ~goes_on
         learning_rate = jnp.where(
-            moves, jnp.minimum(proposed, state.learning_rate), state.learning_rate
+            moves, jnp.minimum(proposed, state.current_lr), state.current_lr
         )
 
         def where(condition: jax.Array, new: Any, old: Any) -> Any:
@@ -231,13 +234,13 @@ def mi_decay(
             )
 
         closed = MIDecayState(
-            step=state.step,
-            step_in_epoch=jnp.zeros_like(state.step_in_epoch),
-            epoch=_increment(state.epoch),
+            num_updates=state.num_updates,
+            updates_in_epoch=jnp.zeros_like(state.updates_in_epoch),
+            num_epochs=_increment(state.num_epochs),
             held=jnp.where(moves, state.held, _increment(state.held)),
             joined=jnp.zeros_like(state.joined),
             look_at=jnp.zeros_like(state.look_at),
-            learning_rate=learning_rate,
+            current_lr=learning_rate,
             estimate=estimate,
             estimator_state=estimator.init(),
             rule_state=where(moves, rule_state, state.rule_state),
@@ -250,7 +253,7 @@ def mi_decay(
         longer = state._replace(
             joined=jnp.where(over, jnp.minimum(state.joined + 1, 31), state.joined),
             look_at=jnp.where(
-                tells, 0, at + jnp.where(state.step_in_epoch == at, at, 0)
+                tells, 0, at + jnp.where(state.updates_in_epoch == at, at, 0)
             ),
             rule_state=where(tells, seen, state.rule_state),
         )
@@ -280,17 +283,17 @@ def mi_decay(
             whole = merge_across(estimator, part, axis_name)
             seen = estimator.merge(state.estimator_state, whole)
         state = state._replace(
-            step=_increment(state.step),
-            step_in_epoch=_increment(state.step_in_epoch),
+            num_updates=_increment(state.num_updates),
+            updates_in_epoch=_increment(state.updates_in_epoch),
             estimator_state=seen,
         )
         # A loop of one round, seldom more, works in place, where XLA's conditional
         # would copy the accumulator at every update. No gradient flows through it.
         state = jax.lax.while_loop(is_due, end_epoch, jax.lax.stop_gradient(state))
         # Bounds may move, under inject_hyperparams.
-        learning_rate = within_bounds(state.learning_rate)
+        learning_rate = within_bounds(state.current_lr)
         updates = jax.tree.map(lambda u: _scale(u, learning_rate), updates)
-        return updates, state._replace(learning_rate=learning_rate)
+        return updates, state._replace(current_lr=learning_rate)
 
     return optax.GradientTransformationExtraArgs(
         init_fn,
@@ -299,7 +302,7 @@ def mi_decay(
 
 
 def mi_sgd(
-    lr_max: chex.Numeric = 1.0,
+    lr_max: chex.Numeric,
     lr_min: chex.Numeric | None = None,
     *,
     momentum: chex.Numeric | None = None,

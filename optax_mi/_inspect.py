@@ -19,7 +19,7 @@ class MIDiagnostics(NamedTuple):
       normalized: the share of the entropy that is known beyond chance, adjusted U, in
         [0, 1]; nan where there were too few samples to tell.
       std_error: standard error of `mi`, nats.
-      count: effective number of samples of that epoch.
+      num_samples: effective number of samples of that epoch.
       dropped: samples of that epoch that were ignored.
       epoch: number of epochs closed, int32.
       held: number of those that were unusable and held the learning rate, int32.
@@ -33,7 +33,7 @@ class MIDiagnostics(NamedTuple):
     entropy: jax.Array
     normalized: jax.Array
     std_error: jax.Array
-    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
+    num_samples: jax.Array
     dropped: jax.Array
     epoch: jax.Array
     held: jax.Array
@@ -74,7 +74,7 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
       {'body': 0.125, 'head': 0.5}
     """
     return {
-        group: _array(state.learning_rate)
+        group: _array(state.current_lr)
         for group, state in _find_states(opt_state).items()
     }
 
@@ -104,14 +104,14 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
     for group, state in _find_states(opt_state).items():
         estimate = MIEstimate(*map(_array, state.estimate))
         diagnostics[group] = MIDiagnostics(
-            learning_rate=_array(state.learning_rate),
+            learning_rate=_array(state.current_lr),
             mi=estimate.mi,
             entropy=estimate.entropy,
             normalized=estimate.normalized,
             std_error=estimate.std_error,
-            count=estimate.count,
+            num_samples=estimate.num_samples,
             dropped=estimate.dropped,
-            epoch=_array(state.epoch),
+            epoch=_array(state.num_epochs),
             held=_array(state.held),
             joined=_array(state.joined),
             chance=estimate.chance,

@@ -2,9 +2,11 @@
 
 A leaf is known by its path, the names on the way to it. Layouts so far:
 
-1. optax_mi before it knew chance: estimates without `chance`, tables of soft counts
-   without `spread`, no `joined` and `look_at`, and averages of `log_time_rule` in nats.
-2. The present one.
+1. Before chance was known: estimates without `chance`, tables of soft counts without
+   `spread`, no `joined` and `look_at`, and averages of `log_time_rule` in nats.
+2. Before names were told apart from those of Optax: `step`, `step_in_epoch`, `epoch`,
+   `learning_rate`, and `count` of an estimate.
+3. The present one.
 """
 
 from collections.abc import Collection
@@ -16,18 +18,33 @@ import numpy as np
 from optax_mi._find import Path, children_by_node
 
 # The layout that states are written in. `tests/data` holds files of each.
-LAYOUT = 2
+LAYOUT = 3
 
-# Fields of every layout of MIDecayState that have a leaf whatever the settings.
-FIELDS = {"step", "step_in_epoch", "epoch", "held", "learning_rate", "estimate"}
+# Fields of MIDecayState that became others, up to layout 2.
+_RENAMED = {
+    "step": "num_updates",
+    "step_in_epoch": "updates_in_epoch",
+    "epoch": "num_epochs",
+    "learning_rate": "current_lr",
+}
+# Fields of MIDecayState that have a leaf whatever the settings.
+FIELDS = {*_RENAMED.values(), "held", "estimate"}
+_FIELDS_BEFORE = {*_RENAMED, "held", "estimate"}
+# And what is below them.
+_RENAMED_BELOW = {
+    ("estimate", "count"): ("estimate", "num_samples"),
+    ("estimator_state", "count"): ("estimator_state", "num_samples"),
+    ("rule_state", "mi"): ("rule_state", "last_mi"),
+    ("rule_state", "residual"): ("rule_state", "last_residual"),
+}
 _RULE_BEFORE = {"step", "recent", "mean"}
 
 
 def upgrade(held: dict[Path, Any], wanted: Collection[Path]) -> dict[Path, Any]:
     """The leaves as the present layout has them, of the states that `wanted` has."""
+    held = _rename(held)
     nodes = sorted(find_nodes(held, FIELDS))
     others = sorted(find_nodes(wanted, FIELDS))
-    held = dict(held)
     for number, node in enumerate(nodes):
         if (*node, "joined") in held:
             continue
@@ -38,6 +55,21 @@ def upgrade(held: dict[Path, Any], wanted: Collection[Path]) -> dict[Path, Any]:
         if (*like, "rule_state", "decided") in wanted:
             _convert_rule(held, node)
     return held
+
+
+def _rename(held: dict[Path, Any]) -> dict[Path, Any]:
+    """The leaves by the names of the present layout."""
+    nodes = find_nodes(held, _FIELDS_BEFORE)
+
+    def name(path: Path) -> Path:
+        for node in nodes:
+            if path[: len(node)] == node:
+                rest = path[len(node) :]
+                first, *below = _RENAMED_BELOW.get(rest, rest)
+                return (*node, _RENAMED.get(first, first), *below)
+        return path
+
+    return {name(path): leaf for path, leaf in held.items()}
 
 
 def find_nodes(paths: Collection[Path], fields: set[str]) -> set[Path]:

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from optax_mi._range_result import LRRangeResult
+from optax_mi.range_test._result import LRRangeResult
 
 _MI, _LR, _FAINT = "#1b6ca8", "#c44e2b", "#9a9a9a"
 _ACCURACY = ("#7a5195", "#2f8f5b", "#b8860b", "#555555")

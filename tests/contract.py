@@ -13,16 +13,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_mi import (
-    average_params,
+from optax_mi import average_params, layerwise_mi_decay, mi_decay, mi_sgd
+from optax_mi.estimators import (
     binned,
     contingency,
     gaussian,
     kde,
-    layerwise_mi_decay,
     measured,
-    mi_decay,
-    mi_sgd,
     nearest_neighbors,
     variational,
 )
@@ -88,7 +85,7 @@ CASES = {
     "mi_decay": Case(mi_decay, {**SETTINGS, "num_classes": NUM_CLASSES}),
     "mi_decay-gaussian": Case(
         mi_decay,
-        {**SETTINGS, "estimator": gaussian(2, num_classes=NUM_CLASSES)},
+        {**SETTINGS, "estimator": gaussian(features=2, num_classes=NUM_CLASSES)},
         scattered,
     ),
     "mi_decay-measured": Case(
@@ -107,8 +104,8 @@ CASES = {
         {
             **SETTINGS,
             "estimators": {
-                "first": contingency(NUM_CLASSES),
-                "rest": variational(NUM_CLASSES),
+                "first": contingency(num_classes=NUM_CLASSES),
+                "rest": variational(num_classes=NUM_CLASSES),
             },
             "param_labels": first_and_rest,
         },
@@ -121,19 +118,28 @@ CASES = {
 
 # Too many for the table: they go through tests of their own, in one program each.
 ESTIMATORS = {
-    "ids": (contingency(NUM_CLASSES), {"outputs": LABELS // 2, "labels": LABELS}),
-    "hard": (contingency(NUM_CLASSES, soft=False), labelled()),
-    "variational": (variational(NUM_CLASSES), labelled()),
+    "ids": (
+        contingency(num_classes=NUM_CLASSES),
+        {"outputs": LABELS // 2, "labels": LABELS},
+    ),
+    "hard": (contingency(num_classes=NUM_CLASSES, soft=False), labelled()),
+    "variational": (variational(num_classes=NUM_CLASSES), labelled()),
     "gaussian-real": (
-        gaussian(2, label_features=2),
+        gaussian(features=2, label_features=2),
         {**scattered(), "labels": scattered()["outputs"] + NOISE[::-1]},
     ),
     "nearest_neighbors": (
-        nearest_neighbors(2, num_classes=NUM_CLASSES, sample_size=32),
+        nearest_neighbors(features=2, num_classes=NUM_CLASSES, sample_size=32),
         scattered(),
     ),
-    "kde": (kde(2, NUM_CLASSES, bandwidth=1.0, sample_size=32), scattered()),
-    "binned": (binned(NUM_CLASSES, -4.0, 8.0, num_bins=4), scattered()),
+    "kde": (
+        kde(features=2, num_classes=NUM_CLASSES, bandwidth=1.0, sample_size=32),
+        scattered(),
+    ),
+    "binned": (
+        binned(num_classes=NUM_CLASSES, low=-4.0, high=8.0, num_bins=4),
+        scattered(),
+    ),
 }
 
 

@@ -18,14 +18,13 @@ import orbax.checkpoint as ocp
 from optax_mi import (
     __version__,
     average_params,
-    contingency,
     label_by_layer,
     layerwise_mi_decay,
-    log_time_rule,
     mi_sgd,
-    residual_rule,
 )
 from optax_mi._layouts import LAYOUT
+from optax_mi.estimators import contingency
+from optax_mi.rules import log_time_rule, residual_rule
 
 DATA = pathlib.Path(__file__).parent / "data"
 SAVED, LAST = 5, 9
@@ -36,17 +35,17 @@ CASES = {
     "mi_sgd": mi_sgd(
         0.5,
         momentum=0.5,
-        estimator=contingency(2),
+        estimator=contingency(num_classes=2),
         steps_per_epoch=3,
         rule=log_time_rule(rate=6.0, sharpness=10.0),
     ),
     "layerwise": optax.chain(
         optax.sgd(1.0, momentum=0.5),
         layerwise_mi_decay(
-            {"first": contingency(2)},
+            {"first": contingency(num_classes=2)},
             label_by_layer(),
             0.5,
-            default=contingency(2),
+            default=contingency(num_classes=2),
             steps_per_epoch=3,
             rule=residual_rule(threshold=0.5, strength=0.5),
         ),

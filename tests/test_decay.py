@@ -12,19 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optax_mi import (
-    DecayRule,
-    MIEstimate,
-    contingency,
-    log_time_rule,
-    measured,
-    mi_decay,
-    mi_diagnostics,
-    mi_sgd,
-    proportional_rule,
-    residual_rule,
-    variational,
-)
+from optax_mi import mi_decay, mi_diagnostics, mi_sgd
+from optax_mi.estimators import MIEstimate, contingency, measured, variational
+from optax_mi.rules import DecayRule, log_time_rule, proportional_rule, residual_rule
 from tests import reference
 from tests.helpers import measure
 
@@ -48,7 +38,7 @@ def run(tx, signals):
     state, rates = tx.init(PARAMS), []
     for signal in signals:
         _, state = update(PARAMS, state, PARAMS, **signal)
-        rates.append(float(state.learning_rate))
+        rates.append(float(state.current_lr))
     assert update._cache_size() == 1
     return rates, state
 
@@ -67,17 +57,21 @@ class TestEpochs:
             updates, state = update(PARAMS, state, outputs=LOGITS, labels=LABELS)
             scales.append(float(updates["w"][0, 0]))
         assert scales == [0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125]
-        assert (state.step, state.epoch, state.step_in_epoch) == (7, 2, 1)
+        assert (state.num_updates, state.num_epochs, state.updates_in_epoch) == (
+            7,
+            2,
+            1,
+        )
 
     def test_each_epoch_is_measured_on_its_own(self):
-        tx = make(estimator=contingency(3, soft=False), num_classes=None)
+        tx = make(estimator=contingency(num_classes=3, soft=False), num_classes=None)
         wrong = jnp.zeros(6, jnp.int32)
         signals = [{"outputs": x, "labels": LABELS} for x in (LABELS, LABELS, wrong)]
         _, state = run(tx, signals[:2])
         assert diagnostics(state).mi == pytest.approx(math.log(3))
         _, state = run(tx, [*signals, signals[2]])
         assert diagnostics(state).mi == 0
-        assert diagnostics(state).count == 12
+        assert diagnostics(state).num_samples == 12
 
     def test_the_estimate_is_of_all_batches_of_the_epoch(self):
         rng = np.random.default_rng(0)
@@ -88,14 +82,16 @@ class TestEpochs:
             {"outputs": x, "labels": y} for x, y in zip(logits, labels, strict=True)
         ]
         _, state = run(tx, signals)
-        truth = measure(contingency(3), logits.reshape(32, 3), labels.ravel())
+        truth = measure(
+            contingency(num_classes=3), logits.reshape(32, 3), labels.ravel()
+        )
         seen = diagnostics(state)
         np.testing.assert_allclose(seen.mi, truth.mi, rtol=1e-5)
         assert seen.dropped == truth.dropped == (labels < 0).sum()
 
     def test_defaults(self):
         tx = mi_decay(0.3, num_classes=3, steps_per_epoch=1)
-        assert tx.init(PARAMS).learning_rate == jnp.float32(0.3)
+        assert tx.init(PARAMS).current_lr == jnp.float32(0.3)
         seen = [{"outputs": LABELS, "labels": LABELS}] * 400
         rates, _ = run(tx, seen)
         assert rates[49] == pytest.approx(0.3 * 50**-0.8, rel=0.02)
@@ -103,7 +99,7 @@ class TestEpochs:
         explicit = mi_decay(
             0.3,
             0.003,
-            estimator=contingency(3),
+            estimator=contingency(num_classes=3),
             rule=log_time_rule(),
             init_lr=0.3,
             steps_per_epoch=1,
@@ -164,7 +160,9 @@ class TestLearningRateLaws:
         ],
         ids=["padding", "weights", "nan", "empty"],
     )
-    @pytest.mark.parametrize("estimator", [contingency(3), variational(3)])
+    @pytest.mark.parametrize(
+        "estimator", [contingency(num_classes=3), variational(num_classes=3)]
+    )
     def test_an_epoch_without_a_valid_sample_holds_and_is_no_stall(
         self, signal, estimator
     ):
@@ -175,14 +173,14 @@ class TestLearningRateLaws:
         before = state
         for _ in range(3):
             _, state = update(PARAMS, state, **signal)
-        assert state.learning_rate == before.learning_rate
+        assert state.current_lr == before.current_lr
         np.testing.assert_array_equal(state.rule_state, before.rule_state)
         seen = diagnostics(state)
-        assert (seen.epoch, seen.held, seen.count) == (4, 3, 0)
+        assert (seen.epoch, seen.held, seen.num_samples) == (4, 3, 0)
         assert seen.dropped == signal["labels"].size
         # The next good epoch is compared with the last good one: that is a stall.
         _, state = update(PARAMS, state, **good)
-        assert state.learning_rate < before.learning_rate
+        assert state.current_lr < before.current_lr
         assert diagnostics(state).held == 3
 
     @pytest.mark.parametrize(
@@ -224,7 +222,7 @@ class TestLearningRateLaws:
             state = tx.init(0.0)
             # A Python number is an update, too.
             update, _ = tx.update(1.0, state, outputs=LOGITS, labels=LABELS)
-            return update, state.learning_rate
+            return update, state.current_lr
 
         got, slope = jax.jit(jax.value_and_grad(rates, has_aux=True))(0.2, 3)
         assert got == (jnp.float32(0.2), jnp.float32(0.2))
@@ -250,7 +248,7 @@ def _scan_proposals(init_lr, proposals, mis):
 
     def step(state, mi):
         _, state = tx.update(PARAMS, state, mi=mi)
-        return state, state.learning_rate
+        return state, state.current_lr
 
     return jax.lax.scan(step, tx.init(PARAMS), mis)[1]
 
@@ -333,7 +331,7 @@ class TestPurity:
         def epochs(state):
             def step(state, _):
                 _, state = tx.update(PARAMS, state, outputs=LOGITS, labels=LABELS)
-                return state, state.learning_rate
+                return state, state.current_lr
 
             return jax.lax.scan(step, state, length=20)
 

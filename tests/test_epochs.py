@@ -7,17 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_mi import (
+from optax_mi import mi_decay, mi_diagnostics, mi_sgd
+from optax_mi.estimators import (
     MIEstimate,
     contingency,
     gaussian,
     measured,
-    mi_decay,
-    mi_diagnostics,
-    mi_sgd,
     nearest_neighbors,
-    residual_rule,
 )
+from optax_mi.rules import residual_rule
 
 ONE = jnp.ones(())
 
@@ -61,7 +59,7 @@ def test_without_steps_per_epoch_epochs_grow_to_a_tenth_of_the_time_before():
 @pytest.mark.parametrize("steps_per_epoch", [1, 3, None])
 def test_an_epoch_goes_on_while_chance_could_read_half_of_the_entropy(steps_per_epoch):
     """Four samples an update, ten classes: b is known, and an epoch waits for it."""
-    rng, estimator = np.random.default_rng(0), contingency(10)
+    rng, estimator = np.random.default_rng(0), contingency(num_classes=10)
     labels = jnp.asarray(rng.integers(0, 10, (60, 4)))
     outputs = jnp.asarray(8 * rng.normal(size=(60, 4, 10)), jnp.float32)
     tx = mi_decay(1.0, num_classes=10, steps_per_epoch=steps_per_epoch)
@@ -88,7 +86,7 @@ def test_an_epoch_goes_on_while_chance_could_read_half_of_the_entropy(steps_per_
 def test_an_epoch_that_can_never_tell_holds_the_learning_rate():
     labels = jnp.tile(jnp.arange(64), (100, 1))  # every label once: all is chance
     signal = {"outputs": labels, "labels": labels}
-    estimator = contingency(2**12)
+    estimator = contingency(num_classes=2**12)
     tx = mi_decay(
         0.5,
         estimator=estimator._replace(
@@ -103,7 +101,7 @@ def test_an_epoch_that_can_never_tell_holds_the_learning_rate():
     assert set(epochs) == {0}
     # After 1, 2, 4, 8, 16 and 32 updates.
     assert joined[-1] == 6
-    assert int(state.step_in_epoch) == 40
+    assert int(state.updates_in_epoch) == 40
 
 
 @pytest.mark.parametrize("steps_per_epoch", [1, 10, None])
@@ -137,7 +135,9 @@ def test_a_network_that_knows_nothing_keeps_its_learning_rate(
 
 @pytest.mark.parametrize("form", ["hard", "ids"])
 def test_counts_and_class_ids_keep_it_too(form):
-    tx = mi_decay(1.0, estimator=contingency(10, soft=False), steps_per_epoch=5)
+    tx = mi_decay(
+        1.0, estimator=contingency(num_classes=10, soft=False), steps_per_epoch=5
+    )
     keys = jax.random.split(jax.random.key(0))
     outputs = jax.random.normal(keys[0], (100, 64, 10))
     outputs = outputs.argmax(-1) if form == "ids" else outputs
@@ -174,11 +174,14 @@ def test_a_chance_of_the_users_own_is_taken():
 
 @pytest.mark.parametrize(
     "estimator",
-    [gaussian(2, label_features=1), nearest_neighbors(2, label_features=1)],
+    [
+        gaussian(features=2, label_features=1),
+        nearest_neighbors(features=2, label_features=1),
+    ],
     ids=["gaussian", "nearest_neighbors"],
 )
 def test_residual_rule_is_refused_for_real_labels(estimator):
     with pytest.raises(ValueError, match="infinite for the real labels"):
         mi_decay(1.0, estimator=estimator, rule=residual_rule())
     mi_decay(1.0, estimator=estimator)
-    mi_decay(1.0, estimator=gaussian(2, num_classes=2), rule=residual_rule())
+    mi_decay(1.0, estimator=gaussian(features=2, num_classes=2), rule=residual_rule())

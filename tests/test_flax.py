@@ -10,13 +10,7 @@ from flax import nnx
 from flax.linen.fp8_ops import OVERWRITE_WITH_GRADIENT
 from flax.training.train_state import TrainState
 
-from optax_mi import (
-    average_params,
-    eval_params,
-    learning_rates,
-    mi_diagnostics,
-    mi_sgd,
-)
+from optax_mi import average_params, eval_params, learning_rates, mi_diagnostics, mi_sgd
 from optax_mi.flax import MITrainState, recompute_batch_stats
 
 X = jax.random.normal(jax.random.key(0), (30, 4))
@@ -151,7 +145,7 @@ def test_nnx_optimizer_forwards_the_signal():
         train_step(model, optimizer)
     seen = mi_diagnostics(optimizer)["all"]
     assert seen.epoch == 2
-    assert seen.count == 150
+    assert seen.num_samples == 150
     assert seen.mi > 0
 
 

@@ -81,7 +81,7 @@ def test_diagnostics_before_and_after_an_epoch():
         assert seen.epoch == epoch
         assert jnp.isnan(seen.mi) == (epoch == 0)
     assert seen.normalized == pytest.approx(1.0)
-    assert (seen.count, seen.dropped, seen.held) == (8, 2, 0)
+    assert (seen.num_samples, seen.dropped, seen.held) == (8, 2, 0)
 
 
 def test_the_learning_rate_is_also_found_by_name():

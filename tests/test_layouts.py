@@ -10,7 +10,7 @@ import pytest
 from optax_mi import learning_rates, restore_state
 from optax_mi._layouts import LAYOUT
 from tests import old_checkpoints
-from tests.test_checkpoint import read
+from tests.whole.test_checkpoint import read
 
 FILES = sorted(old_checkpoints.DATA.glob("*.zip"))
 
@@ -20,11 +20,31 @@ def test_the_present_layout_is_among_the_files():
     assert names >= {f"layout_{LAYOUT}_{case}" for case in old_checkpoints.CASES}
 
 
+NAMES = {  # of layouts 1 and 2, and what they are now
+    r"/step_in_epoch$": "/updates_in_epoch",
+    r"(?<!/rule_state)/step$": "/num_updates",
+    r"/epoch$": "/num_epochs",
+    r"(?<!hyperparams)/learning_rate$": "/current_lr",
+    r"/estimate/count$": "/estimate/num_samples",
+    r"/rule_state/mi$": "/rule_state/last_mi",
+    r"/rule_state/residual$": "/rule_state/last_residual",
+}
+
+
+def renamed(name):
+    for old, new in NAMES.items():
+        name = re.sub(old, new, name)
+    return name
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_an_old_checkpoint_goes_on_as_it_did(path, tmp_path):
     """After a change of a state's layout: raise LAYOUT, convert this, add new files."""
     _, layout, case = path.stem.split("_", 2)
-    told = json.loads(path.with_suffix(".json").read_text())
+    told = {
+        when: {renamed(name): leaf for name, leaf in leaves.items()}
+        for when, leaves in json.loads(path.with_suffix(".json").read_text()).items()
+    }
     shutil.unpack_archive(path, tmp_path)
     tx = old_checkpoints.CASES[case]
     restored = restore_state(old_checkpoints.start(tx), read(tmp_path))
@@ -33,7 +53,7 @@ def test_an_old_checkpoint_goes_on_as_it_did(path, tmp_path):
     )
     # Layout 1 is of rules that knew no chance: what they saw stays, not what they did.
     new = r"/(chance|joined|look_at|spread)$|/rule_state/" if int(layout) == 1 else "^$"
-    moved = r"learning_rate$|^params/|/trace/" if int(layout) == 1 else "^$"
+    moved = r"current_lr$|^params/|/trace/" if int(layout) == 1 else "^$"
     for tree, then, but in (
         (restored, told["saved"], new),
         (later, told["later"], f"{new}|{moved}"),

@@ -12,11 +12,10 @@ from optax_mi import (
     eval_params,
     learning_rates,
     mi_decay,
-    proportional_rule,
-    residual_rule,
     restore_state,
 )
 from optax_mi._inspect import _find_states as found
+from optax_mi.rules import proportional_rule, residual_rule
 
 PARAMS = {"w": np.zeros(3, np.float32)}
 LABELS = np.arange(3)

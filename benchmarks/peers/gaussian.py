@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_mi.estimators._gaussian import gaussian_mi
+from optax_mi.estimators.moments._gaussian_mi import gaussian_mi
 from peers.case import Case
 
 SAMPLES = 5120
@@ -35,7 +35,7 @@ def _classes(x: np.ndarray, labels: np.ndarray, agree: float) -> Case:
     def ours() -> float:
         return float(
             gaussian_mi(
-                *on_device, num_classes=CLASSES, bias_correction=False, clip=False
+                *on_device, num_classes=CLASSES, bias_correction=None, clip=False
             ).mi
         )
 
@@ -55,7 +55,7 @@ def _real(x: np.ndarray, y: np.ndarray, agree: float) -> Case:
     on_device = jnp.asarray(x), jnp.asarray(y)
 
     def ours() -> float:
-        return float(gaussian_mi(*on_device, bias_correction=False, clip=False).mi)
+        return float(gaussian_mi(*on_device, bias_correction=None, clip=False).mi)
 
     def numpy() -> float:
         joint = np.concatenate([x, y], 1)

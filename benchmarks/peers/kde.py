@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
-from optax_mi.estimators._kde import kde_mi
+from optax_mi.estimators.samples._kde_mi import kde_mi
 from peers.case import Case
 
 CLASSES = 10

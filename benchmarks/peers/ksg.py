@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from scipy.special import digamma
 from sklearn.feature_selection._mutual_info import _compute_mi_cc
 
-from optax_mi.estimators._ksg import ksg_mi
+from optax_mi.estimators.samples._ksg_mi import ksg_mi
 from peers.case import Case, infomeasure
 
 K = 3

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.metrics import mutual_info_score
 
-from optax_mi import plugin_mi
+from optax_mi.estimators import plugin_mi
 from peers.case import Case, infomeasure
 
 

@@ -16,7 +16,7 @@ from sklearn.feature_selection._mutual_info import _compute_mi_cd
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import KDTree, NearestNeighbors
 
-from optax_mi.estimators._ross import ross_mi
+from optax_mi.estimators.samples._ross_mi import ross_mi
 from peers.case import Case
 
 CLASSES, NEIGHBORS = 10, 3
@@ -72,13 +72,13 @@ def _samples(
 
 
 def _ours(x: jax.Array, labels: jax.Array) -> float:
-    return float(ross_mi(x, labels, NEIGHBORS, num_classes=CLASSES).mi)
+    return float(ross_mi(x, labels, k=NEIGHBORS, num_classes=CLASSES).mi)
 
 
 @jax.jit
 def _each(features: jax.Array, labels: jax.Array) -> jax.Array:
     def one(feature: jax.Array) -> jax.Array:
-        return ross_mi(feature, labels, NEIGHBORS, num_classes=CLASSES).mi
+        return ross_mi(feature, labels, k=NEIGHBORS, num_classes=CLASSES).mi
 
     return jnp.mean(jax.lax.map(one, features, batch_size=8))
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_mi import LRRangeResult, lr_range_test, variational
+from optax_mi import LRRangeResult, lr_range_test
+from optax_mi.estimators import variational
 from suite.data import Arrays
 from suite.methods import default_estimator
 from suite.tasks import Task
@@ -36,7 +37,7 @@ def suggest(
     estimator = default_estimator(task.num_classes)
     if validation:
         assert task.num_classes is not None
-        estimator = variational(task.num_classes)
+        estimator = variational(num_classes=task.num_classes)
 
     def batched(part: Arrays, key: jax.Array) -> Any:
         x, y = part

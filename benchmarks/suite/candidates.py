@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_mi import DecayRule
+from optax_mi.rules import DecayRule
 from suite.methods import PLAIN, Method, Setting, by_layer, layer_decay, ours
 
 

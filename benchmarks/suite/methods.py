@@ -11,21 +11,15 @@ import optax
 from optax import contrib
 
 from optax_mi import (
-    DecayRule,
-    MIEstimator,
     average_params,
-    contingency,
     eval_params,
-    gaussian,
     label_by_path,
     layerwise_mi_decay,
     learning_rates,
-    log_time_rule,
     mi_decay,
-    proportional_rule,
-    residual_rule,
-    variational,
 )
+from optax_mi.estimators import MIEstimator, contingency, gaussian, variational
+from optax_mi.rules import DecayRule, log_time_rule, proportional_rule, residual_rule
 
 
 class Setting(NamedTuple):
@@ -132,8 +126,8 @@ def plateau(
 def default_estimator(num_classes: int | None) -> MIEstimator:
     """Soft counts; for a regression, that of Gaussian outputs and labels."""
     if num_classes is None:
-        return gaussian(1, label_features=1)
-    return contingency(num_classes)
+        return gaussian(features=1, label_features=1)
+    return contingency(num_classes=num_classes)
 
 
 def ours(
@@ -179,7 +173,7 @@ def layer_decay(
     classes = setting.num_classes
     return layerwise_mi_decay(
         {
-            layer: gaussian(columns, num_classes=classes, noise=noise)
+            layer: gaussian(features=columns, num_classes=classes, noise=noise)
             for layer, columns in setting.layers.items()
         },
         by_layer(setting.layers),

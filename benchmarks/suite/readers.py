@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from optax_mi import binned, gaussian, kde, nearest_neighbors, reduce_activations
-from optax_mi.estimators import MIEstimator
+from optax_mi import reduce_activations
+from optax_mi.estimators import MIEstimator, binned, gaussian, kde, nearest_neighbors
 from suite.known import BATCH, Case, draw_labels
 from suite.mixture import mixture_mi
 
@@ -30,27 +30,41 @@ class Reader(NamedTuple):
 
 def plain_gaussian(columns: int, classes: int) -> MIEstimator:
     """As in the examples."""
-    return gaussian(columns, num_classes=classes)
+    return gaussian(features=columns, num_classes=classes)
 
 
 def lower_kde(columns: int, classes: int) -> MIEstimator:
     """The one that reads less."""
-    return kde(columns, classes, bandwidth=1.0, bound="lower")
+    return kde(
+        features=columns, num_classes=classes, bandwidth=1.0, distance="bhattacharyya"
+    )
 
 
 READERS = {
     "gaussian": Reader(plain_gaussian),
-    "gaussian, oas": Reader(lambda d, c: gaussian(d, num_classes=c, shrinkage="oas")),
-    "gaussian, shrunk": Reader(lambda d, c: gaussian(d, num_classes=c, shrinkage=0.5)),
-    "gaussian, noise": Reader(lambda d, c: gaussian(d, num_classes=c, noise=0.25)),
+    "gaussian, oas": Reader(
+        lambda d, c: gaussian(features=d, num_classes=c, shrinkage="oas")
+    ),
+    "gaussian, shrunk": Reader(
+        lambda d, c: gaussian(features=d, num_classes=c, shrinkage=0.5)
+    ),
+    "gaussian, noise": Reader(
+        lambda d, c: gaussian(features=d, num_classes=c, noise=0.25)
+    ),
     "gaussian of 8": Reader(plain_gaussian, columns=8),
-    "nearest_neighbors": Reader(lambda d, c: nearest_neighbors(d, num_classes=c)),
-    "kde, upper": Reader(lambda d, c: kde(d, c, bandwidth=1.0), unit="now"),
+    "nearest_neighbors": Reader(
+        lambda d, c: nearest_neighbors(features=d, num_classes=c)
+    ),
+    "kde, upper": Reader(
+        lambda d, c: kde(features=d, num_classes=c, bandwidth=1.0), unit="now"
+    ),
     "kde, lower": Reader(lower_kde, unit="now"),
     "kde, lower, by batch": Reader(lower_kde, unit="batch"),
     "kde, lower, fixed": Reader(lower_kde, unit="first"),
-    "binned, 30 bins": Reader(lambda d, c: binned(c, -3.0, 3.0)),
-    "binned, 2 bins": Reader(lambda d, c: binned(c, -3.0, 3.0, num_bins=2)),
+    "binned, 30 bins": Reader(lambda d, c: binned(num_classes=c, low=-3.0, high=3.0)),
+    "binned, 2 bins": Reader(
+        lambda d, c: binned(num_classes=c, low=-3.0, high=3.0, num_bins=2)
+    ),
 }
 
 

@@ -1,23 +1,55 @@
-"""Streaming estimators of mutual information, in nats."""
+"""Estimators of mutual information, in nats.
 
+Streaming estimators take batch after batch inside a train step, and give the
+`estimator` of :func:`optax_mi.mi_decay`. Functions that end in `_mi` take whole arrays.
+All take `outputs` and `labels`; all return an :class:`MIEstimate`.
+"""
+
+# What an estimator is, and what it returns.
 from optax_mi.estimators._base import MIEstimate as MIEstimate
 from optax_mi.estimators._base import MIEstimator as MIEstimator
-from optax_mi.estimators._base import no_estimate as no_estimate
-from optax_mi.estimators._binned import binned as binned
-from optax_mi.estimators._binned import binned_mi as binned_mi
-from optax_mi.estimators._contingency import contingency as contingency
-from optax_mi.estimators._gaussian import gaussian_mi as gaussian_mi
-from optax_mi.estimators._gaussian_stream import gaussian as gaussian
-from optax_mi.estimators._kde import kde_mi as kde_mi
-from optax_mi.estimators._kde_stream import kde as kde
-from optax_mi.estimators._ksg import ksg_mi as ksg_mi
+
+# Measured elsewhere.
 from optax_mi.estimators._measured import measured as measured
-from optax_mi.estimators._nearest_neighbors import (
-    nearest_neighbors as nearest_neighbors,
-)
-from optax_mi.estimators._plugin_mi import plugin_entropy as plugin_entropy
-from optax_mi.estimators._plugin_mi import plugin_mi as plugin_mi
-from optax_mi.estimators._plugin_mi import table_mi as table_mi
-from optax_mi.estimators._ross import ross_mi as ross_mi
-from optax_mi.estimators._variational import variational as variational
-from optax_mi.estimators._variational import variational_mi as variational_mi
+
+# Of Gaussian vectors.
+from optax_mi.estimators.moments import gaussian as gaussian
+from optax_mi.estimators.moments import gaussian_mi as gaussian_mi
+
+# From distances between samples.
+from optax_mi.estimators.samples import kde as kde
+from optax_mi.estimators.samples import kde_mi as kde_mi
+from optax_mi.estimators.samples import ksg_mi as ksg_mi
+from optax_mi.estimators.samples import nearest_neighbors as nearest_neighbors
+from optax_mi.estimators.samples import ross_mi as ross_mi
+
+# From joint tables, and from what a decoder loses.
+from optax_mi.estimators.tables import binned as binned
+from optax_mi.estimators.tables import binned_mi as binned_mi
+from optax_mi.estimators.tables import contingency as contingency
+from optax_mi.estimators.tables import plugin_entropy as plugin_entropy
+from optax_mi.estimators.tables import plugin_mi as plugin_mi
+from optax_mi.estimators.tables import table_mi as table_mi
+from optax_mi.estimators.tables import variational as variational
+from optax_mi.estimators.tables import variational_mi as variational_mi
+
+__all__ = [
+    "MIEstimate",
+    "MIEstimator",
+    "binned",
+    "binned_mi",
+    "contingency",
+    "gaussian",
+    "gaussian_mi",
+    "kde",
+    "kde_mi",
+    "ksg_mi",
+    "measured",
+    "nearest_neighbors",
+    "plugin_entropy",
+    "plugin_mi",
+    "ross_mi",
+    "table_mi",
+    "variational",
+    "variational_mi",
+]

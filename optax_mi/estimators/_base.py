@@ -32,7 +32,7 @@ class MIEstimate(NamedTuple):
       mi: :math:`I(X; Y)` in nats, in [0, `entropy`].
       entropy: :math:`H(Y)`, the entropy of the labels, in nats: what there is to know;
         infinite for real labels, of which there is always more to know.
-      count: effective number of samples, :math:`(\sum w)^2 / \sum w^2`; the number of
+      num_samples: effective number of samples, :math:`(\sum w)^2 / \sum w^2`; the number of
         samples used where every weight is 0 or 1.
       std_error: standard error of `mi` in nats; nan where the estimator has none.
       dropped: number of samples ignored: weight 0, label out of range, output not
@@ -42,7 +42,7 @@ class MIEstimate(NamedTuple):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from optax_mi import MIEstimate
+      >>> from optax_mi.estimators import MIEstimate
       >>> seen = MIEstimate(*map(jnp.float32, (0.6, 1.0, 100.0, 0.05, 0.0, 0.2)))
       >>> print(f"{seen.normalized:.2f}")  # (0.6 - 0.2) / (1.0 - 0.2)
       0.50
@@ -54,7 +54,7 @@ class MIEstimate(NamedTuple):
 
     mi: jax.Array
     entropy: jax.Array
-    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
+    num_samples: jax.Array
     std_error: jax.Array
     dropped: jax.Array
     # An array of NumPy: one of JAX would start a backend at import, and a Python number
@@ -154,13 +154,13 @@ class MIEstimator(NamedTuple):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from optax_mi import contingency
+      >>> from optax_mi.estimators import contingency
       >>> estimator = contingency(num_classes=2, soft=False)
       >>> labels = jnp.array([0, 1, 0, 1])
       >>> first = estimator.update(estimator.init(), outputs=labels, labels=labels)
       >>> both = estimator.merge(first, first)
       >>> estimate = estimator.estimate(both)
-      >>> print(f"{estimate.mi:.4f} nats from {estimate.count:.0f} samples")
+      >>> print(f"{estimate.mi:.4f} nats from {estimate.num_samples:.0f} samples")
       0.6931 nats from 8 samples
     """
 

@@ -34,7 +34,7 @@ def measured(entropy: float | None = None) -> MIEstimator:
     Example:
       >>> import math
       >>> import jax.numpy as jnp
-      >>> from optax_mi import measured
+      >>> from optax_mi.estimators import measured
       >>> estimator = measured(entropy=math.log(10))
       >>> state = estimator.update(estimator.init(), mi=1.5)
       >>> state = estimator.update(state, mi=jnp.nan)  # no validation pass this time

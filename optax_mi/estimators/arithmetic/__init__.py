@@ -1,0 +1,20 @@
+"""Arithmetic that several estimators need."""
+
+from optax_mi.estimators.arithmetic._argsort import argsort as argsort
+from optax_mi.estimators.arithmetic._blocks import BLOCK as BLOCK
+from optax_mi.estimators.arithmetic._blocks import block_of_rows as block_of_rows
+from optax_mi.estimators.arithmetic._blocks import over_blocks as over_blocks
+from optax_mi.estimators.arithmetic._digamma import digamma as digamma
+from optax_mi.estimators.arithmetic._digamma import (
+    digamma_difference as digamma_difference,
+)
+from optax_mi.estimators.arithmetic._logs import log_or_zero as log_or_zero
+from optax_mi.estimators.arithmetic._scatter import add_by_label as add_by_label
+from optax_mi.estimators.arithmetic._scatter import gram as gram
+from optax_mi.estimators.arithmetic._scatter import replicate as replicate
+from optax_mi.estimators.arithmetic._scatter import scatter as scatter
+from optax_mi.estimators.arithmetic._scatter import sum_by_label as sum_by_label
+from optax_mi.estimators.arithmetic._scatter import take_by_label as take_by_label
+from optax_mi.estimators.arithmetic._scatter import weighted_sum as weighted_sum
+from optax_mi.estimators.arithmetic._scatter import weighted_total as weighted_total
+from optax_mi.estimators.arithmetic._sums import MAX_BATCH as MAX_BATCH

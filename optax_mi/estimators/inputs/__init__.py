@@ -1,0 +1,14 @@
+"""The one door that batches and arrays come in by."""
+
+from optax_mi.estimators.inputs._arrays import as_arrays as as_arrays
+from optax_mi.estimators.inputs._arrays import count_classes as count_classes
+from optax_mi.estimators.inputs._arrays import find_classes as find_classes
+from optax_mi.estimators.inputs._read import flatten_leading as flatten_leading
+from optax_mi.estimators.inputs._read import read_classes as read_classes
+from optax_mi.estimators.inputs._read import read_logits as read_logits
+from optax_mi.estimators.inputs._read import read_vectors as read_vectors
+from optax_mi.estimators.inputs._samples import Samples as Samples
+from optax_mi.estimators.inputs._samples import health as health
+from optax_mi.estimators.inputs._streaming import Kind as Kind
+from optax_mi.estimators.inputs._streaming import check_kind as check_kind
+from optax_mi.estimators.inputs._streaming import streaming as streaming

@@ -1,0 +1,63 @@
+"""Samples past the door: what may count, and how much.
+
+A sample is dropped, and counted, when its label is outside [0, num_classes) or not
+finite, when its output is not finite, or when its weight is zero, negative or not
+finite. Dropped samples keep their places, with weight 0: shapes are static.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Samples(NamedTuple):
+    """Samples of one update, or of whole arrays; `[...]` is [N] for vectors."""
+
+    outputs: jax.Array  # logits [..., C], class ids int32 [...], or vectors [N, d]
+    labels: jax.Array  # class ids int32 [...], or vectors [N, m]
+    weights: jax.Array  # float [...]; 0 where dropped
+
+    @property
+    def kept(self) -> jax.Array:
+        """Where a sample is not dropped, bool [...]."""
+        return self.weights > 0
+
+    @property
+    def totals(self) -> jax.Array:
+        """Sum of the weights and of their squares, and number dropped, float [3]."""
+        dropped = jnp.sum(~self.kept, dtype=self.weights.dtype)
+        squares = jnp.sum(jnp.square(self.weights))
+        return jnp.stack([jnp.sum(self.weights), squares, dropped])
+
+
+def weigh(
+    valid: jax.Array,
+    weights: jax.typing.ArrayLike | None,
+    dtype: jax.typing.DTypeLike,
+    name: str = "weights",
+) -> jax.Array:
+    """The weights of samples of which some are not `valid`, 0 where dropped."""
+    if weights is None:
+        return valid.astype(dtype)
+    given = jax.lax.stop_gradient(jnp.asarray(weights)).astype(dtype)
+    check_shape(name, given, valid.shape)
+    return jnp.where(valid & (given > 0) & jnp.isfinite(given), given, 0.0)
+
+
+def check_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
+    """Raises unless there is an element for each sample."""
+    if array.shape != shape:
+        raise ValueError(
+            f"{name} must have the shape of the samples, {shape}, got {array.shape}. "
+            "Broadcast to it with jnp.broadcast_to."
+        )
+
+
+def health(totals: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Total weight, effective number of samples and dropped samples."""
+    weight, squares, dropped = totals
+    some = squares > 0
+    # Kish's effective sample size, with the division first: weight**2 could overflow.
+    effective = jnp.where(some, weight * (weight / jnp.where(some, squares, 1.0)), 0.0)
+    return weight, effective, dropped

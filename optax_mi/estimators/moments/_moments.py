@@ -1,0 +1,105 @@
+r"""Second moments about the class means, batch by batch, without cancellation.
+
+With :math:`n_c` the weight of class c so far, :math:`\mu_c` its mean and S the scatter
+of all samples about the means of their classes, a batch with weights :math:`n'_c`,
+means :math:`\mu'_c` and scatter :math:`S'` changes them by
+
+.. math::
+    \Delta\mu_c = \frac{n'_c}{n_c + n'_c} \delta_c, \qquad
+    \Delta S = S' + \sum_c \frac{n_c n'_c}{n_c + n'_c} \delta_c \delta_c^\top, \qquad
+    \delta_c = \mu'_c - \mu_c
+
+(Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing
+sample variances, 1979). The same :math:`\Delta S` is one product over the samples, of
+their distances to
+
+.. math::
+    z_c = \mu'_c - \sqrt{\frac{n_c}{n_c + n'_c}}\, \delta_c,
+
+since the distances to :math:`\mu'_c` sum to 0: there is no term of :math:`C d^2`. Sums
+of squares about 0 would lose the variance where the mean is 1000 standard deviations.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi.estimators.arithmetic import (
+    gram,
+    sum_by_label,
+    take_by_label,
+    weighted_sum,
+)
+
+
+class Moments(NamedTuple):
+    """Of d columns in C classes; with C = 1, of the sample as a whole."""
+
+    weights: jax.Array  # [C]
+    means: jax.Array  # [C, d]; 0 where the weight is 0
+    scatter: jax.Array  # [d, d], about the means of the classes
+
+
+def no_moments(
+    num_classes: int, columns: int, dtype: jax.typing.DTypeLike = jnp.float32
+) -> Moments:
+    """Of no samples."""
+    return Moments(
+        jnp.zeros(num_classes, dtype),
+        jnp.zeros((num_classes, columns), dtype),
+        jnp.zeros((columns, columns), dtype),
+    )
+
+
+def centre(rows: jax.Array, weights: jax.Array) -> jax.Array:
+    """Mean of rows [N, d], [1, d]; 0 of no weight."""
+    total = jnp.sum(weights)
+    # The division first: the sum of rows that are not scaled yet could overflow.
+    return weighted_sum(weights / jnp.where(total > 0, total, 1.0), rows)
+
+
+def increments(
+    before: Moments, rows: jax.Array, labels: jax.Array, weights: jax.Array
+) -> Moments:
+    """What samples add to the moments: rows [N, d] finite, labels [N] in range.
+
+    The rows and the means of `before` are to be distances from one origin near the
+    mean of the rows. The increments of the means do not depend on it.
+    """
+    num_classes = len(before.weights)
+    kept = weights[:, None]
+    if num_classes == 1:
+        added = jnp.sum(weights, keepdims=True)
+        sums = weighted_sum(weights, rows)
+    else:
+        added = sum_by_label(labels, kept, num_classes)[:, 0]
+        sums = sum_by_label(labels, kept * rows, num_classes)
+    means = sums / jnp.where(added > 0, added, 1.0)[:, None]
+    delta = means - before.means
+    share = _share(added, before.weights)
+    centres = means - jnp.sqrt(_share(before.weights, added))[:, None] * delta
+    if num_classes > 1:
+        centres = take_by_label(centres, labels)
+    return Moments(
+        added,
+        share[:, None] * delta,
+        gram(jnp.sqrt(kept) * (rows - centres)),
+    )
+
+
+def union_increments(before: Moments, other: Moments) -> Moments:
+    """What the samples of `other` add to the moments, save for `other` itself.
+
+    To be added with the weights and the scatter of `other`, which stay as they are.
+    """
+    delta = other.means - before.means
+    share = _share(other.weights, before.weights)
+    across = jnp.sqrt(share * before.weights)[:, None] * delta
+    return Moments(jnp.zeros_like(other.weights), share[:, None] * delta, gram(across))
+
+
+def _share(part: jax.Array, rest: jax.Array) -> jax.Array:
+    """The share of a part in the whole, 0 of nothing."""
+    whole = part + rest
+    return part / jnp.where(whole > 0, whole, 1.0)

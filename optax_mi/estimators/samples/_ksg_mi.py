@@ -1,0 +1,156 @@
+r"""Mutual information of real vectors by nearest neighbours.
+
+With :math:`\psi` the digamma function and distances in the maximum norm,
+
+.. math::
+    \hat I_1 &= \psi(N) + \psi(k)
+        - \langle \psi(n_x + 1) + \psi(n_y + 1) \rangle, \\
+    \hat I_2 &= \psi(N) + \psi(k) - 1 / k - \langle \psi(n_x) + \psi(n_y) \rangle .
+
+For the first, :math:`n_x` is the number of other samples nearer in x than the k-th
+neighbour in (x, y); for the second, of those not farther in x than any of the k.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi._checks import check_static_int
+from optax_mi.estimators._base import MIEstimate
+from optax_mi.estimators.arithmetic import digamma
+from optax_mi.estimators.inputs import as_arrays, read_vectors
+from optax_mi.estimators.samples._ksg_band import count_in_plane
+from optax_mi.estimators.samples._ksg_tile import count_in_tiles
+from optax_mi.estimators.samples._shared import check_neighbors, finish, jitter
+
+# Up to so many samples all distances take no longer than sorting, and compile faster.
+_FEW = 256
+
+
+def ksg_mi(
+    outputs: jax.typing.ArrayLike,
+    labels: jax.typing.ArrayLike,
+    *,
+    k: int = 3,
+    algorithm: Literal[1, 2] = 1,
+    mask: jax.typing.ArrayLike | None = None,
+    key: jax.Array | None = None,
+    clip: bool = True,
+) -> MIEstimate:
+    r"""Estimates I(X; Y) of real vectors by their k nearest neighbours.
+
+    With all distances in the maximum norm, and :math:`n_x` the number of other samples
+    nearer in x than the k-th neighbour in (x, y) is,
+
+    .. math::
+        \hat I = \psi(N) + \psi(k)
+            - \langle \psi(n_x + 1) + \psi(n_y + 1) \rangle ,
+
+    the first algorithm of Kraskov, Stögbauer and Grassberger. The second counts the
+    samples not farther in x (in y) than the k nearest reach in x (in y),
+
+    .. math::
+        \hat I = \psi(N) + \psi(k) - 1 / k - \langle \psi(n_x) + \psi(n_y) \rangle ,
+
+    and has less bias and more variance. Neither binning nor a model of the densities is
+    involved. In one dimension each the first is what scikit-learn computes in
+    `mutual_info_regression`, without its scaling and jitter.
+
+    The true value does not depend on the units of x and y, but the estimate of a finite
+    sample does: bring both to about the same spread first, each column of a vector too.
+    Values above some :math:`\psi(N) - \psi(k)` are out of reach, and those of many
+    dimensions are too low long before: strong dependence takes many samples.
+
+    In one dimension each, time is about O(N sqrt(k N)), more where many samples lie far
+    out or are tied in both x and y; else O(N**2 d). Memory is O(k N) and
+    O(N d), with tiles of 80,000 distances, never O(N**2).
+
+    Args:
+      x: samples of shape [N] or [N, d]. float64 is computed as such, else float32.
+      y: samples of shape [N] or [N, e]. Class labels: see :func:`ross_mi`.
+      k: number of neighbours, at least 1 and less than N; more have less variance and
+        more bias.
+      algorithm: 1 or 2, as above.
+      weights: None or booleans of shape [N], which samples to use.
+      key: with a key, noise of some hundred steps of the dtype breaks ties in x and y,
+        which the derivation excludes. Without, samples tied with the k-th neighbour are
+        beyond it for the first algorithm, unless they equal the sample itself, and all
+        among the nearest for the second.
+      clip: whether an estimate below 0 is set to 0.
+
+    Returns:
+      An :class:`MIEstimate`. Samples that are masked out or have a value that is not
+      finite are dropped. `entropy` is infinite. `std_error` takes the terms of the mean
+      as independent, which neighbours are not quite; it knows nothing of the bias.
+      Where x or y is constant, `mi` is 0; with k valid samples or fewer it is 0 with a
+      `std_error` of nan.
+
+    Raises:
+      TypeError, ValueError: shapes or dtypes that do not fit, k that is no Python int
+        in [1, N), an algorithm other than 1 and 2.
+
+    Example:
+      >>> import jax
+      >>> from optax_mi.estimators import ksg_mi
+      >>> x, noise = jax.random.normal(jax.random.key(0), (2, 4000))
+      >>> estimate = ksg_mi(x, 0.8 * x + 0.6 * noise)  # -ln(0.6) = 0.51 nats
+      >>> print(f"{estimate.mi:.2f} nats, give or take {estimate.std_error:.2f}")
+      0.52 nats, give or take 0.02
+
+    References:
+      Kraskov, Stögbauer and Grassberger, Estimating mutual information, Physical Review
+      E 69, 066138, 2004, equations 8 and 9.
+    """
+    if algorithm not in (1, 2):
+        raise ValueError(f"algorithm must be 1 or 2, got algorithm={algorithm!r}.")
+    k = check_static_int("k", k, 1)
+    outputs, labels, mask = as_arrays(outputs, labels, mask)
+    return _ksg(outputs, labels, mask, key, k, algorithm == 2, clip)
+
+
+@functools.partial(jax.jit, static_argnames=("k", "box", "clip"))
+def _ksg(
+    outputs: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array | None,
+    key: jax.Array | None,
+    k: int,
+    box: bool,
+    clip: bool,
+) -> MIEstimate:
+    samples = read_vectors(outputs, labels, mask=mask)
+    x, y, valid = samples.outputs, samples.labels, samples.kept
+    dtype = x.dtype
+    check_neighbors(k, len(x))
+    if key is not None:
+        x_key, y_key = jax.random.split(key)
+        x, y = jitter(x_key, x, valid), jitter(y_key, y, valid)
+    # What is dropped is infinitely far from everything.
+    x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
+    count = jnp.sum(valid, dtype=jnp.int32)
+    if x.shape[1] == y.shape[1] == 1 and len(x) > _FEW:
+        within = count_in_plane(x[:, 0], y[:, 0], valid, k, box)
+    else:
+        within = count_in_tiles(x, y, k, box)
+    if box:
+        # Those counted hold the sample itself.
+        within = [n - 1 for n in within]
+    psi_k = digamma(jnp.int32(k), dtype) - jnp.asarray(1 / k if box else 0, dtype)
+    local = (digamma(count, dtype) - digamma(within[0], dtype)) + (
+        psi_k - digamma(within[1], dtype)
+    )
+    varied = _varies(x, valid) & _varies(y, valid)
+    local = jnp.where(varied, local, 0.0)
+    mi = jnp.sum(jnp.where(valid, local, 0.0)) / count.astype(dtype)
+    mi = jnp.where(count > k, mi, 0.0)
+    local = jnp.where(count > k, local, jnp.nan)
+    return finish(mi, jnp.asarray(jnp.inf, dtype), local, valid, clip)
+
+
+def _varies(x: jax.Array, valid: jax.Array) -> jax.Array:
+    """Whether any column of the valid samples is not constant."""
+    low = jnp.min(jnp.where(valid[:, None], x, jnp.inf), 0)
+    high = jnp.max(jnp.where(valid[:, None], x, -jnp.inf), 0)
+    return jnp.any(low < high)

@@ -1,0 +1,128 @@
+r"""Joint neighbours in any dimension, from tiles of distances.
+
+Some samples against all: distances :math:`\max_c |x_{ic} - x_{jc}|` column by column,
+the same for y, the k-th smallest of their maximum, and from the same two tiles what
+lies within reach. Memory is that of a few tiles.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi.estimators.samples._k_smallest import bucket_count, kth_smallest
+
+# Distances in a tile, and columns whose distances are taken in one pass over it.
+_TILE, _COLUMNS = 80_000, 16
+
+
+def count_in_tiles(
+    x: jax.Array, y: jax.Array, k: int, box: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Numbers of samples within reach in x and in y [N], each sample itself included.
+
+    `x` and `y` [N, d] hold inf in rows that are not valid; for `box` see `tile_reach`.
+    """
+    samples = len(x)
+    # A power of 2, which fills the lanes of the processor.
+    rows = 2 ** (max(1, min(_TILE, samples**2) // samples).bit_length() - 1)
+    tiles = -(-samples // rows)
+    # A whole number of buckets, padded before the loop.
+    buckets = bucket_count(samples, k + 1)
+    fill = -samples % buckets
+    columns = [
+        jnp.pad(a.T, ((0, 0), (0, fill)), constant_values=jnp.inf) for a in (x, y)
+    ]
+    queries = [
+        jnp.pad(a, ((0, tiles * rows - samples), (0, 0))).reshape(tiles, rows, -1)
+        for a in (x, y)
+    ]
+
+    def count(query: list[jax.Array]) -> list[jax.Array]:
+        in_x, in_y = (_chebyshev(*pair) for pair in zip(query, columns, strict=True))
+        _, *reach = tile_reach(in_x, in_y, k, box)
+        return [
+            _count(distance <= as_bits(far)[:, None], buckets)
+            for distance, far in zip((in_x, in_y), reach, strict=True)
+        ]
+
+    n_x, n_y = (n.reshape(-1)[:samples] for n in jax.lax.map(count, queries))
+    return n_x, n_y
+
+
+def tile_reach(
+    x: jax.Array, y: jax.Array, k: int, box: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Distance of the k-th neighbour, reach in x and reach in y, [T] each.
+
+    Args:
+      x: distances in x [T, N] `as_bits`, each row with the sample's from itself.
+      y: as `x`.
+      k: number of neighbours, less than N.
+      box: whether the reach is the largest distance in x, and in y, of those samples
+        that are not farther than the k-th neighbour. Otherwise it is, for both, the
+        largest number less than the distance of the k-th neighbour, or 0.
+    """
+    joint = jnp.maximum(x, y)
+    farthest = kth_smallest(to_float(joint), k + 1)
+    if not box:
+        return farthest, below(farthest), below(farthest)
+    near = joint <= as_bits(farthest)[:, None]
+    in_x, in_y = (
+        to_float(jnp.max(jnp.where(near, a, jnp.zeros_like(a)), 1)) for a in (x, y)
+    )
+    return farthest, in_x, in_y
+
+
+def as_bits(difference: jax.Array) -> jax.Array:
+    """Absolute values as integers of the same order.
+
+    Maxima and minima of floating numbers cost twice as much on the CPU, since they must
+    pass nan on. As an integer nan is above inf: the distance of what is not there.
+    """
+    integer = jnp.int32 if difference.dtype == jnp.float32 else jnp.int64
+    return jax.lax.bitcast_convert_type(jnp.abs(difference), integer)
+
+
+def to_float(bits: jax.Array) -> jax.Array:
+    """What `as_bits` made an integer of."""
+    floating = jnp.float32 if bits.dtype == jnp.int32 else jnp.float64
+    return jax.lax.bitcast_convert_type(bits, floating)
+
+
+def below(distance: jax.Array) -> jax.Array:
+    """The largest number less than a distance, or 0."""
+    return to_float(jnp.maximum(as_bits(distance) - 1, 0))
+
+
+def _chebyshev(query: jax.Array, columns: jax.Array) -> jax.Array:
+    """Distances [T, N] `as_bits` of samples [T, d] from those in columns [d, N]."""
+    blocks, rest = divmod(len(columns), _COLUMNS)
+
+    def farther(distance: jax.Array, query: jax.Array, columns: jax.Array) -> jax.Array:
+        for i in range(len(columns)):
+            gap = columns[i][None, :] - query[:, i][:, None]
+            distance = jnp.maximum(distance, as_bits(gap))
+        return distance
+
+    def block(i: jax.Array, distance: jax.Array) -> jax.Array:
+        part = jax.lax.dynamic_slice_in_dim(query, i * _COLUMNS, _COLUMNS, 1)
+        return farther(
+            distance,
+            part,
+            jax.lax.dynamic_slice_in_dim(columns, i * _COLUMNS, _COLUMNS, 0),
+        )
+
+    first = as_bits(jnp.zeros((len(query), columns.shape[1]), query.dtype))
+    distance = farther(first, query[:, :rest], columns[:rest])
+    if blocks:
+        query, columns = query[:, rest:], columns[rest:]
+        distance = jax.lax.fori_loop(0, blocks, block, distance)
+    return distance
+
+
+def _count(near: jax.Array, width: int) -> jax.Array:
+    """Number of elements [T] that are true of [T, N], N a multiple of `width`.
+
+    XLA on the CPU vectorises sums over any axis but the last: two of them, kept apart.
+    """
+    parts = near.reshape(len(near), -1, width).sum(1, dtype=jnp.int32)
+    return jax.lax.optimization_barrier(parts).sum(1, dtype=jnp.int32)

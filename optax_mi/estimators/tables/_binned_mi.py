@@ -1,0 +1,198 @@
+r"""Mutual information of binned vectors and class labels.
+
+Every column of x is cut into B bins of equal width. The bins of a row together are a
+symbol :math:`s`, and in nats
+
+.. math::
+    \hat I = \hat H(Y) + \hat H(S) - \hat H(S, Y),
+    \qquad \hat H(S) = -\sum_s \hat p_s \ln \hat p_s .
+
+There are B**d symbols, far more than samples, so a symbol is told by a hash of its
+bins: with column j's bin :math:`b_j` and random odd :math:`a_j`, it is
+:math:`\sum_j a_j b_j \bmod 2^{32}`, whose bits are then mixed.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_mi._checks import check_static_int
+from optax_mi.estimators._base import MIEstimate
+from optax_mi.estimators.arithmetic import over_blocks
+from optax_mi.estimators.inputs import (
+    Samples,
+    as_arrays,
+    find_classes,
+    health,
+    read_vectors,
+)
+from optax_mi.estimators.tables._bins import bins_of, check_ends, hash_of
+from optax_mi.estimators.tables._entropies import (
+    BiasCorrection,
+    check_bias_correction,
+    entropy_of,
+)
+from optax_mi.estimators.tables._joint import add_ids, empty_table, estimate_table
+from optax_mi.estimators.tables._plugin import gathered_estimate
+
+
+def binned_mi(
+    outputs: jax.typing.ArrayLike,
+    labels: jax.typing.ArrayLike,
+    *,
+    num_bins: int = 30,
+    low: jax.typing.ArrayLike | None = None,
+    high: jax.typing.ArrayLike | None = None,
+    num_classes: int | None = None,
+    weights: jax.typing.ArrayLike | None = None,
+    bias_correction: BiasCorrection | None = None,
+    clip: bool = True,
+) -> MIEstimate:
+    r"""I(X; Y) of real vectors and class labels, from bins of equal width.
+
+    .. math::
+        \hat I = \sum_{s, y} \hat p(s, y)
+                 \ln \frac{\hat p(s, y)}{\hat p(s)\, \hat p(y)}
+
+    in nats, where a symbol s is the pattern of bins of a whole row. The value depends
+    on the bins, and once most patterns occur only once it is H(Y) whatever the data:
+    use it in few dimensions, or to compare with publications that did. Memory beside
+    the arrays: O(N), or O(C B) in one dimension; patterns are told apart by hashes of
+    64 bits.
+
+    Args:
+      x: real vectors of shape [N, d], or [N] for d = 1. A row that is not finite is
+        dropped and counted.
+      labels: integer class ids of shape [N]; others than 0 to C - 1 are dropped.
+      num_bins: bins a column, at least 2.
+      low: lower end of the first bin, a number or one a column; None takes the smallest
+        value of each column. Values beyond the ends count in the outermost bins.
+      high: upper end of the last bin; None takes the largest value of each column.
+      num_classes: number of classes C; None takes the largest label + 1, which needs
+        labels with values: inside jit give the number.
+      weights: None, or real of shape [N]; a sample of weight 0 is dropped.
+      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`, see
+        :func:`contingency`.
+      clip: whether to clip the value to [0, H(Y)], which a correction may leave.
+
+    Returns:
+      An :class:`MIEstimate`, whose `std_error` is the delta method's.
+
+    Raises:
+      TypeError, ValueError: shapes or dtypes that do not fit, no samples, `num_bins`
+        below 2, low >= high, `num_classes` missing where it is needed.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optax_mi.estimators import binned_mi
+      >>> x = jnp.array([[0.1, 0.2], [0.9, 0.3], [0.2, 0.1], [0.8, 0.2]])
+      >>> print(f"{binned_mi(x, jnp.array([0, 1, 0, 1]), num_bins=2).mi:.4f} nats")
+      0.6931 nats
+
+    References:
+      Shwartz-Ziv and Tishby, Opening the black box of deep neural networks via
+      information, arXiv:1703.00810, 2017, for networks' layers.
+    """
+    num_bins = check_static_int("num_bins", num_bins, 2)
+    check_bias_correction(bias_correction)
+    num_classes = find_classes(labels, num_classes)
+    if low is not None and high is not None and np.ndim(low) == np.ndim(high) == 0:
+        check_ends(low, high)
+    return _binned_mi(
+        *as_arrays(outputs, labels, weights, low, high),
+        num_bins=num_bins,
+        num_classes=num_classes,
+        bias_correction=bias_correction,
+        clip=clip,
+    )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("num_bins", "num_classes", "bias_correction", "clip")
+)
+def _binned_mi(
+    outputs: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array | None,
+    low: jax.Array | None,
+    high: jax.Array | None,
+    *,
+    num_bins: int,
+    num_classes: int,
+    bias_correction: BiasCorrection | None,
+    clip: bool,
+) -> MIEstimate:
+    samples = read_vectors(outputs, labels, weights, num_classes=num_classes)
+    x, kept = samples.outputs, samples.kept[:, None]
+    for name, end in (("low", low), ("high", high)):
+        if end is not None and end.shape not in ((), x.shape[1:]):
+            raise ValueError(
+                f"{name} must be a number or have one for each of the {x.shape[1]} "
+                f"columns of outputs, got {name} of shape {end.shape}."
+            )
+    low, high = (None if e is None else jax.lax.stop_gradient(e) for e in (low, high))
+    if low is None:
+        low = jnp.min(jnp.where(kept, x, jnp.inf), 0)
+    if high is None:
+        high = jnp.max(jnp.where(kept, x, -jnp.inf), 0)
+    if x.shape[1] == 1:
+        # A table of all symbols, exact over any number of samples.
+        def add(state: Any, *block: jax.Array) -> Any:
+            part = Samples(*block)
+            return add_ids(
+                state, part, bins_of(part.outputs, low, high, num_bins)[:, 0]
+            )
+
+        state = over_blocks(
+            add,
+            empty_table(num_classes, num_bins),
+            tuple(samples._replace(weights=samples.weights.astype(jnp.float32))),
+        )
+        return estimate_table(state, bias_correction, clip)
+    bins = bins_of(x, low, high, num_bins)
+    return _sorted_estimate(
+        (hash_of(bins, seed=0), hash_of(bins, seed=1)),
+        samples,
+        num_classes,
+        bias_correction,
+        clip,
+    )
+
+
+def _sorted_estimate(
+    symbols: tuple[jax.Array, ...],
+    samples: Samples,
+    num_classes: int,
+    bias_correction: BiasCorrection | None,
+    clip: bool,
+) -> MIEstimate:
+    """MI of symbols [N], each told by several integers, and labels, by sorting them."""
+    *keys, labels, weights = jax.lax.sort(
+        (*symbols, samples.labels, samples.weights), num_keys=len(symbols) + 1
+    )
+    total = jnp.sum(weights)
+    scale = 1.0 / jnp.where(total > 0, total, 1.0)
+    p = weights * scale
+    _, count, dropped = health(samples.totals)
+
+    def starts(columns: list[jax.Array]) -> jax.Array:
+        changes = [jnp.diff(column, prepend=column[:1]) != 0 for column in columns]
+        return functools.reduce(jnp.logical_or, changes)
+
+    # The number of its symbol, and of its symbol and label, for every sample.
+    symbol, both = (jnp.cumsum(starts(c)) for c in (keys, [*keys, labels]))
+    groups = ((num_classes, labels), (len(p), symbol), (len(p), both))
+    # Sums of weights first: those of ones are exact.
+    tables = [
+        jnp.zeros(size, p.dtype).at[group].add(weights) * scale
+        for size, group in groups
+    ]
+    entropies = None
+    if bias_correction is not None:
+        entropies = [entropy_of(t, count, bias_correction) for t in tables]
+    shares = [t[group] for t, (_, group) in zip(tables, groups, strict=True)]
+    margins = (tables[0], tables[1])
+    return gathered_estimate(p, shares, margins, count, dropped, entropies, clip)

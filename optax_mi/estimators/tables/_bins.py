@@ -1,0 +1,47 @@
+"""Bins of equal width, and one number for the bins of a row."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_mi._checks import check_number, concrete
+
+
+def check_ends(low: Any, high: Any) -> None:
+    """Raises unless low < high, as far as they are concrete."""
+    check_number("low", low, lambda _: True, "finite")
+    bottom = concrete(low)
+    check_number(
+        "high",
+        high,
+        lambda top: bottom is None or top > bottom,
+        f"finite and more than low={low}",
+    )
+
+
+def bins_of(
+    x: jax.Array, low: jax.typing.ArrayLike, high: jax.typing.ArrayLike, num_bins: int
+) -> jax.Array:
+    """The bin of each value, int32 in [0, num_bins); of nan it is 0."""
+    # As many axes as x, for those who forbid that ranks be promoted.
+    row = (1,) * (x.ndim - 1) + x.shape[-1:]
+    low, high = (jnp.broadcast_to(jnp.asarray(e, x.dtype), row) for e in (low, high))
+    width = (high - low) / num_bins
+    # A column of one value has no width, and one bin.
+    place = (x - low) / jnp.where(width > 0, width, 1.0)
+    place = jnp.clip(jnp.where(jnp.isnan(place), 0.0, place), 0.0, num_bins - 1)
+    return place.astype(jnp.int32)
+
+
+def hash_of(bins: jax.Array, seed: int) -> jax.Array:
+    """A hash of 32 bits, uint32 [...], of integers [..., d]."""
+    rng = np.random.default_rng(seed)
+    factors = rng.integers(2**31, size=bins.shape[-1], dtype=np.uint32) * 2 + 1
+    h = jnp.matmul(bins.astype(jnp.uint32), jnp.asarray(factors))
+    # The low bits of a product know little of the high ones: the finalizer of
+    # MurmurHash3 makes every bit depend on all.
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        h = (h ^ (h >> shift)) * jnp.uint32(factor)
+    return h ^ (h >> 16)

@@ -1,0 +1,262 @@
+"""One-shot plug-in mutual information of whole arrays of predictions and labels."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi.estimators._base import MIEstimate
+from optax_mi.estimators.arithmetic import BLOCK, block_of_rows, over_blocks
+from optax_mi.estimators.inputs import (
+    as_arrays,
+    count_classes,
+    find_classes,
+    flatten_leading,
+    read_classes,
+)
+from optax_mi.estimators.tables._contingency import bucket, contingency
+from optax_mi.estimators.tables._entropies import (
+    BiasCorrection,
+    check_bias_correction,
+)
+from optax_mi.estimators.tables._joint import estimate_table
+from optax_mi.estimators.tables._plugin import gathered_estimate, plugin_estimate
+
+
+def plugin_mi(
+    outputs: jax.typing.ArrayLike,
+    labels: jax.typing.ArrayLike,
+    *,
+    num_classes: int | None = None,
+    weights: jax.typing.ArrayLike | None = None,
+    soft: bool = True,
+    buckets: int | None = None,
+    bias_correction: BiasCorrection | None = None,
+    clip: bool = True,
+) -> MIEstimate:
+    r"""I(prediction; label) of whole arrays, from their joint table.
+
+    .. math::
+        \hat I = \sum_{y, x} \hat p(y, x)
+                 \ln \frac{\hat p(y, x)}{\hat p(y)\, \hat p(x)}
+
+    in nats, over true classes y and predicted classes x: the one-shot form of
+    :func:`contingency`, which explains soft counts and buckets. Hard counts are exact
+    integers. Memory, besides the arrays: the table of C x C, and O(C) for each of 65536
+    samples at a time. `.normalized` is Theil's U adjusted for chance; other normalised
+    forms follow with :func:`plugin_entropy`.
+
+    Args:
+      outputs: integer class ids of shape [...], or logits of shape [..., C]. For
+        probabilities pass their logarithm.
+      labels: integer class ids of shape [...]; others than 0 to C - 1 are dropped and
+        counted.
+      num_classes: number of classes C. None reads it off logits, or takes the largest
+        id + 1, which needs arrays with values: inside jit give the number.
+      weights: None, or of shape [...]; a sample of weight 0 or False is dropped.
+      soft: whether logits count as probabilities (True) or by their argmax (False).
+      buckets: replace ids by their remainder modulo this number, for a lower bound
+        where a table of all classes is too large.
+      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`; of hard
+        counts only.
+      clip: whether to clip the value to [0, H(label)], which a correction may leave.
+
+    Returns:
+      An :class:`MIEstimate`, whose `std_error` and `chance` are as of
+      :func:`contingency`.
+
+    Raises:
+      TypeError, ValueError: shapes or dtypes that do not fit, no samples, `num_classes`
+        missing where it is needed, a table of more than 2**31 cells, a correction of
+        soft counts.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optax_mi.estimators import plugin_mi
+      >>> labels = jnp.array([0, 1, 0, 1])
+      >>> print(f"{plugin_mi(labels, labels).mi:.4f} nats")
+      0.6931 nats
+      >>> probabilities = jnp.array([[0.8, 0.2], [0.2, 0.8], [0.8, 0.2], [0.2, 0.8]])
+      >>> print(f"{plugin_mi(jnp.log(probabilities), labels).mi:.4f} nats")
+      0.1927 nats
+
+    References:
+      Cover and Thomas, *Elements of Information Theory*, equation 2.28. For the
+      corrections see :func:`contingency`.
+    """
+    outputs, labels, weights = as_arrays(outputs, labels, weights)
+    is_ids = jnp.issubdtype(outputs.dtype, jnp.integer)
+    if num_classes is None and not is_ids:
+        num_classes = outputs.shape[-1] if outputs.ndim else 1
+    else:
+        known = num_classes is not None
+        num_classes = find_classes(labels, num_classes)
+        # A table has two classes at least; with one there is nothing to know.
+        outputs_classes = 1 if known else count_classes("outputs", outputs)
+        num_classes = max(num_classes, outputs_classes, 2 if is_ids else 1)
+    return _plugin_mi(
+        outputs,
+        labels,
+        weights,
+        num_classes=num_classes,
+        soft=soft and not is_ids,
+        buckets=buckets,
+        bias_correction=bias_correction,
+        clip=clip,
+    )
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("num_classes", "soft", "buckets", "bias_correction", "clip"),
+)
+def _plugin_mi(
+    outputs: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array | None,
+    *,
+    num_classes: int,
+    soft: bool,
+    buckets: int | None,
+    bias_correction: BiasCorrection | None,
+    clip: bool,
+) -> MIEstimate:
+    estimator = contingency(
+        num_classes=num_classes,
+        soft=soft,
+        buckets=buckets,
+        bias_correction=bias_correction,
+    )
+    arrays = flatten_leading(outputs, labels, weights, num_classes=num_classes)
+    block = BLOCK if arrays[0].ndim == 1 else block_of_rows(num_classes)
+    if soft or (weights is not None and weights.dtype != jnp.bool_):
+
+        def update(state: Any, outputs: Any, labels: Any, weights: Any) -> Any:
+            return estimator.update(
+                state, outputs=outputs, labels=labels, weights=weights
+            )
+
+        state = over_blocks(update, estimator.init(), arrays, block)
+        return estimate_table(state, bias_correction, clip)
+    size = buckets or num_classes
+
+    def cells(outputs: Any, labels: Any, mask: Any) -> tuple[jax.Array, jax.Array]:
+        """Label and output; the last label, of no class, where one is not usable."""
+        samples = read_classes(outputs, labels, mask, num_classes=num_classes)
+        row = bucket(samples.labels, size, num_classes)
+        column = bucket(samples.outputs, size, num_classes)
+        return jnp.where(samples.kept, row, size), column
+
+    def add(table: jax.Array, outputs: Any, labels: Any, mask: Any) -> jax.Array:
+        row, column = cells(outputs, labels, mask)
+        return table.at[row * size + column].add(1, mode="promise_in_bounds")
+
+    table = over_blocks(add, jnp.zeros((size + 1) * size, jnp.int32), arrays, block)
+    # Reading a cell out of order takes as long as eight in order.
+    if 8 * len(arrays[1]) > size * size or bias_correction is not None:
+        counts = table.astype(float).reshape(size + 1, size)
+        joint, dropped = counts[:-1], counts[-1].sum()
+        return plugin_estimate(joint, joint.sum(), dropped, bias_correction, clip)
+    row, column = cells(*arrays)
+    used = row < size
+    count = jnp.sum(used, dtype=float)
+    scale = 1.0 / jnp.maximum(count, 1.0)
+    by_label = jnp.zeros(size + 1, jnp.int32).at[row].add(1)
+    by_output = jnp.zeros(size, jnp.int32).at[column].add(used.astype(jnp.int32))
+    cells_of = (by_label[row], by_output[column], table[row * size + column])
+    return gathered_estimate(
+        jnp.where(used, scale, 0.0),
+        [jnp.where(used, n.astype(float) * scale, 1.0) for n in cells_of],
+        (by_label[:-1].astype(float) * scale, by_output.astype(float) * scale),
+        count,
+        len(row) - count,
+        clip=clip,
+    )
+
+
+def table_mi(
+    joint: jax.typing.ArrayLike,
+    *,
+    bias_correction: BiasCorrection | None = None,
+    clip: bool = True,
+) -> MIEstimate:
+    r"""I(X; Y) from a joint table of counts, [label, output].
+
+    Args:
+      joint: table of counts or weights, of shape [R, C]. Cells that are negative or not
+        finite are dropped and counted. Probabilities do as well, but with a sum of 1
+        they leave `count`, `std_error` and corrections without a meaning.
+      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`.
+      clip: whether to clip the value to [0, H(label)].
+
+    Returns:
+      An :class:`MIEstimate`; `entropy` is that of the rows, and `count` the sum.
+
+    Raises:
+      ValueError: not a table, an empty one, or an unknown correction.
+      TypeError: complex numbers.
+
+    Example:
+      >>> from optax_mi.estimators import table_mi
+      >>> print(f"{table_mi([[50, 0], [0, 50]]).mi:.4f} nats")
+      0.6931 nats
+    """
+    check_bias_correction(bias_correction)
+    table = jax.lax.stop_gradient(jnp.asarray(joint))
+    if table.ndim != 2 or table.size == 0:
+        raise ValueError(
+            f"joint must be a table [label, output], got joint of shape {table.shape}."
+        )
+    if jnp.issubdtype(table.dtype, jnp.complexfloating):
+        raise TypeError(f"joint must be real, got dtype {table.dtype}.")
+    if jnp.issubdtype(table.dtype, jnp.floating):
+        table = table.astype(jnp.promote_types(table.dtype, jnp.float32))
+    else:
+        table = table.astype(float)
+    usable = (table >= 0) & jnp.isfinite(table)
+    table = jnp.where(usable, table, 0.0)
+    dropped = jnp.sum(~usable, dtype=table.dtype)
+    return plugin_estimate(table, table.sum(), dropped, bias_correction, clip)
+
+
+def plugin_entropy(
+    labels: jax.typing.ArrayLike,
+    *,
+    num_classes: int | None = None,
+    weights: jax.typing.ArrayLike | None = None,
+    bias_correction: BiasCorrection | None = None,
+) -> jax.Array:
+    r"""Entropy of labels in nats, :math:`-\sum_y \hat p_y \ln \hat p_y`.
+
+    Args:
+      labels: integers of shape [...]; those outside [0, C) are ignored.
+      num_classes: number of classes C; None takes the largest label + 1.
+      weights: None, or of shape [...].
+      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`.
+
+    Returns:
+      The entropy, a scalar; 0 of no samples.
+
+    Raises:
+      TypeError, ValueError: as :func:`plugin_mi`.
+
+    Example:
+      The normalised form that scikit-learn calls `normalized_mutual_info_score`:
+
+      >>> import jax.numpy as jnp
+      >>> from optax_mi.estimators import plugin_entropy, plugin_mi
+      >>> a, b = jnp.array([0, 0, 1, 1]), jnp.array([0, 1, 1, 1])
+      >>> mean = (plugin_entropy(a) + plugin_entropy(b)) / 2
+      >>> print(f"{plugin_mi(a, b).mi / mean:.4f}")
+      0.3437
+    """
+    labels = jnp.asarray(labels)
+    # I(Y; Y) = H(Y).
+    return plugin_mi(
+        labels,
+        labels,
+        num_classes=num_classes,
+        weights=weights,
+        bias_correction=bias_correction,
+    ).entropy

@@ -1,0 +1,6 @@
+"""A learning rate for every layer."""
+
+from optax_mi.layerwise._activations import reduce_activations as reduce_activations
+from optax_mi.layerwise._param_labels import label_by_layer as label_by_layer
+from optax_mi.layerwise._param_labels import label_by_path as label_by_path
+from optax_mi.layerwise._transformation import layerwise_mi_decay as layerwise_mi_decay

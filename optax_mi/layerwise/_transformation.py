@@ -1,0 +1,251 @@
+"""A learning rate for every layer, from what that layer knows of the labels.
+
+One :func:`mi_decay` a group of parameters, each with the activations of its own layer
+in place of the network's outputs.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_mi._checks import check_is
+from optax_mi._decay import mi_decay
+from optax_mi.estimators import MIEstimator
+from optax_mi.rules import DecayRule
+
+DEFAULT = "default"
+
+
+def layerwise_mi_decay(
+    estimators: Mapping[str, MIEstimator],
+    param_labels: Any,
+    lr_max: chex.Numeric | Mapping[str, chex.Numeric],
+    lr_min: chex.Numeric | Mapping[str, chex.Numeric] | None = None,
+    *,
+    steps_per_epoch: chex.Numeric | None = None,
+    rule: DecayRule | None = None,
+    default: MIEstimator | None = None,
+    init_lr: chex.Numeric | Mapping[str, chex.Numeric] | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Scales the updates of every layer by a learning rate of its own.
+
+    The layer's activation :math:`T_\ell` takes the place of the network's output: its
+    mutual information :math:`I(T_\ell; Y) \in [0, H(Y)]`, in nats, sets the learning
+    rate :math:`\eta_\ell` of the layer's parameters as :func:`mi_decay` sets that of a
+    whole network. It is `optax.partition` over one :func:`mi_decay` a group.
+
+    .. code-block:: python
+
+        tx.update(grads, state, params, activations={"conv1": h}, labels=y)
+
+    The activations are those of the forward pass that the gradient needs anyway:
+    :func:`optax_mi.flax.capture_layers` takes them from it, and
+    :func:`reduce_activations` makes large ones small.
+
+    Args:
+      estimators: from a group to what measures its layer, an :class:`MIEstimator` that
+        gets `outputs=activations[group]`, such as
+        `gaussian(32, num_classes=10, noise=0.25)`.
+      param_labels: the group of every parameter: a pytree of names, as
+        `optax.partition` takes it, or a function from params to one, such as
+        :func:`label_by_layer` and :func:`label_by_path` make.
+      lr_max: upper bound of the learning rates, positive; one, or one for each group.
+      lr_min: lower bound, likewise; None means lr_max / 100.
+      steps_per_epoch: number of updates between two decisions, as in :func:`mi_decay`.
+      rule: how an estimate sets a learning rate; None means :func:`log_time_rule`.
+      default: what measures the network's `outputs`, such as `contingency(num_classes=10)`, for
+        all parameters whose group is not among the estimators: embeddings, norms. They
+        share one learning rate, that of the group "default". None: there are none.
+      init_lr: learning rates of the first epoch, within the bounds; None means lr_max.
+      axis_name: as in :func:`mi_decay`.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` whose state holds one
+      :class:`MIDecayState` a group, under its name, whatever the params are. Its
+      `update` requires
+
+      - `activations`: a mapping from each group of `estimators` to an array of shape
+        [N, d], as its estimator takes it; other keys are ignored. One of fewer samples
+        than there are labels goes with the first of them;
+      - `labels`, with one element for each sample, and `outputs` if there is a
+        `default`;
+
+      takes `weights`, and ignores keywords that it does not know.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range; bounds are not given for
+        each group. In `init`, parameters that no group takes, or groups that no
+        parameter has, unless an outer transformation masks some. In `update`, a
+        keyword or a group's activation is missing.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from optax_mi import label_by_layer
+      >>> from optax_mi.estimators import contingency, gaussian
+      >>> from optax_mi import layerwise_mi_decay, learning_rates
+      >>> tx = optax.chain(
+      ...     optax.sgd(1.0, momentum=0.9),
+      ...     layerwise_mi_decay(
+      ...         {"dense": gaussian(4, num_classes=2, noise=0.25)},
+      ...         label_by_layer(),
+      ...         lr_max={"dense": 0.3, "default": 0.1},
+      ...         steps_per_epoch=2,
+      ...         default=contingency(num_classes=2),
+      ...     ),
+      ... )
+      >>> params = {"dense": {"w": jnp.ones((3, 4))}, "head": {"w": jnp.ones((4, 2))}}
+      >>> state, update = tx.init(params), jax.jit(tx.update)
+      >>> y = jnp.arange(64) % 2
+      >>> h = jax.random.normal(jax.random.key(0), (64, 4)) + y[:, None]
+      >>> logits = 4 * jnp.eye(2)[y]
+      >>> seen = {"activations": {"dense": h}, "outputs": logits, "labels": y}
+      >>> for _ in range(4):  # two epochs, the second no better
+      ...     _, state = update(params, state, params, **seen)
+      >>> for group, lr in learning_rates(state).items():
+      ...     print(f"{group}: {lr:.4f}")
+      default: 0.0593
+      dense: 0.3000
+
+    References:
+      Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
+      Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
+      Entropy 22(5):560, 2020, proposes the decay layer by layer. The formulas are our
+      reading of it.
+    """
+    if not isinstance(estimators, Mapping):
+        raise TypeError(
+            "estimators must be a mapping from group to MIEstimator, got "
+            f"{estimators!r}. For one learning rate use mi_decay."
+        )
+    every = {group: _of_layer(group, e) for group, e in estimators.items()}
+    if default is not None:
+        check_is(
+            "default", default, MIEstimator, "contingency(num_classes=num_classes)"
+        )
+        if DEFAULT in every:
+            raise ValueError(
+                f"estimators has a group {DEFAULT!r}, the name of those that follow "
+                "`default`: rename it, or leave `default` out."
+            )
+        every[DEFAULT] = default
+    high, low, first = (
+        _by_group(name, value, every)
+        for name, value in (
+            ("lr_max", lr_max),
+            ("lr_min", lr_min),
+            ("init_lr", init_lr),
+        )
+    )
+
+    def named(params: optax.Params) -> Any:
+        return param_labels(params) if callable(param_labels) else param_labels
+
+    def labels_of(params: optax.Params) -> Any:
+        if default is None:
+            return named(params)
+        return jax.tree.map(lambda g: g if g in estimators else DEFAULT, named(params))
+
+    partition = optax.partition(
+        {
+            group: mi_decay(
+                high[group],
+                low[group],
+                estimator=estimator,
+                steps_per_epoch=steps_per_epoch,
+                rule=rule,
+                init_lr=first[group],
+                axis_name=axis_name,
+            )
+            for group, estimator in every.items()
+        },
+        labels_of,
+    )
+
+    def init_fn(params: optax.Params) -> optax.OptState:
+        _check_groups(named(params), labels_of(params), params, every)
+        return partition.init(params)
+
+    return optax.GradientTransformationExtraArgs(init_fn, partition.update)
+
+
+def _of_layer(group: str, estimator: MIEstimator) -> MIEstimator:
+    """The estimator, with the activation of its group as the outputs."""
+    check_is(
+        f"estimators[{group!r}]",
+        estimator,
+        MIEstimator,
+        "gaussian(features, num_classes=num_classes, noise=0.25)",
+    )
+
+    def update(
+        state: Any,
+        *,
+        activations: Mapping[str, jax.typing.ArrayLike],
+        labels: jax.typing.ArrayLike,
+        weights: jax.typing.ArrayLike | None = None,
+        **extra_args: Any,
+    ) -> Any:
+        if not isinstance(activations, Mapping):
+            raise TypeError(
+                "activations must be a mapping from group to array, got "
+                f"{type(activations).__name__}."
+            )
+        if group not in activations:
+            raise ValueError(
+                f"activations must have the group {group!r}, got {list(activations)}. "
+                f"Pass activations={{{group!r}: ..., ...}}, what the layer put out in "
+                "this forward pass."
+            )
+        samples = len(jnp.asarray(activations[group]))
+        if samples < len(jnp.asarray(labels)):
+            labels = jnp.asarray(labels)[:samples]
+            weights = None if weights is None else jnp.asarray(weights)[:samples]
+        seen = {"outputs": activations[group], "labels": labels, "weights": weights}
+        return estimator.update(state, **{**extra_args, **seen})
+
+    return estimator._replace(update=update)
+
+
+def _by_group(name: str, value: Any, groups: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The value for each group, if one serves all or each has its own."""
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(groups, value)
+    if set(value) != set(groups):
+        raise ValueError(
+            f"{name} must be one number, or have one for each of the groups "
+            f"{list(groups)}, got those of {list(value)}."
+        )
+    return value
+
+
+def _check_groups(
+    named: Any, labels: Any, params: Any, groups: Mapping[str, Any]
+) -> None:
+    """Raises unless each parameter has a group and each group a parameter.
+
+    `labels` are the groups named, with "default" in place of those it stands in for.
+    """
+    named, taken = (sorted(set(jax.tree.leaves(tree))) for tree in (named, labels))
+    if unknown := [group for group in taken if group not in groups]:
+        raise ValueError(
+            f"No group takes the parameters of {unknown}: param_labels names {named}, "
+            f"and the groups are {sorted(groups)}. Add estimators for them, or a "
+            "default=contingency(num_classes=num_classes) that measures the network's outputs."
+        )
+    nodes = jax.tree.leaves(params, is_leaf=lambda n: isinstance(n, optax.MaskedNode))
+    # An outer transformation may hide parameters: groups without any must work there.
+    hidden = any(isinstance(node, optax.MaskedNode) for node in nodes)
+    if not taken or hidden:
+        return
+    if empty := sorted(set(groups) - set(taken)):
+        raise ValueError(
+            f"The groups {empty} have no parameters: the groups are {sorted(groups)}, "
+            f"and param_labels names {named}. Rename or remove them."
+        )

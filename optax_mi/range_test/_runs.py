@@ -1,0 +1,199 @@
+"""Runs of a range test: copies of a network trained side by side, in chunks."""
+
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optax_mi.estimators import MIEstimator
+from optax_mi.range_test._result import Runs
+
+_CPU_WIDTH = 8
+Optimizer = Callable[..., optax.GradientTransformation]
+
+
+class Plan(NamedTuple):
+    """What is compiled for; equal plans share their compiled program."""
+
+    loss_fn: Callable[..., Any]
+    estimator: MIEstimator
+    optimizer: Optimizer
+    make_params: Callable[[jax.Array], Any] | None
+    make_batch: Callable[[jax.Array, jax.Array], Any] | None
+    windows: int
+    steps: int  # of a window
+    stateful: bool
+
+
+class Data(NamedTuple):
+    """What all copies share."""
+
+    params: Any
+    model_state: Any
+    batches: Any
+    eval_batches: Any
+
+
+def _train(
+    plan: Plan, data: Data, rates: jax.Array, seed: jax.Array, order: jax.Array
+) -> Runs:
+    """Trains one copy at `rates`, one for each window or one for all: [windows]."""
+    params_key, data_key = jax.random.split(seed)
+    params = data.params
+    if plan.make_params is not None:
+        params = plan.make_params(params_key)
+
+    def schedule(count: jax.Array) -> jax.Array:
+        return rates[count // plan.steps]
+
+    made = plan.optimizer(schedule if len(rates) > 1 else rates[0])
+    tx = optax.with_extra_args_support(made)
+
+    def loss_fn(params: Any, model_state: Any, batch: Any) -> Any:
+        if plan.stateful:
+            return plan.loss_fn(params, model_state, batch)
+        loss, extra_args = plan.loss_fn(params, batch)
+        return loss, (extra_args, model_state)
+
+    def step(carry: Any, i: jax.Array) -> tuple[Any, None]:
+        params, model_state, opt_state, sums, total = carry
+        if plan.make_batch is not None:
+            batch = plan.make_batch(jax.random.fold_in(data_key, i), i)
+        else:
+            batch = jax.tree.map(lambda x: x[order[i]], data.batches)
+        (loss, (extra_args, model_state)), grads = jax.value_and_grad(
+            loss_fn, has_aux=True
+        )(params, model_state, batch)
+        sums = plan.estimator.update(sums, **extra_args)
+        updates, opt_state = tx.update(
+            grads, opt_state, params, **{"value": loss, **extra_args}
+        )
+        params = optax.apply_updates(params, updates)
+        total = total + loss.astype(total.dtype)
+        return (params, model_state, opt_state, sums, total), None
+
+    def window(carry: Any, first: jax.Array) -> tuple[Any, Any]:
+        # A total that is not finite stays so: the run has diverged.
+        *run, before = carry
+        total = jnp.where(jnp.isfinite(before), 0.0, before)
+        steps = first + jnp.arange(plan.steps)
+        (*run, sums, total), _ = jax.lax.scan(
+            step, (*run, plan.estimator.init(), total), steps
+        )
+        return (*run, total), (plan.estimator.estimate(sums), total / plan.steps)
+
+    start = (params, data.model_state, tx.init(params), jnp.zeros((), jnp.float32))
+    firsts = plan.steps * jnp.arange(plan.windows)
+    (params, model_state, *_), (estimate, loss) = jax.lax.scan(window, start, firsts)
+    if data.eval_batches is not None:
+
+        def add(sums: Any, batch: Any) -> tuple[Any, None]:
+            _, (extra_args, _) = loss_fn(params, model_state, batch)
+            return plan.estimator.update(sums, **extra_args), None
+
+        sums, _ = jax.lax.scan(add, plan.estimator.init(), data.eval_batches)
+        estimate = jax.tree.map(lambda x: x[None], plan.estimator.estimate(sums))
+        loss = loss[-1:]
+    measured = estimate.mi, estimate.std_error, estimate.entropy
+    return Runs(*measured, loss, estimate.chance)
+
+
+@partial(jax.jit, static_argnums=0)
+def _train_all(
+    plan: Plan, data: Data, rates: jax.Array, seeds: jax.Array, orders: jax.Array
+) -> Runs:
+    """Trains a copy for each of the rates [copies, R] and seeds [seeds]."""
+    train = jax.vmap(partial(_train, plan), (None, None, 0, 0))
+    return jax.vmap(train, (None, 0, None, None))(data, rates, seeds, orders)
+
+
+def train_in_chunks(
+    plan: Plan,
+    data: Data,
+    rates: np.ndarray,
+    seeds: jax.Array,
+    orders: np.ndarray,
+    max_parallel: int,
+    progress: Callable[[int, int], object] | None,
+) -> Runs:
+    """Trains all copies, at most `max_parallel` at a time: [copies, seeds, windows]."""
+    width, height, workers = _layout(len(rates), len(seeds), max_parallel)
+    of_rates, of_seeds = _chunks(len(rates), width), _chunks(len(seeds), height)
+    chunks = list(itertools.product(of_seeds, of_rates))
+
+    # A setting of each thread, so that the workers have to be told.
+    x64 = jnp.result_type(float) == jnp.float64
+
+    def train(chunk: tuple[np.ndarray, np.ndarray]) -> Runs:
+        some, few = chunk
+        with jax.enable_x64(x64):
+            runs = _train_all(plan, data, rates[few], seeds[some], orders[some])
+            return jax.device_get(runs)
+
+    parts = []
+    with ThreadPoolExecutor(workers) as executor:
+        # The first alone: others would wait for the same compilation, or repeat it.
+        for part in itertools.chain(
+            [train(chunks[0])], executor.map(train, chunks[1:])
+        ):
+            parts.append(part)
+            if progress is not None:
+                progress(len(parts), len(chunks))
+    columns = [
+        _join(parts[i : i + len(of_rates)], 0, len(rates))
+        for i in range(0, len(parts), len(of_rates))
+    ]
+    return _join(columns, 1, len(seeds))
+
+
+def _layout(copies: int, seeds: int, max_parallel: int) -> tuple[int, int, int]:
+    """Learning rates and seeds of a program, and how many programs run at once.
+
+    On a CPU narrow programs, whose weights stay in its caches, are fastest, one a core.
+    Their width does not depend on `max_parallel`, unless that is narrower: then nor do
+    the results, to the bit. An accelerator wants them wide.
+    """
+    if jax.default_backend() == "cpu":
+        width = min(-(-copies // -(-copies // _CPU_WIDTH)), max_parallel)
+        return width, 1, max(1, min(os.cpu_count() or 1, max_parallel // width))
+    width = min(copies, max_parallel)
+    return width, min(seeds, max_parallel // width), 1
+
+
+def _chunks(total: int, size: int) -> list[np.ndarray]:
+    """Indices in chunks of one size, so that all share a program; the last repeats."""
+    firsts = range(0, total, size)
+    return [np.minimum(np.arange(i, i + size), total - 1) for i in firsts]
+
+
+def _join(parts: list[Runs], axis: int, size: int) -> Runs:
+    """The chunks as one, without what the last repeats."""
+    fields = zip(*parts, strict=True)
+    return Runs(*(np.concatenate(x, axis).take(range(size), axis) for x in fields))
+
+
+def draw_orders(seeds: jax.Array, batches: Any, steps: int) -> np.ndarray:
+    """Which batch each step takes, [seeds, steps]: each pass in an order of its own."""
+    if batches is None:
+        return np.zeros((len(seeds), steps), np.int32)
+    size = len(jax.tree.leaves(batches)[0])
+    passes = -(-steps // size)
+    orders = []
+    for seed in seeds:
+        rng = np.random.default_rng(np.asarray(_key_data(seed)).tolist())
+        order = [rng.permutation(size) for _ in range(passes)]
+        orders.append(np.concatenate(order)[:steps])
+    return np.stack(orders).astype(np.int32)
+
+
+def _key_data(key: jax.Array) -> jax.Array:
+    """The numbers in a key, new style or old."""
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(key) if typed else key

@@ -1,0 +1,286 @@
+"""Which learning rates learn: short runs at all of them at once, judged by MI.
+
+Each learning rate trains its own copy of the network, from the same start and on the
+same batches, side by side under `vmap`; or one run passes through all of them, as in
+Smith's test. The mutual information that a copy reaches says what its learning rate
+is worth, in nats; one more copy, at learning rate 0, says what chance is.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optax_mi._checks import (
+    check_int,
+    check_is,
+    check_number,
+    check_static_int,
+    required_keywords,
+)
+from optax_mi.estimators import MIEstimator
+from optax_mi.range_test._result import LRRangeResult, Runs, find_bounds
+from optax_mi.range_test._runs import (
+    Data,
+    Optimizer,
+    Plan,
+    draw_orders,
+    train_in_chunks,
+)
+
+# A run is judged by its second half.
+_WINDOWS = 2
+_LEAST_STEPS = 20
+_BUDGET_BYTES = 2**30
+
+
+def lr_range_test(
+    loss_fn: Callable[..., tuple[jax.Array, Any]],
+    params: Any,
+    batches: Any,
+    *,
+    estimator: MIEstimator,
+    optimizer: Optimizer = optax.sgd,
+    lr_low: float = 1e-6,
+    lr_high: float = 10.0,
+    num: int = 48,
+    mode: Literal["parallel", "ramp"] = "parallel",
+    num_seeds: int = 1,
+    num_steps: int | None = None,
+    eval_batches: Any = None,
+    model_state: Any = None,
+    max_parallel: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    key: jax.Array,
+) -> LRRangeResult:
+    r"""Finds the learning rates between which a network learns, before training.
+
+    The learning rates :math:`\eta_i` form a geometric grid. With `mode="parallel"` each
+    trains a copy of its own for `num_steps` updates, and :math:`I_i`, in nats, is the
+    mutual information of the outputs and labels in the second half of them. With
+    `mode="ramp"` one run passes through the grid upwards, for as many updates at each,
+    and :math:`I_i` is of those updates. See :class:`LRRangeResult` for how the bounds
+    come from :math:`I_i`.
+
+    All copies of a seed see the same batches. A seed sets the order of `batches`, and
+    what callables make of its key. A copy that diverges is marked, and harms no other.
+    The same arguments give the same result to the bit; on a CPU `max_parallel` changes
+    nothing from 8 on, elsewhere another one may round otherwise.
+
+    Compiles once, and not again for the same functions and shapes: pass the same
+    `loss_fn` and `estimator`, not new ones that do the same.
+
+    Args:
+      loss_fn: `loss_fn(params, batch) -> (loss, extra_args)`, that of the train step;
+        `extra_args` is the dict that :func:`mi_decay` takes, such as
+        `{"outputs": logits, "labels": labels}`.
+      params: where every copy starts: a pytree, or `params(key)` that makes one, for
+        which each seed has its own key.
+      batches: a pytree with a leading axis of batches, passed through in a new order
+        each time; or `batches(key, step)` that makes the batch of a step from a key of
+        its own.
+      estimator: what measures the mutual information, such as `contingency(num_classes=10)`.
+      optimizer: `optimizer(learning_rate)`, such as `optax.adamw`; a factory of Optax
+        with other settings is a `functools.partial`. For `mode="ramp"` it is given a
+        schedule.
+      lr_low: lowest learning rate, positive.
+      lr_high: highest, above `lr_low`.
+      num: number of learning rates, at least 8.
+      mode: "parallel" or "ramp".
+      num_seeds: how often all of it is done; the spread of the bounds is over seeds.
+      num_steps: updates of a run; None means 400, and for "ramp" 10 a learning rate.
+        It is rounded up to a multiple of 2, or of `num`.
+      eval_batches: None, or a pytree with a leading axis of batches on which the
+        mutual information is measured instead, with the weights at the end; for
+        `mode="parallel"`.
+      model_state: None, or whatever the network keeps beside its params, such as batch
+        statistics. Then `loss_fn(params, model_state, batch) -> (loss, (extra_args,
+        model_state))`.
+      max_parallel: copies trained at the same time; None means as many as keep params,
+        gradients and optimizer states within 1 GiB. Activations come on top.
+      progress: `progress(done, total)`, called after each of the `total` chunks that
+        the copies are trained in.
+      key: of `jax.random`; the same key gives the same result.
+
+    Returns:
+      An :class:`LRRangeResult`.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range, `batches` differ in their
+        leading axes, or `loss_fn` returns something else.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import optax
+      >>> from optax_mi import LRRangeResult, lr_range_test, mi_sgd
+      >>> from optax_mi.estimators import contingency
+      >>> def loss_fn(w, batch):
+      ...     x, y = batch
+      ...     logits = x @ w
+      ...     loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+      ...     return loss, {"outputs": logits, "labels": y}
+      >>> def batches(key, step):
+      ...     y = jax.random.randint(key, (32,), 0, 3)
+      ...     return jax.nn.one_hot(y, 3) + jax.random.normal(key, (32, 3)), y
+      >>> result = lr_range_test(
+      ...     loss_fn,
+      ...     jnp.zeros((3, 3)),
+      ...     batches,
+      ...     estimator=contingency(num_classes=3),
+      ...     num_seeds=2,
+      ...     key=jax.random.key(0),
+      ... )
+      >>> 0.0001 < result.lr_min < 0.01 < 0.1 < result.lr_max < 10.0
+      True
+      >>> tx = mi_sgd(
+      ...     result.lr_max, result.lr_min, num_classes=3, steps_per_epoch=100
+      ... )
+      >>> saved = result.to_json()
+      >>> LRRangeResult.from_json(saved).lr_max == result.lr_max
+      True
+
+    References:
+      Vasudevan, Entropy 22(5):560, 2020, whose range test finds the bounds of its
+      learning rate. Smith, `Cyclical learning rates for training neural networks
+      <https://arxiv.org/abs/1506.01186>`_, WACV 2017, section 3.3 (`mode="ramp"`).
+    """
+    lrs = _grid(lr_low, lr_high, num)
+    check_is(
+        "estimator", estimator, MIEstimator, "contingency(num_classes=num_classes)"
+    )
+    if mode not in ("parallel", "ramp"):
+        raise ValueError(f"mode must be 'parallel' or 'ramp', got mode={mode!r}.")
+    parallel = mode == "parallel"
+    windows = _WINDOWS if parallel else num
+    steps = _read_steps(num_steps, windows, parallel)
+    if eval_batches is not None and not parallel:
+        raise ValueError("eval_batches is for mode='parallel', got mode='ramp'.")
+    check_static_int("num_seeds", num_seeds, 1)
+    if max_parallel is not None:
+        check_static_int("max_parallel", max_parallel, 1)
+    plan = Plan(
+        loss_fn,
+        estimator,
+        optimizer,
+        params if callable(params) else None,
+        batches if callable(batches) else None,
+        windows,
+        steps // windows,
+        model_state is not None,
+    )
+    seeds = jax.random.split(key, num_seeds)
+    data = Data(
+        None if callable(params) else params,
+        model_state,
+        None if callable(batches) else _stack("batches", batches),
+        None if eval_batches is None else _stack("eval_batches", eval_batches),
+    )
+    orders = draw_orders(seeds, data.batches, steps)
+    copy_bytes = _check_step(plan, data, seeds[0])
+    if max_parallel is None:
+        max_parallel = max(1, _BUDGET_BYTES // copy_bytes)
+    # The first copy stays at learning rate 0: what it reaches is chance.
+    rates = np.concatenate([[0.0], lrs])[:, None]
+    if not parallel:
+        rates = np.stack([np.zeros(num), lrs])
+    seen = train_in_chunks(
+        plan, data, rates.astype(np.float32), seeds, orders, max_parallel, progress
+    )
+    if parallel:
+        chance = Runs(*(x[0, :, -1] for x in seen))
+        runs = Runs(*(x[1:, :, -1] for x in seen))
+    else:
+        chance = Runs(*(x[0].mean(-1) for x in seen))
+        runs = Runs(*(x[1].T for x in seen))
+    return find_bounds(lrs, runs, chance, mode=mode, num_steps=steps)
+
+
+def _grid(lr_low: float, lr_high: float, num: int) -> np.ndarray:
+    """The learning rates, [num]."""
+    check_static_int("num", num, 8)
+    check_number("lr_low", lr_low, lambda lr: lr > 0, "positive and finite")
+    check_number(
+        "lr_high", lr_high, lambda lr: lr > lr_low, f"finite, above lr_low={lr_low:g}"
+    )
+    return np.geomspace(float(lr_low), float(lr_high), num)
+
+
+def _read_steps(num_steps: int | None, windows: int, parallel: bool) -> int:
+    """Updates of a run, a multiple of its windows."""
+    least = _LEAST_STEPS if parallel else windows
+    if num_steps is None:
+        num_steps = 400 if parallel else 10 * windows
+    elif check_int("num_steps", num_steps, 1) < least:
+        reason = "to judge a learning rate by" if parallel else f"for num={windows}"
+        raise ValueError(
+            f"num_steps must be at least {least} {reason}, got num_steps={num_steps}."
+        )
+    return -(-num_steps // windows) * windows
+
+
+def _stack(name: str, batches: Any) -> Any:
+    """A pytree of arrays that share their leading axis, which is not empty."""
+    batches = jax.tree.map(jnp.asarray, batches)
+    shapes = [x.shape for x in jax.tree.leaves(batches)]
+    axes = {shape[:1] for shape in shapes}
+    if len(axes) != 1 or not all(axis and axis[0] for axis in axes):
+        raise ValueError(
+            f"{name} must be a pytree of arrays that share a leading axis of batches, "
+            f"got shapes {shapes}. Reshape samples [N, ...] to [N // B, B, ...]."
+        )
+    return batches
+
+
+def _check_step(plan: Plan, data: Data, key: jax.Array) -> int:
+    """Raises unless a copy can be trained; returns how many bytes one keeps."""
+    params = data.params
+    if plan.make_params is not None:
+        params = jax.eval_shape(plan.make_params, key)
+    if plan.make_batch is not None:
+        batch = jax.eval_shape(plan.make_batch, key, jnp.zeros((), jnp.int32))
+    else:
+        batch = jax.eval_shape(lambda x: jax.tree.map(lambda x: x[0], x), data.batches)
+    state = (data.model_state,) if plan.stateful else ()
+    form = "(loss, (extra_args, model_state))" if state else "(loss, extra_args)"
+    returned = jax.eval_shape(plan.loss_fn, params, *state, batch)
+    try:
+        loss, extra_args = returned
+        model_state = None
+        if state:
+            extra_args, model_state = extra_args
+        names = list(extra_args.keys())
+        shape = loss.shape
+    except (TypeError, ValueError, AttributeError):
+        raise TypeError(
+            f"loss_fn must return {form}, extra_args a dict such as "
+            f"{{'outputs': logits, 'labels': labels}}, got {returned}."
+        ) from None
+    if shape != ():
+        raise ValueError(f"loss_fn must return a scalar loss, got shape {shape}.")
+    if missing := [n for n in required_keywords(plan.estimator) if n not in names]:
+        raise ValueError(
+            f"loss_fn must return {' and '.join(missing)} in extra_args for the "
+            f"estimator, got {names}."
+        )
+    before, after = (
+        jax.tree.map(lambda x: jax.typeof(x).str_short(), tree)
+        for tree in (data.model_state, model_state)
+    )
+    if before != after:
+        raise ValueError(
+            f"loss_fn must return a model_state like the one given, {before}, got "
+            f"{after}."
+        )
+    try:
+        opt_state = jax.eval_shape(lambda p: plan.optimizer(1.0).init(p), params)
+    except (TypeError, AttributeError) as error:
+        raise TypeError(
+            "optimizer must make a transformation from a learning rate, such as "
+            "optax.adamw or functools.partial(optax.sgd, momentum=0.9), got "
+            f"{plan.optimizer!r}: {error}"
+        ) from None
+    kept = jax.tree.leaves((params, params, opt_state, data.model_state))
+    return sum(x.size * x.dtype.itemsize for x in kept)

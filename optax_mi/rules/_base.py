@@ -1,0 +1,77 @@
+"""What a rule is: an estimate of mutual information in, a learning rate out.
+
+A rule sees scalars only, and only epochs with a usable estimate. What it returns is
+held within the bounds and never rises: `mi_decay` sees to that, so a rule need not.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+from optax_mi.estimators import MIEstimate
+
+
+class RuleInitFn(Protocol):
+    """Makes the state of a rule that has seen no epoch."""
+
+    def __call__(self) -> Any: ...
+
+
+class RuleUpdateFn(Protocol):
+    """Turns the estimate of an epoch into the next learning rate."""
+
+    def __call__(
+        self,
+        state: Any,
+        estimate: MIEstimate,
+        learning_rate: jax.Array,
+        *,
+        step: jax.Array,
+        lr_min: jax.Array,
+        lr_max: jax.Array,
+    ) -> tuple[jax.Array, Any]: ...
+
+
+class RuleLookFn(Protocol):
+    """Takes note of what the network knows before the first epoch is over."""
+
+    def __call__(self, state: Any, estimate: MIEstimate, /) -> Any: ...
+
+
+class DecayRule(NamedTuple):
+    """A pair of pure functions that turn estimates into a decaying learning rate.
+
+    Attributes:
+      init: `init() -> state`, any pytree of fixed shapes and dtypes.
+      update: `update(state, estimate, learning_rate, *, step, lr_min, lr_max) ->
+        (learning_rate, state)`. `estimate` is the :class:`MIEstimate` of the epoch,
+        `step` the number of updates so far (int32), the rest are float32 scalars. It is
+        called at the end of every epoch that has a finite estimate and a valid sample.
+      needs_entropy: whether the rule works only where H(Y) is finite, so that
+        :func:`optax_mi.mi_decay` refuses it for real labels.
+      look: `look(state, estimate) -> state`, or None. It is called once, with the first
+        estimate that tells more than chance: after one update of the first epoch, or
+        2, 4, 8, ...
+
+    Example:
+      A rule that ignores the estimate and halves the learning rate every epoch:
+
+      >>> import jax.numpy as jnp
+      >>> from optax_mi import mi_decay
+      >>> from optax_mi.rules import DecayRule
+      >>> halve = DecayRule(
+      ...     init=lambda: (),
+      ...     update=lambda state, estimate, lr, **_: (lr / 2, state),
+      ... )
+      >>> tx = mi_decay(1.0, num_classes=2, steps_per_epoch=1, rule=halve)
+      >>> state = tx.init(jnp.zeros(3))
+      >>> labels = jnp.arange(8) % 2
+      >>> updates, state = tx.update(jnp.ones(3), state, outputs=labels, labels=labels)
+      >>> print(updates)
+      [0.5 0.5 0.5]
+    """
+
+    init: RuleInitFn
+    update: RuleUpdateFn
+    needs_entropy: bool = False
+    look: RuleLookFn | None = None

@@ -1,0 +1,161 @@
+"""A learning rate that falls by a power of time, once the network has learned."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi._checks import check_number
+from optax_mi.estimators import MIEstimate
+from optax_mi.rules._base import DecayRule
+
+
+class _Progress(NamedTuple):
+    """What :func:`log_time_rule` remembers; all but the steps are shares of H(Y)."""
+
+    decided: jax.Array  # step of the last decision, shape=(), dtype=int32
+    seen: jax.Array  # step of the last epoch's end, shape=(), dtype=int32
+    waiting: jax.Array  # average U of the steps between the two
+    waiting_variance: jax.Array  # squared standard error of `waiting`
+    last: jax.Array  # what `waiting` was at the last decision
+    recent: jax.Array  # average U of the last tenth of the steps
+    recent_variance: jax.Array  # squared standard error of `recent`
+    mean: jax.Array  # average U of all steps
+    lowest: jax.Array  # the least that was known at the first look, or of `recent`
+
+
+def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
+    r"""Decays by a power of time, the faster the longer ago the network has learned.
+
+    Let :math:`t` be the number of steps, :math:`U_t` what the network knows now, as a
+    share of H(Y) and adjusted for chance (`MIEstimate.adjusted`), :math:`\bar U_t` its
+    average over all steps so far, and :math:`U_0` the least that it has known, at the
+    start as a rule. The ratio of the gains says when the network learned what it has
+    learned in this run: near 0 if just now, 1 if long ago.
+
+    .. math::
+        \frac{d \ln \eta}{d \ln t} = -\mathrm{rate} \cdot \min(1,\, 10\, U_t^-)
+        \left( \frac{\bar U_t - U_0 + 0.02}{U_t^+ - U_0 + 0.02}
+        \right)^{\mathrm{sharpness}}.
+
+    While the network learns, the learning rate stays; once it has learned all that it
+    will, it decays like :math:`t^{-\mathrm{rate}}`. :math:`U_t^-` and :math:`U_t^+` are
+    two standard errors below and above :math:`U_t`: the learning rate of a network that
+    may know nothing, or may still be learning, does not decay. From a tenth of H(Y) on
+    what is known counts in full, since of noisy labels no network can know much more. A
+    network that knows less than it did on average and is learning again keeps its
+    learning rate too.
+
+    Time is counted in e-folds and MI in shares, so neither the number of steps to come,
+    nor the length of an epoch, nor the scale of the task enters. :math:`U_t` is an
+    average over the last tenth of the steps, and epochs of less than a fiftieth of the
+    steps so far are averaged until they amount to that. The default rate is made for
+    :func:`optax_mi.average_params`, which anneals by itself; without an average of the
+    weights, 3 to 6 suit short runs. The rule is ours, not the paper's.
+
+    Args:
+      rate: exponent of the decay when all has been learned, positive.
+      sharpness: how long ago learning must lie before the learning rate decays, at
+        least 0: at 10, a network whose average gain is 93 % of its gain now decays at
+        half the rate.
+
+    Returns:
+      A :class:`DecayRule`; its state is nine scalars.
+
+    Raises:
+      ValueError: `rate` or `sharpness` is out of its range.
+
+    Example:
+      >>> from optax_mi import mi_sgd
+      >>> from optax_mi.rules import log_time_rule
+      >>> rule = log_time_rule(rate=0.5)  # decays half as fast
+      >>> tx = mi_sgd(0.3, num_classes=10, rule=rule)
+
+    References:
+      The idea that MI sets the learning rate: Vasudevan, Entropy 22(5):560, 2020.
+    """
+    check_number("rate", rate, lambda r: r > 0, "positive and finite")
+    check_number("sharpness", sharpness, lambda s: s >= 0, "at least 0 and finite")
+
+    def init() -> _Progress:
+        steps = (jnp.zeros((), jnp.int32) for _ in range(2))
+        shares = (jnp.zeros((), jnp.float32) for _ in range(6))
+        # More than any network knows.
+        return _Progress(*steps, *shares, lowest=jnp.full((), 2.0, jnp.float32))
+
+    def look(state: _Progress, estimate: MIEstimate) -> _Progress:
+        return state._replace(lowest=estimate.adjusted)
+
+    def update(
+        state: _Progress,
+        estimate: MIEstimate,
+        learning_rate: jax.Array,
+        *,
+        step: jax.Array,
+        lr_min: jax.Array,
+        lr_max: jax.Array,
+    ) -> tuple[jax.Array, _Progress]:
+        del lr_min, lr_max
+        # Differences of integers, since a long run's steps are not exact in float32.
+        since = (step - state.decided).astype(jnp.float32)
+        part = (step - state.seen).astype(jnp.float32) / jnp.maximum(since, 1.0)
+        error = jnp.nan_to_num(estimate.adjusted_std_error)
+        waiting = _blend(state.waiting, estimate.adjusted, part)
+        waiting_variance = _blend_variance(state.waiting_variance, error**2, part)
+
+        first = state.decided == 0
+        share = jnp.where(first, 1.0, since / jnp.maximum(step, 1).astype(jnp.float32))
+        log_time = jnp.where(first, 0.0, -jnp.log1p(-share))
+        weight = jnp.where(first, 1.0, -jnp.expm1(-_RECENT * log_time))
+        recent = _blend(state.recent, waiting, weight)
+        variance = _blend_variance(state.recent_variance, waiting_variance, weight)
+        mean = _blend(state.mean, waiting, share)
+
+        doubt = 2.0 * jnp.sqrt(variance)
+        known = jnp.maximum(recent - doubt, 0.0)
+        lowest = jnp.minimum(state.lowest, recent)
+        gain = recent + doubt - lowest + _SLACK
+        ratio = jnp.minimum((mean - lowest + _SLACK) / gain, 1.0)
+        relearns = (recent < _LOST * mean) & (waiting > state.last)
+        speed = (
+            rate
+            * jnp.minimum(known / _KNOWN, 1.0)
+            * jnp.maximum(ratio, 0.0) ** sharpness
+        )
+        decayed = learning_rate * jnp.exp(-speed * log_time)
+
+        waits = state._replace(
+            seen=step, waiting=waiting, waiting_variance=waiting_variance
+        )
+        decides = waits._replace(
+            decided=step,
+            last=waiting,
+            recent=recent,
+            recent_variance=variance,
+            mean=mean,
+            lowest=lowest,
+        )
+        enough = first | (share >= _LEAST_SHARE)
+        proposed = jnp.where(enough & ~relearns, decayed, learning_rate)
+        return proposed, jax.tree.map(
+            lambda new, old: jnp.where(enough, new, old), decides, waits
+        )
+
+    return DecayRule(init, update, look=look)
+
+
+_KNOWN = 0.1  # the share of H(Y) from which on the decay has its full rate
+_RECENT = 10.0  # the memory of `recent` is one such part of the steps so far
+_SLACK = 0.02  # gains of less are small, whatever they are compared with
+_LEAST_SHARE = 0.02  # of the steps so far, between two decisions
+_LOST = 0.98  # of what was known on average: below, something has been lost
+
+
+def _blend(old: jax.Array, new: jax.Array, weight: jax.Array) -> jax.Array:
+    """The average of both, `weight` of it new."""
+    return old + weight * (new - old)
+
+
+def _blend_variance(old: jax.Array, new: jax.Array, weight: jax.Array) -> jax.Array:
+    """The variance of an average of two independent measurements."""
+    return (1.0 - weight) ** 2 * old + weight**2 * new

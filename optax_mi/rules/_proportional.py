@@ -1,0 +1,74 @@
+"""A learning rate in proportion to what the network does not know."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi._checks import check_number
+from optax_mi.estimators import MIEstimate
+from optax_mi.rules._base import DecayRule
+
+
+class _LastMI(NamedTuple):
+    """What :func:`proportional_rule` remembers."""
+
+    last_mi: jax.Array  # of the epoch before, nats; nan before the first
+
+
+def proportional_rule(threshold: float = 0.01) -> DecayRule:
+    r"""Decays in proportion to what the network knows, when the MI stops growing.
+
+    An epoch stalls when the relative gain of MI over the epoch before it is no more
+    than the threshold, :math:`I_t - I_{t-1} \le \mathrm{threshold} \cdot I_{t-1}`. Then
+
+    .. math::
+        \eta_{t+1} = \eta_{\min} + (\eta_{\max} - \eta_{\min}) (1 - U_t),
+        \qquad U_t = I_t / H(Y).
+
+    This is our plainest reading of the paper, whose formulas are not quoted here. The
+    relative gain of MI must vanish as U nears 1, so that rule decays early where the
+    labels are easy; and where U levels off below 1, the learning rate does too.
+
+    Args:
+      threshold: relative gain of MI per epoch at or below which an epoch stalls, at
+        least 0. Larger values decay sooner.
+
+    Returns:
+      A :class:`DecayRule`; its state is the MI of the epoch before, nats.
+
+    Raises:
+      ValueError: `threshold` is negative or not finite.
+
+    Example:
+      >>> from optax_mi import mi_sgd
+      >>> from optax_mi.rules import proportional_rule
+      >>> rule = proportional_rule(threshold=0.02)
+      >>> tx = mi_sgd(0.3, num_classes=10, steps_per_epoch=100, rule=rule)
+
+    References:
+      Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
+      Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
+      Entropy 22(5):560, 2020.
+    """
+    check_number("threshold", threshold, lambda t: t >= 0, "at least 0 and finite")
+
+    def init() -> _LastMI:
+        return _LastMI(jnp.full((), jnp.nan, jnp.float32))
+
+    def update(
+        state: _LastMI,
+        estimate: MIEstimate,
+        learning_rate: jax.Array,
+        *,
+        step: jax.Array,
+        lr_min: jax.Array,
+        lr_max: jax.Array,
+    ) -> tuple[jax.Array, _LastMI]:
+        del step
+        # False for the first epoch, whose predecessor is nan.
+        stalled = estimate.mi - state.last_mi <= threshold * state.last_mi
+        decayed = lr_min + (lr_max - lr_min) * (1.0 - estimate.normalized)
+        return jnp.where(stalled, decayed, learning_rate), _LastMI(estimate.mi)
+
+    return DecayRule(init, update)

@@ -1,0 +1,83 @@
+"""A learning rate that falls when the network stops closing in on the labels."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi._checks import check_number
+from optax_mi.estimators import MIEstimate
+from optax_mi.rules._base import DecayRule
+
+
+class _LastResidual(NamedTuple):
+    """What :func:`residual_rule` remembers."""
+
+    last_residual: jax.Array  # of the epoch before, nats; nan before the first
+
+
+def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
+    r"""Decays by a factor when the network stops closing in on the labels.
+
+    The residual :math:`R = H(Y) - I` is what the network does not know yet. An epoch
+    stalls when it falls by no more than a share `threshold` of itself,
+    :math:`R_{t-1} - R_t \le \mathrm{threshold} \cdot R_{t-1}`. Then
+
+    .. math::
+        \eta_{t+1} = \max(\eta_{\min},\ \eta_t (1 - \mathrm{strength} \cdot U_t)),
+        \qquad U_t = I_t / H(Y).
+
+    The relative fall of the residual does not saturate as U nears 1, and the factor
+    keeps the learning rate falling where U levels off below 1. A network that knows
+    nothing (U = 0) keeps its learning rate. Real labels have an infinite entropy and no
+    residual: :func:`optax_mi.mi_decay` refuses this rule for them. This is our reading,
+    not the paper's text.
+
+    Args:
+      threshold: relative fall of the residual per epoch at or below which an epoch
+        stalls, in [0, 1). Larger values decay sooner.
+      strength: share of the learning rate that a stall takes when U = 1, in (0, 1].
+
+    Returns:
+      A :class:`DecayRule`; its state is the residual of the epoch before, nats.
+
+    Raises:
+      ValueError: `threshold` or `strength` is out of its range.
+
+    Example:
+      >>> from optax_mi import mi_sgd
+      >>> from optax_mi.rules import residual_rule
+      >>> rule = residual_rule(threshold=0.1)
+      >>> tx = mi_sgd(0.3, num_classes=10, steps_per_epoch=100, rule=rule)
+
+    References:
+      Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
+      Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
+      Entropy 22(5):560, 2020.
+    """
+    check_number("threshold", threshold, lambda t: 0 <= t < 1, "in [0, 1)")
+    check_number("strength", strength, lambda s: 0 < s <= 1, "in (0, 1]")
+
+    def init() -> _LastResidual:
+        return _LastResidual(jnp.full((), jnp.nan, jnp.float32))
+
+    def update(
+        state: _LastResidual,
+        estimate: MIEstimate,
+        learning_rate: jax.Array,
+        *,
+        step: jax.Array,
+        lr_min: jax.Array,
+        lr_max: jax.Array,
+    ) -> tuple[jax.Array, _LastResidual]:
+        del step, lr_max
+        residual = estimate.entropy - estimate.mi
+        stalled = state.last_residual - residual <= threshold * state.last_residual
+        decayed = jnp.maximum(
+            lr_min, learning_rate * (1.0 - strength * estimate.normalized)
+        )
+        proposed = jnp.where(stalled, decayed, learning_rate)
+        proposed = jnp.where(jnp.isfinite(residual), proposed, jnp.nan)
+        return proposed, _LastResidual(residual)
+
+    return DecayRule(init, update, needs_entropy=True)

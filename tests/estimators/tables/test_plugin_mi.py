@@ -1,0 +1,285 @@
+"""One-shot plug-in MI and the corrections of its bias."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special, stats
+from sklearn.metrics import mutual_info_score, normalized_mutual_info_score
+
+from optax_mi.estimators import contingency, plugin_entropy, plugin_mi, table_mi
+from optax_mi.estimators.arithmetic._blocks import BLOCK
+from tests import reference
+from tests.helpers import measure
+
+CORRECTIONS = ("miller_madow", "grassberger", "chao_shen")
+
+
+def noisy_labels(num_classes, samples, seed=0, correct=0.6):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, num_classes, samples)
+    noise = rng.integers(0, num_classes, samples)
+    return np.where(rng.random(samples) < correct, labels, noise), labels
+
+
+def slow_entropy(cells, correction):
+    """In nats, one cell at a time, each formula as its paper has it."""
+    cells = [int(n) for n in np.ravel(cells) if n > 0]
+    total, once = sum(cells), cells.count(1)
+    if correction == "grassberger":
+
+        def g(n):
+            gap = special.digamma((n + 1) / 2) - special.digamma(n / 2)
+            return special.digamma(n) + 0.5 * (-1) ** n * gap
+
+        return math.log(total) - sum(n * g(n) for n in cells) / total
+    if correction == "chao_shen":
+        coverage = 1 - (once if once < total else total - 1) / total
+        shares = [coverage * n / total for n in cells]
+        return -sum(p * math.log(p) / (1 - (1 - p) ** total) for p in shares)
+    plugin = stats.entropy(cells)
+    return plugin + ((len(cells) - 1) / 2 / total if correction else 0)
+
+
+def joint_counts(outputs, labels, num_classes):
+    table = np.zeros((num_classes, num_classes), int)
+    np.add.at(table, (labels, outputs), 1)
+    return table
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize("num_classes", [2, 10, 300])
+@pytest.mark.parametrize("samples", [1, 1000, 2 * BLOCK + 17])
+def test_equals_scikit_learn(num_classes, samples):
+    outputs, labels = noisy_labels(num_classes, samples)
+    truth = mutual_info_score(labels, outputs)
+    with jax.enable_x64(True):
+        estimate = plugin_mi(outputs, labels, num_classes=num_classes)
+        assert estimate.mi.dtype == jnp.float64
+        assert float(estimate.mi) == pytest.approx(truth, rel=1e-12, abs=1e-12)
+    estimate = plugin_mi(outputs, labels, num_classes=num_classes)
+    assert estimate.mi.dtype == jnp.float32
+    # Rounding of some hundred thousand cells of at most 1e-5 each.
+    assert float(estimate.mi) == pytest.approx(truth, rel=2e-6, abs=1e-6)
+    assert float(estimate.num_samples) == samples
+
+
+@pytest.mark.parametrize("correction", [None, *CORRECTIONS])
+def test_corrections_equal_their_formulas(correction):
+    for samples in (1, 60):
+        outputs, labels = noisy_labels(12, samples, seed=samples)
+        table = joint_counts(outputs, labels, 12)
+        y, x, both = (
+            slow_entropy(t, correction) for t in (table.sum(1), table.sum(0), table)
+        )
+        options = {"bias_correction": correction, "clip": False}
+        with jax.enable_x64(True):
+            got = plugin_mi(outputs, labels, soft=False, **options)
+            from_table = table_mi(table, **options)
+            entropy = plugin_entropy(labels, bias_correction=correction)
+        assert float(got.mi) == pytest.approx(y + x - both, rel=1e-9, abs=1e-12)
+        assert float(got.entropy) == pytest.approx(y, rel=1e-9, abs=1e-12)
+        assert float(entropy) == pytest.approx(y, rel=1e-9, abs=1e-12)
+        np.testing.assert_allclose(from_table.mi, got.mi, rtol=1e-12, atol=1e-12)
+        estimator = contingency(num_classes=12, soft=False, bias_correction=correction)
+        streamed = measure(estimator, outputs, labels, batches=2 if samples > 1 else 1)
+        clipped = min(max(y + x - both, 0.0), y)
+        assert streamed.mi == pytest.approx(clipped, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_a_correction_lowers_the_bias(correction):
+    """Independent labels: the truth is 0, and the plug-in reads (C - 1)**2 / 2N."""
+    rng = np.random.default_rng(0)
+    pairs = jnp.asarray(rng.integers(0, 10, (2, 400, 300)))
+
+    def raw(correction):
+        def one(outputs, labels):
+            return plugin_mi(
+                outputs,
+                labels,
+                num_classes=10,
+                soft=False,
+                bias_correction=correction,
+                clip=False,
+            ).mi
+
+        return np.asarray(jax.vmap(one)(*pairs))
+
+    plain, corrected = raw(None), raw(correction)
+    assert plain.mean() == pytest.approx(81 / 600, rel=0.2)
+    # Chao and Shen's is made for cells never seen, and over-corrects where all are.
+    share = 0.5 if correction == "chao_shen" else 0.25
+    assert abs(corrected.mean()) < share * plain.mean()
+
+
+def test_std_error_is_the_spread():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 4, (400, 500))
+    outputs = np.where(rng.random((400, 500)) < 0.7, labels, 0)
+    got = jax.vmap(lambda x, y: plugin_mi(x, y, num_classes=4))(outputs, labels)
+    # The spread of 400 values is known to 1 / sqrt(800), 3.5 %; that is 4 of them.
+    assert float(got.std_error.mean()) == pytest.approx(float(got.mi.std()), rel=0.14)
+
+
+def test_probabilities_and_weights_equal_the_slow_reference():
+    rng = np.random.default_rng(2)
+    p = rng.dirichlet(np.ones(5), 3000)
+    labels = rng.integers(-1, 6, 3000)
+    weights = rng.integers(0, 4, 3000) / 2
+    table = reference.joint_table(p, labels, 5, weights)
+    got = plugin_mi(jnp.log(p), labels, weights=weights)
+    truth = reference.mutual_information(table)
+    assert float(got.mi) == pytest.approx(truth, rel=1e-4)
+    hard = reference.joint_table(np.eye(5)[p.argmax(1)], labels, 5, weights)
+    got = plugin_mi(jnp.log(p), labels, weights=weights, soft=False)
+    truth = reference.mutual_information(hard)
+    assert float(got.mi) == pytest.approx(truth, rel=1e-4)
+    ids = plugin_mi(p.argmax(1), labels, num_classes=5, weights=weights)
+    assert float(ids.mi) == pytest.approx(truth, rel=1e-4)
+
+
+@pytest.mark.usefixtures("strict")
+def test_what_cannot_be_used_is_dropped_and_counted():
+    outputs = jnp.array([0, 1, 2, 3, -1, 0, 1, 7])
+    labels = jnp.array([0, 1, 2, -1, 2, 0, 4, 1])
+    mask = jnp.array([True] * 5 + [False] + [True] * 2)
+    got = plugin_mi(outputs, labels, num_classes=4, weights=mask)
+    clean = plugin_mi(outputs[:3], labels[:3], num_classes=4)
+    assert float(got.dropped) == 5
+    assert float(got.num_samples) == 3
+    assert float(got.mi) == pytest.approx(float(clean.mi), rel=1e-6)
+    nothing = plugin_mi(outputs, labels, num_classes=4, weights=jnp.zeros(8, bool))
+    assert (
+        float(nothing.mi) == float(nothing.entropy) == float(nothing.num_samples) == 0
+    )
+    assert np.isnan(nothing.std_error)
+
+
+def test_one_class_is_nothing_to_know_and_unique_labels_are_all_known():
+    labels = jnp.zeros(10, int)
+    assert float(plugin_mi(labels, labels).mi) == 0
+    assert float(plugin_mi(jnp.zeros((10, 2)), labels).entropy) == 0
+    unique = jnp.arange(50)
+    got = plugin_mi(unique, unique)
+    assert float(got.mi) == pytest.approx(math.log(50), rel=1e-6)
+    assert float(got.mi) == pytest.approx(float(got.entropy), rel=1e-6)
+    # As much as any other labels, each seen once, would have told.
+    assert np.isnan(got.normalized)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), correct=st.floats(0, 1))
+def test_properties(seed, correct):
+    outputs, labels = noisy_labels(6, 200, seed, correct)
+    shuffle = np.random.default_rng(seed).permutation
+
+    def mi(x, y, **options):
+        return float(plugin_mi(x, y, num_classes=6, **options).mi)
+
+    value = mi(outputs, labels)
+    close = pytest.approx(value, abs=2e-6)
+    assert mi(labels, outputs) == close
+    assert mi(shuffle(6)[outputs], shuffle(6)[labels]) == close
+    order = shuffle(200)
+    assert mi(outputs[order], labels[order]) == close
+    limit = min(float(plugin_entropy(v, num_classes=6)) for v in (outputs, labels))
+    assert 0 <= value <= limit + 2e-6
+    # Data processing: the function of an id knows no more than the id.
+    assert mi(outputs // 2, labels) <= value + 2e-6
+    assert mi(outputs, labels, buckets=3) <= value + 2e-6
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_buckets_are_classes_modulo_their_number(soft):
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 11, 500)
+    logits = (3 * np.eye(11)[labels] + rng.normal(size=(500, 11))).astype(np.float32)
+    p = (
+        reference.softmax(logits.astype(float))
+        if soft
+        else np.eye(11)[logits.argmax(1)]
+    )
+    table = np.zeros((4, 4))
+    for row, label in zip(p, labels, strict=True):
+        for i, share in enumerate(row):
+            table[label % 4, i % 4] += share
+    truth = reference.mutual_information(table)
+    got = plugin_mi(logits, labels, soft=soft, buckets=4)
+    assert float(got.mi) == pytest.approx(truth, rel=1e-5)
+    estimator = contingency(num_classes=11, soft=soft, buckets=4)
+    streamed = measure(estimator, logits, labels, batches=3)
+    assert streamed.mi == pytest.approx(truth, rel=1e-5)
+    tokens = measure(estimator, logits.reshape(100, 5, 11), labels.reshape(100, 5))
+    assert tokens.mi == pytest.approx(truth, rel=1e-5)
+    assert streamed.entropy == pytest.approx(stats.entropy(table.sum(1)), rel=1e-5)
+
+
+def test_fifty_thousand_classes_in_buckets():
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 50_000, 20_000)
+    outputs = np.where(rng.random(20_000) < 0.5, labels, 0)
+    got = plugin_mi(outputs, labels, num_classes=50_000, buckets=64)
+    truth = mutual_info_score(labels % 64, outputs % 64)
+    assert float(got.mi) == pytest.approx(truth, abs=1e-5)
+
+
+def test_normalised_form_of_scikit_learn():
+    outputs, labels = noisy_labels(5, 300)
+    mean = (plugin_entropy(outputs) + plugin_entropy(labels)) / 2
+    truth = normalized_mutual_info_score(labels, outputs)
+    assert float(plugin_mi(outputs, labels).mi / mean) == pytest.approx(truth, rel=1e-5)
+
+
+def test_a_binary_symmetric_channel():
+    """Closed form: ln 2 - h(0.1), in a table of probabilities."""
+    joint = np.array([[0.45, 0.05], [0.05, 0.45]])
+    truth = math.log(2) - stats.entropy([0.1, 0.9])
+    assert float(table_mi(joint).mi) == pytest.approx(truth, rel=1e-6)
+    rectangular = table_mi([[1, 0, 1], [0, 2, 0]])
+    assert float(rectangular.mi) == pytest.approx(math.log(2), rel=1e-6)
+    assert float(table_mi([[1, -1], [np.nan, 1]]).dropped) == 2
+
+
+def test_transforms_and_compiles_once():
+    outputs, labels = noisy_labels(4, 100)
+    rows = np.stack([outputs, labels])
+    each = jax.vmap(lambda x: plugin_mi(x, labels, num_classes=4).mi)(rows)
+    alone = [plugin_mi(x, labels, num_classes=4).mi for x in rows]
+    np.testing.assert_allclose(each, alone, rtol=1e-6)
+    with jax.log_compiles(False), jax.no_tracing():
+        plugin_mi(jnp.asarray(outputs), jnp.asarray(labels), num_classes=4)
+    gradient = jax.grad(lambda x: plugin_mi(x, labels, num_classes=4).mi)
+    assert not np.any(gradient(jnp.eye(4)[outputs]))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plugin_mi([], jnp.zeros(0, int)), "there are no samples"),
+        (lambda: plugin_mi([0, 1], [0.0, 1.0]), "labels must be integers"),
+        (lambda: plugin_mi([0, 1], [0, 1, 2]), "must have the shape of labels"),
+        (lambda: plugin_mi(jnp.eye(3), [0, 1]), "a last axis of num_classes"),
+        (lambda: plugin_mi([0, 1], [-1, -1]), "labels must have an element"),
+        (lambda: plugin_mi([0], [0], weights=[1, 1]), r"weights must have the shape"),
+        (lambda: plugin_mi([0], [0], num_classes=0), "num_classes must be at least 1"),
+        (lambda: plugin_mi(jnp.ones((2, 1)), [0, 0]), "num_classes must be at least 2"),
+        (lambda: plugin_mi([0], [0], num_classes=50_000), "buckets=1024"),
+        (lambda: plugin_mi([0], [0], num_classes=4, buckets=5), "buckets must be at"),
+        (lambda: plugin_mi([0], [0], bias_correction="nsb"), "must be None or one of"),
+        (
+            lambda: plugin_mi(jnp.eye(2), [0, 1], bias_correction="grassberger"),
+            "pass soft=False",
+        ),
+        (lambda: jax.jit(plugin_mi)([0, 1], [0, 1]), "num_classes is needed inside"),
+        (lambda: table_mi([1, 2]), "joint must be a table"),
+        (lambda: table_mi([[1j]]), "joint must be real"),
+    ],
+)
+def test_wrong_arguments(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()

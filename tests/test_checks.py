@@ -1,0 +1,142 @@
+"""Wrong input: the error names the argument, the value and the fix."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from optax_mi import mi_decay, mi_sgd
+from optax_mi.estimators import contingency, measured, variational
+from optax_mi.rules import residual_rule
+
+LABELS = jnp.array([0, 1, 2])
+LOGITS = jnp.eye(3)
+OK = {"num_classes": 3, "steps_per_epoch": 10}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "match"),
+    [
+        ({"lr_min": 2.0}, ValueError, r"lr_min must be .* at most lr_max=1, got.*2\.0"),
+        ({"lr_min": -0.1}, ValueError, r"lr_min=-0\.1"),
+        ({"lr_max": 0.0}, ValueError, r"lr_max must be positive.*lr_max=0\.0"),
+        ({"lr_max": math.nan}, ValueError, "lr_max=nan"),
+        ({"lr_max": "fast"}, TypeError, "lr_max must be a number, got 'fast'"),
+        ({"init_lr": 1.5}, ValueError, r"init_lr must be .* lr_max=1, got.*1\.5"),
+        ({"init_lr": 0.001}, ValueError, r"at least lr_min=0\.01"),
+        ({"lr_min": 0.1, "init_lr": 0.05}, ValueError, r"at least lr_min=0\.1"),
+        ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be at least 1"),
+        ({"steps_per_epoch": 2.5}, TypeError, r"steps_per_epoch=2\.5"),
+        ({"num_classes": 1}, ValueError, "num_classes must be at least 2.*=1"),
+        ({"num_classes": 3.0}, TypeError, "num_classes must be an int"),
+        ({"num_classes": True}, TypeError, "num_classes must be an int"),
+        ({"num_classes": None}, ValueError, "exactly one of num_classes and estimator"),
+        (
+            {"estimator": variational(num_classes=3)},
+            ValueError,
+            "exactly one of num_classes",
+        ),
+        (
+            {"num_classes": None, "estimator": contingency},
+            TypeError,
+            r"estimator must be a MIEstimator.*call it: contingency\(",
+        ),
+        ({"rule": residual_rule}, TypeError, r"rule must be a DecayRule.*call it"),
+        ({"rule": "cosine"}, TypeError, "rule must be a DecayRule.*got 'cosine'"),
+    ],
+)
+@pytest.mark.parametrize("factory", [mi_decay, mi_sgd])
+def test_arguments(factory, kwargs, error, match):
+    with pytest.raises(error, match=match):
+        factory(**{**OK, **kwargs})
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_bounds_are_within_bounds(rate):
+    mi_decay(1.0, lr_min=rate, init_lr=rate, **OK)
+
+
+@pytest.mark.parametrize("make", [contingency, variational])
+def test_num_classes_of_the_estimators(make):
+    with pytest.raises(ValueError, match="num_classes must be at least 2"):
+        make(1)
+
+
+def test_a_traced_num_classes_names_static_args():
+    tx = optax.inject_hyperparams(mi_decay)(0.5, num_classes=3, steps_per_epoch=10)
+    with pytest.raises(TypeError, match=r"static_args=\('num_classes',\)"):
+        tx.init(LOGITS)
+
+
+def test_bias_correction():
+    with pytest.raises(ValueError, match="soft=False"):
+        contingency(num_classes=3, bias_correction="miller_madow")
+    with pytest.raises(ValueError, match="bias_correction='jackknife'"):
+        contingency(num_classes=3, soft=False, bias_correction="jackknife")
+
+
+@pytest.mark.parametrize("missing", [("outputs",), ("labels",), ("outputs", "labels")])
+@pytest.mark.parametrize("jit", [True, False])
+def test_missing_signals_are_named(missing, jit):
+    tx = optax.chain(optax.sgd(1.0), mi_decay(**OK))
+    update = jax.jit(tx.update) if jit else tx.update
+    signal = {"outputs": LOGITS, "labels": LABELS}
+    for name in missing:
+        del signal[name]
+    with pytest.raises(TypeError, match=" and ".join(missing)):
+        update(LOGITS, tx.init(LOGITS), LOGITS, **signal)
+
+
+def test_a_wrapper_that_strips_the_signal_fails_loudly():
+    inside = optax.MultiSteps(mi_sgd(**OK), 2).gradient_transformation()
+    tx = optax.chain(optax.identity(), inside)
+    with pytest.raises(TypeError, match="a wrapper strips them"):
+        tx.update(LOGITS, tx.init(LOGITS), LOGITS, outputs=LOGITS, labels=LABELS)
+
+
+def test_a_measured_signal_is_named():
+    tx = mi_decay(estimator=measured(1.0), steps_per_epoch=1)
+    with pytest.raises(TypeError, match=r"missing mi\. .*mi=\.\.\."):
+        tx.update(LOGITS, tx.init(LOGITS), outputs=LOGITS, labels=LABELS)
+
+
+@pytest.mark.parametrize("make", [contingency, variational])
+@pytest.mark.parametrize(
+    ("outputs", "labels", "weights", "error", "match"),
+    [
+        (np.zeros((3, 4)), LABELS, None, ValueError, r"num_classes.*\(3, 4\).*=3"),
+        (np.zeros((2, 3)), LABELS, None, ValueError, r"\(3, 3\).*\(2, 3\)"),
+        (np.zeros(3), LABELS, None, ValueError, "outputs must have the shape"),
+        (LOGITS, LOGITS, None, TypeError, r"labels must be integers.*argmax\(-1\)"),
+        (LOGITS, LABELS == 1, None, TypeError, "labels must be integers, got.*bool"),
+        (LOGITS, LABELS, np.ones(2), ValueError, r"weights.*\(3,\), got \(2,\)"),
+        (LOGITS.astype(complex), LABELS, None, TypeError, "outputs must be real"),
+    ],
+)
+def test_batches(make, outputs, labels, weights, error, match):
+    estimator = make(3)
+    with pytest.raises(error, match=match):
+        jax.eval_shape(
+            lambda: estimator.update(
+                estimator.init(), outputs=outputs, labels=labels, weights=weights
+            )
+        )
+
+
+def test_class_ids_of_another_shape():
+    estimator = contingency(num_classes=3)
+    with pytest.raises(ValueError, match="class ids and must have the shape"):
+        estimator.update(estimator.init(), outputs=LABELS[:2], labels=LABELS)
+
+
+def test_a_batch_too_large_to_count_exactly():
+    estimator = contingency(num_classes=3)
+    many = jax.ShapeDtypeStruct((2**24 + 1,), jnp.int32)
+    with pytest.raises(ValueError, match="more than 8388608 samples: split"):
+        jax.eval_shape(
+            lambda ids: estimator.update(estimator.init(), outputs=ids, labels=ids),
+            many,
+        )

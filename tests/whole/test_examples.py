@@ -1,0 +1,207 @@
+"""The examples and the README run as a newcomer runs them."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import chex
+import digits
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import layerwise_nnx
+import lr_range_test
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from optax_mi import LRRangeResult
+from tests.benchmarks.test_images import write_idx
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(script, *arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, ROOT / "examples" / script, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_the_demo_learns_the_digits_and_draws_its_figure(tmp_path):
+    done = run("digits.py", "--seed=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    last = r"test accuracy ([\d.]+)% after \d+ s \(not averaged ([\d.]+)%\)"
+    ((share, last_share),) = re.findall(last, done.stdout)
+    assert float(share) >= 98
+    assert float(last_share) >= 90
+    assert "↓" in done.stdout
+    assert (tmp_path / "outputs" / "digits.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demo_takes_its_options(tmp_path):
+    done = run(
+        "digits.py", "--epochs=2", "--rule=proportional", "--no-plot", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "epoch 2/2" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "message"),
+    [
+        (digits.main, ["--epochs", "0"], "must be a whole number of at least 1, got"),
+        (digits.main, ["--seed", "x"], "--seed: must be a whole number of at least 0"),
+        (digits.main, ["--rule", "cosine"], "--rule: invalid choice: 'cosine'"),
+        (layerwise_nnx.main, ["--epochs", "0"], "at least 1, got '0'"),
+        (layerwise_nnx.main, ["--epochs", "two"], "at least 1, got 'two'"),
+        (layerwise_nnx.main, ["--seed", "-1"], "--seed: must be a whole number of at"),
+        (layerwise_nnx.main, ["--output"], "--output: expected one argument"),
+        (layerwise_nnx.main, ["--stages=3"], "unrecognized arguments: --stages=3"),
+        (lr_range_test.main, ["--steps", "19"], "at least 20, got '19'"),
+        (lr_range_test.main, ["--optimizer", "lion"], "invalid choice: 'lion'"),
+        (lr_range_test.main, ["--data", "mnist"], "give --data-dir, a folder with"),
+        (
+            lr_range_test.main,
+            ["--data=cifar10", "--data-dir=nowhere"],
+            "data_batch_5.bin, test_batch.bin not found in nowhere",
+        ),
+    ],
+)
+def test_a_wrong_value_gets_one_clear_line(main, arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("rule", ["log-time", "residual"])
+def test_the_demo_compiles_its_step_once(rule):
+    digits.train_step.clear_cache()
+    rows = digits.train(2, 0, rule, lambda row: None)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert digits.train_step._cache_size() == 1
+
+
+def test_the_range_test_finds_bounds_and_trains_between_them(tmp_path, capsys):
+    lr_range_test.main(["--steps=40", "--epochs=8", f"--output={tmp_path}"])
+    printed = capsys.readouterr().out
+    found = LRRangeResult.from_json((tmp_path / "lr_range_test.json").read_text())
+    assert str(found) in printed
+    assert 0.02 < found.lr_max < 1.0
+    assert (tmp_path / "lr_range_test.png").read_bytes().startswith(b"\x89PNG")
+    (share,) = re.findall(r"test accuracy ([\d.]+)%", printed)
+    assert float(share) >= 93
+
+
+def test_the_range_test_reads_image_files_and_invents_no_bounds(tmp_path, capsys):
+    write_idx(tmp_path / "mnist", rows=(1000, 12))
+    arguments = ["--data=mnist", f"--data-dir={tmp_path}", "--steps=20", "--seeds=1"]
+    # Random pixels, none seen twice: there is nothing to learn, not even by heart.
+    with pytest.raises(SystemExit, match="1"):
+        lr_range_test.main([*arguments, f"--output={tmp_path}"])
+    printed = capsys.readouterr().out
+    assert "lr_max not found: no learning rate learns" in printed
+    assert "no training without an upper bound" in printed
+
+
+@pytest.mark.slow
+def test_the_layers_of_the_digits_get_learning_rates_of_their_own(tmp_path):
+    done = run("layerwise_digits.py", "--epochs=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    layers = re.findall(r"(\w+_\d) *│ *([\d.]+) │ *([\d.]+)% │ *([\d.]+)", done.stdout)
+    assert [layer for layer, *_ in layers] == ["Conv_0", "Conv_1", "Dense_0", "Dense_1"]
+    assert len({rate for *_, rate in layers}) > 2
+    path = tmp_path / "outputs" / "layerwise_digits.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_stages_of_a_resnet_get_learning_rates_of_their_own(tmp_path, capsys):
+    layerwise_nnx.main(["--epochs=2", "--seed=1", f"--output={tmp_path}"])
+    printed = capsys.readouterr().out
+    rows = re.findall(r"(\w+(?: \d)?) *│ *([\d.]+) │ *([\d.]+)% │ *([\d.]+)", printed)[
+        -5:
+    ]
+    assert [layer for layer, *_ in rows] == list(layerwise_nnx.LAYERS)
+    assert len({rate for *_, rate in rows}) > 2
+    assert "epoch 2/2" in printed
+
+    last = r"\nloss .* test accuracy ([\d.]+)%, of the averaged weights ([\d.]+)%"
+    (shares,) = re.findall(last, printed)
+    assert all(float(share) >= 80 for share in shares)
+    assert (tmp_path / "layerwise_nnx.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_nnx_example_learns_the_digits():
+    done = run("digits_nnx.py")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert float(re.search(r"test ([\d.]+)%", last).group(1)) >= 97
+
+
+class Dense(nn.Module):
+    """What the README calls `model`."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(10)(x)
+
+
+def test_the_readme_code_runs():
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    assert len(blocks) == 5
+    images, labels = jnp.ones((20, 4)), jnp.arange(20) % 10
+    model = Dense()
+    params = model.init(jax.random.key(0), images)["params"]
+    logits = model.apply({"params": params}, images)
+    names = {
+        "optax": optax,
+        "model": model,
+        "params": params,
+        "grads": jax.tree.map(jnp.ones_like, params),
+        "logits": logits,
+        "labels": labels,
+    }
+    exec(blocks[0], names)
+    assert jax.tree.structure(names["averaged"]) == jax.tree.structure(params)
+    exec(blocks[1], names)
+    assert names["state"].step == 1
+    assert jax.tree.structure(names["averaged"]) == jax.tree.structure(params)
+    linear = nnx.Linear(4, 10, rngs=nnx.Rngs(0))
+    names |= {
+        "nnx": nnx,
+        "model": linear,
+        "grads": nnx.grad(lambda m: m(images).sum())(linear),
+    }
+    exec(blocks[2], names)
+    assert names["optimizer"].step[...] == 1
+    # One step: the average is where it led to.
+    chex.assert_trees_all_equal(nnx.state(names["averaged"]), nnx.state(linear))
+
+    def loss_fn(params, batch):
+        logits = model.apply({"params": params}, batch[0])
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch[1])
+        return losses.mean(), {"outputs": logits, "labels": batch[1]}
+
+    model = Dense()
+    names |= {"jax": jax, "loss_fn": loss_fn, "params": params}
+    # Images that tell the class modulo 4, so large that 10 is too fast for them.
+    names["batches"] = (10 * jnp.eye(4)[labels % 4][None], labels[None])
+    exec(blocks[3], names)
+    assert names["found"].lr_max > names["found"].lr_min
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    names |= {"predicted": labels, "activations": x, "x": x, "y": x**2}
+    exec(blocks[4], names)
+    assert names["plugin_mi"](labels, labels).mi > 2

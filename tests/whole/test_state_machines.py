@@ -1,0 +1,469 @@
+"""Random sequences of good and bad events against a slow model of the decay.
+
+An event is a batch and a gradient out of a small pool, good or faulty in every way that
+a train step can be. One compiled scan runs a whole sequence, so that thousands fit.
+"""
+
+import collections
+import functools
+import math
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from optax_mi import layerwise_mi_decay, mi_decay, mi_diagnostics
+from optax_mi.estimators import contingency
+from optax_mi.rules import DecayRule, log_time_rule, proportional_rule, residual_rule
+from tests import reference
+
+SAMPLES, CLASSES = 6, 3
+RIGHT = np.arange(SAMPLES) % CLASSES
+EYE = np.eye(CLASSES)
+
+
+def in_place_of(array, bad, rows):
+    array = np.array(array, float)
+    array[rows] = bad
+    return array
+
+
+# The first of each are good, and the last faulty: sequences shrink to the good.
+LOGITS = {
+    "knows": 4 * EYE[RIGHT],
+    "knows less": EYE[RIGHT] + 0.3 * EYE[::-1][RIGHT],
+    "is mistaken": 3 * EYE[(RIGHT + (np.arange(SAMPLES) > 3)) % CLASSES],
+    "certain": 1e4 * (2 * EYE[RIGHT] - 1),
+    "all equal": np.full((SAMPLES, CLASSES), 1e4),
+    "one class": np.tile([9.0, 0.0, 0.0], (SAMPLES, 1)),
+    "masked": in_place_of(2 * EYE[RIGHT], -np.inf, (slice(2), 2)),
+    "some nan": in_place_of(2 * EYE[RIGHT], np.nan, (slice(1, 4), 0)),
+    "nan": np.full((SAMPLES, CLASSES), np.nan),
+    "inf": in_place_of(EYE[RIGHT], np.inf, (slice(None), 1)),
+}
+LABELS = {
+    "right": RIGHT,
+    "swapped": RIGHT[::-1],
+    "one class": np.ones(SAMPLES, int),
+    "some out of range": np.array([-1, 1, 3, 0, 2, 2**31 - 1]),
+    "out of range": np.full(SAMPLES, CLASSES),
+}
+WEIGHTS = {
+    "ones": np.ones(SAMPLES),
+    "tenths": np.full(SAMPLES, 0.1),
+    "some": np.array([0.0, 0.5, 1.0, 2.0, 1.0, 1.0]),
+    "bad": np.array([np.nan, -1.0, np.inf, 1.0, 0.5, 0.0]),
+    "zero": np.zeros(SAMPLES),
+}
+GRADIENTS = {"plain": 1.5, "small": -0.3, "nan": np.nan, "inf": np.inf}
+POOLS = (LOGITS, LABELS, WEIGHTS, GRADIENTS)
+SIZES = [len(pool) for pool in POOLS]
+ARRAYS = [
+    np.stack([*pool.values()]).astype(np.int32 if pool is LABELS else np.float32)
+    for pool in POOLS
+]
+
+RULES = {
+    "log-time": (log_time_rule(2.0, 4.0), lambda: reference.LogTimeRule(2.0, 4.0)),
+    "residual": (residual_rule(0.1, 0.4), lambda: reference.ResidualRule(0.1, 0.4)),
+    "proportional": (proportional_rule(0.05), lambda: reference.ProportionalRule(0.05)),
+}
+
+
+def rule_at(place):
+    """The rule at a place among RULES, which is traced: one program has all of them."""
+    every = [decay_rule for decay_rule, _ in RULES.values()]
+
+    def update(states, *args, **kwargs):
+        each = [
+            r.update(s, *args, **kwargs) for r, s in zip(every, states, strict=True)
+        ]
+        rates, states = zip(*each, strict=True)
+        return jnp.stack(rates)[place], states
+
+    def look(states, seen):
+        each = zip(every, states, strict=True)
+        return tuple(r.look(s, seen) if r.look else s for r, s in each)
+
+    return DecayRule(lambda: tuple(r.init() for r in every), update, look=look)
+
+
+Batch = collections.namedtuple("Batch", "table weights dropped spread")
+Settings = collections.namedtuple("Settings", "lr_min lr_max steps_per_epoch")
+SETTINGS = [
+    Settings(np.float32(low), np.float32(high), steps)
+    for low, high in ((0.01, 0.5), (0.0, 0.1), (0.2, 0.2), (0.3, 2.0))
+    for steps in (1, 2, 3, 7)
+]
+LENGTH = 24
+
+
+@functools.cache
+def batch_of(logits, labels, weights, samples=SAMPLES, soft=True):
+    """The batch as the slow reference sees it, from its places in the pools."""
+    rows, ids, given_weights = (
+        array[i][:samples]
+        for array, i in zip(ARRAYS[:3], (logits, labels, weights), strict=True)
+    )
+    with np.errstate(invalid="ignore"):
+        rows = reference.softmax(rows.astype(float))
+    used = [
+        reference.is_usable(row, label, weight, CLASSES)
+        for row, label, weight in zip(rows, ids, given_weights, strict=True)
+    ]
+    if not soft:
+        rows = np.where(np.isfinite(rows), EYE[np.argmax(rows, -1)], rows)
+    table = reference.joint_table(rows, ids, CLASSES, given_weights)
+    spread = reference.spread(rows, ids, CLASSES, given_weights)
+    return Batch(table, given_weights[used].astype(float), samples - sum(used), spread)
+
+
+class Model:
+    """`mi_decay`, an update at a time."""
+
+    def __init__(self, decay_rule, learning_rate):
+        self.decay_rule, self.learning_rate = decay_rule, float(learning_rate)
+        self.step = self.epoch = self.held = self.joined = 0
+        self.open, self.look_at = [], 1
+
+    def update(self, batch, now, reported):
+        """The rule reads the estimate as `reported`: its last bit may decide."""
+        self.step += 1
+        self.open.append(batch)
+        while len(self.open) >> self.joined >= now.steps_per_epoch:
+            self.end(now, reported)
+        looks = 0 < len(self.open) == self.look_at
+        if looks and hasattr(self.decay_rule, "look"):
+            self.look()
+        self.learning_rate = min(max(self.learning_rate, now.lr_min), now.lr_max)
+        return self.learning_rate, self.epoch, self.held, self.joined, len(self.open)
+
+    def read(self):
+        """The table of the open epoch, its weights, and what they tell."""
+        table = sum(batch.table for batch in self.open)
+        weights = np.concatenate([batch.weights for batch in self.open])
+        if len(weights) == 0:
+            return table, weights, 0.0, math.nan, math.nan
+        kish = weights.sum() ** 2 / (weights**2).sum()
+        spread = sum(batch.spread for batch in self.open)
+        chance = reference.chance(table, spread, kish)
+        return (
+            table,
+            weights,
+            kish,
+            chance,
+            reference.entropy(table.sum(1) / table.sum()),
+        )
+
+    def look(self):
+        """Of the first epoch, unless it is over with this update."""
+        table, weights, _, chance, h = self.read()
+        if len(weights) > 0 and chance <= h / 2:
+            self.decay_rule.look(reference.mutual_information(table), h, chance)
+            self.look_at = 0
+        else:
+            self.look_at *= 2
+
+    def end(self, now, reported):
+        table, weights, kish, chance, h = self.read()
+        if len(weights) > 0:
+            half = h / 2
+            # Where they are equal but for rounding, it may go either way.
+            doubtful = math.isclose(chance, half, rel_tol=1e-4, abs_tol=1e-6)
+            if reported.epoch == self.epoch if doubtful else chance > half:
+                self.joined += 1
+                if len(self.open) == self.look_at:
+                    self.look_at *= 2
+                return
+            assert math.isclose(reported.chance, chance, rel_tol=1e-4, abs_tol=1e-5)
+        assert reported.dropped == sum(batch.dropped for batch in self.open)
+        self.open, self.joined, self.look_at = [], 0, 0
+        self.epoch += 1
+        if len(weights) == 0:
+            self.held += 1
+            assert reported.num_samples == 0
+            return
+        assert math.isclose(reported.num_samples, kish, rel_tol=1e-6)
+        for got, truth in (
+            (reported.mi, reference.mutual_information(table)),
+            (reported.entropy, reference.entropy(table.sum(1) / table.sum())),
+        ):
+            assert math.isclose(got, truth, rel_tol=1e-5, abs_tol=1e-6)
+        proposed = self.decay_rule(
+            reported.mi,
+            reported.entropy,
+            self.learning_rate,
+            now.lr_min,
+            now.lr_max,
+            self.step,
+            chance=reported.chance,
+            std_error=reported.std_error,
+        )
+        self.learning_rate = min(self.learning_rate, proposed)
+
+
+def check(model, timeline, batches, gradients, seen, open_steps, updates):
+    """The model and the laws against what came out of each step of a sequence."""
+    reported = [type(seen)(*fields) for fields in zip(*seen, strict=True)]
+    steps = zip(batches, timeline, reported, strict=True)
+    model_says = zip(*(model.update(*s) for s in steps), strict=True)
+    rates, epoch, held, joined, left = model_says
+    np.testing.assert_array_equal(seen.epoch, epoch)
+    np.testing.assert_array_equal(seen.held, held)
+    np.testing.assert_array_equal(seen.joined, joined)
+    np.testing.assert_array_equal(open_steps, left)
+    np.testing.assert_allclose(seen.learning_rate, rates, rtol=1e-4, atol=1e-7)
+    check_laws(stacked(timeline), seen.learning_rate, gradients, updates)
+
+
+def check_laws(now, rates, gradients, updates):
+    """Those that hold whatever the model says, to the bit."""
+    assert np.all((now.lr_min <= rates) & (rates <= now.lr_max))
+    # Only a lower bound that moves lifts it.
+    assert np.all(rates[1:] <= np.maximum(rates[:-1], now.lr_min[1:]))
+    # The product of two float32 is exact in float64.
+    with np.errstate(invalid="ignore"):
+        exact = gradients.astype(float) * rates.astype(float)
+    np.testing.assert_array_equal(updates, exact.astype(np.float32))
+
+
+def stacked(timeline):
+    """Settings of arrays, from the settings of each step."""
+    return Settings(*(np.array(values) for values in zip(*timeline, strict=True)))
+
+
+def sequences(sizes):
+    """Places in pools of such sizes, and the settings, of each step; these change once.
+
+    The events are drawn as bytes, which takes less time than a list of integers.
+    """
+    events = st.binary(min_size=4 * LENGTH, max_size=4 * LENGTH).map(
+        lambda drawn: np.unravel_index(
+            np.frombuffer(drawn, ">u4") % math.prod(sizes), sizes, order="F"
+        )
+    )
+    timeline = st.builds(
+        lambda first, second, turn: [first] * turn + [second] * (LENGTH - turn),
+        st.sampled_from(SETTINGS),
+        st.sampled_from(SETTINGS),
+        st.integers(1, LENGTH),
+    )
+    return st.tuples(events, timeline)
+
+
+def deterministic(examples, **more):
+    return settings(
+        deadline=None, max_examples=examples, derandomize=True, database=None, **more
+    )
+
+
+@jax.jit
+def run(pools, events, timeline, place):
+    """Diagnostics, steps in the open epoch, and updates, after each event.
+
+    `place` is that of the rule.
+    """
+
+    def make(now):
+        return mi_decay(
+            now.lr_max,
+            now.lr_min,
+            num_classes=CLASSES,
+            steps_per_epoch=now.steps_per_epoch,
+            rule=rule_at(place),
+        )
+
+    def step(state, event):
+        places, now = event
+        outputs, labels, weights, gradient = (
+            pool[i] for pool, i in zip(pools, places, strict=True)
+        )
+        update, state = make(now).update(
+            gradient, state, outputs=outputs, labels=labels, weights=weights
+        )
+        return state, (mi_diagnostics(state)["all"], state.updates_in_epoch, update)
+
+    start = make(jax.tree.map(lambda x: x[0], timeline)).init(())
+    return jax.lax.scan(step, start, (events, timeline))[1]
+
+
+@given(sequences(SIZES), st.sampled_from(list(RULES)))
+@deterministic(2000)
+def test_sequences(sequence, name):
+    events, timeline = sequence
+    results = run(ARRAYS, events, stacked(timeline), list(RULES).index(name))
+    assert run._cache_size() == 1
+    check(
+        Model(RULES[name][1](), timeline[0].lr_max),
+        timeline,
+        [batch_of(*places) for places in zip(*events[:3], strict=True)],
+        ARRAYS[3][events[3]],
+        *jax.device_get(results),
+    )
+
+
+# Each group has its part of the bounds, and its way to see a batch.
+GROUPS = {
+    "first": (1.0, {}),
+    "second": (0.5, {"samples": 4, "soft": False}),
+    "default": (0.25, {}),
+}
+
+
+def scaled(now, factor):
+    return Settings(now.lr_min * factor, now.lr_max * factor, now.steps_per_epoch)
+
+
+@jax.jit
+def run_layers(pools, events, timeline):
+    """As `run`, of each group; the first places are those of each group's outputs."""
+
+    def make(now):
+        each = {group: scaled(now, factor) for group, (factor, _) in GROUPS.items()}
+        return layerwise_mi_decay(
+            {
+                "first": contingency(num_classes=CLASSES),
+                "second": contingency(num_classes=CLASSES, soft=False),
+            },
+            {"first": "first", "second": "second", "third": "neither"},
+            {group: here.lr_max for group, here in each.items()},
+            {group: here.lr_min for group, here in each.items()},
+            steps_per_epoch=now.steps_per_epoch,
+            default=contingency(num_classes=CLASSES),
+            rule=RULES["log-time"][0],
+        )
+
+    def step(state, event):
+        (*logits, labels, weights, gradient), now = event
+        first, second, outputs = (pools[0][i] for i in logits)
+        grads = dict.fromkeys(("first", "second", "third"), pools[3][gradient])
+        updates, state = make(now).update(
+            grads,
+            state,
+            outputs=outputs,
+            activations={"first": first, "second": second[:4]},
+            labels=pools[1][labels],
+            weights=pools[2][weights],
+        )
+        updates["default"] = updates.pop("third")
+        open_steps = {
+            group: state.inner_states[group].inner_state.updates_in_epoch
+            for group in GROUPS
+        }
+        return state, (mi_diagnostics(state), open_steps, updates)
+
+    params = dict.fromkeys(("first", "second", "third"), 0.0)
+    start = make(jax.tree.map(lambda x: x[0], timeline)).init(params)
+    return jax.lax.scan(step, start, (events, timeline))[1]
+
+
+@given(sequences((SIZES[0],) * 2 + tuple(SIZES)))
+@deterministic(400)
+def test_sequences_of_layers(sequence):
+    (*logits, labels, weights, gradients), timeline = sequence
+    events = (*logits, labels, weights, gradients)
+    results = jax.device_get(run_layers(ARRAYS, events, stacked(timeline)))
+    assert run_layers._cache_size() == 1
+    for (group, (factor, how)), places in zip(GROUPS.items(), logits, strict=True):
+        here = [scaled(now, np.float32(factor)) for now in timeline]
+        check(
+            Model(RULES["log-time"][1](), here[0].lr_max),
+            here,
+            [
+                batch_of(*each, **how)
+                for each in zip(places, labels, weights, strict=True)
+            ],
+            ARRAYS[3][gradients],
+            *(result[group] for result in results),
+        )
+
+
+@functools.cache
+def training():
+    """The transformation whose settings are in its state, and its update."""
+    tx = optax.inject_hyperparams(mi_decay, static_args=("num_classes", "rule"))(
+        **{key: value.item() for key, value in stacked(SETTINGS[:1])._asdict().items()},
+        num_classes=CLASSES,
+        rule=RULES["log-time"][0],
+    )
+    return tx, jax.jit(tx.update)
+
+
+def types(tree):
+    return jax.tree.map(jax.typeof, tree)
+
+
+class Training(RuleBasedStateMachine):
+    """One update at a time, with what happens between two."""
+
+    def __init__(self):
+        super().__init__()
+        tx, self.tx_update = training()
+        # On the host, where it has no weak types, as out of a file.
+        self.state = jax.device_get(tx.init(()))
+        self.types = types(self.state)
+        self.now = SETTINGS[0]
+        self.model = Model(RULES["log-time"][1](), self.now.lr_max)
+        self.before = math.inf
+
+    @rule(places=st.tuples(*(st.integers(0, size - 1) for size in SIZES)))
+    def train(self, places):
+        batch = batch_of(*places[:3])
+        self.update(batch, *(pool[i] for pool, i in zip(ARRAYS, places, strict=True)))
+
+    @rule()
+    def train_on_nothing(self):
+        nothing = np.zeros((CLASSES, CLASSES)), np.zeros(0), 0, np.zeros((2, CLASSES))
+        batch = Batch(*nothing)
+        outputs, labels, weights, gradients = ARRAYS
+        self.update(batch, outputs[0, :0], labels[0, :0], weights[0, :0], gradients[0])
+
+    def update(self, batch, outputs, labels, weights, gradient):
+        update, self.state = jax.device_get(
+            self.tx_update(
+                gradient, self.state, outputs=outputs, labels=labels, weights=weights
+            )
+        )
+        (seen,) = mi_diagnostics(self.state).values()
+        wanted = self.model.update(batch, self.now, seen)
+        inner = self.state.inner_state
+        counters = seen.epoch, seen.held, seen.joined, inner.updates_in_epoch
+        assert wanted[1:] == counters
+        assert math.isclose(wanted[0], seen.learning_rate, rel_tol=1e-4, abs_tol=1e-7)
+        assert seen.learning_rate <= max(self.before, self.now.lr_min)
+        with np.errstate(invalid="ignore"):
+            exact = np.float64(gradient) * np.float64(seen.learning_rate)
+        np.testing.assert_array_equal(update, np.float32(exact))
+        self.before = seen.learning_rate
+
+    @rule()
+    def save_and_load(self):
+        tx, _ = training()
+        structure = jax.tree.structure(tx.init(()))
+        leaves = pickle.loads(pickle.dumps(jax.tree.leaves(self.state)))
+        self.state = jax.tree.unflatten(structure, leaves)
+
+    @rule(now=st.sampled_from(SETTINGS))
+    def change_settings(self, now):
+        """An epoch may be cut short by it, or drawn out."""
+        self.now = now
+        for name, value in now._asdict().items():
+            here = self.state.hyperparams[name]
+            self.state.hyperparams[name] = np.asarray(value, here.dtype)
+
+    @invariant()
+    def keeps_its_types(self):
+        assert types(self.state) == self.types
+
+    def teardown(self):
+        # Batches of one shape, and of none.
+        assert self.tx_update._cache_size() <= 2
+
+
+TestTraining = Training.TestCase
+TestTraining.settings = deterministic(30, stateful_step_count=30)
