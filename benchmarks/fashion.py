@@ -60,7 +60,7 @@ def decayed(setting: Any, optimizer: Callable[..., Any]) -> Any:
     """An optimizer under `mi_decay`, which decides when it chooses if not told."""
     decay = mi_decay(
         setting.trial,
-        estimator=default_estimator(setting.num_classes),
+        estimator=default_estimator(num_classes=setting.num_classes),
         steps_per_epoch=setting.steps_per_epoch,
     )
     return optax.chain(optimizer(1.0), decay)

@@ -86,6 +86,15 @@ def check_int(name: str, value: Any, minimum: int) -> int:
     return number
 
 
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raises unless `value` is one of the choices."""
+    if not any(value is choice or value == choice for choice in choices):
+        *first, last = map(repr, choices)
+        raise ValueError(
+            f"{name} must be {', '.join(first)} or {last}, got {name}={value!r}."
+        )
+
+
 def check_is(name: str, value: Any, kind: type, example: str) -> None:
     """Raises unless `value` is a `kind`; functions are likely uncalled factories."""
     if isinstance(value, kind):

@@ -31,7 +31,7 @@ _RENAMED = {
 FIELDS = {*_RENAMED.values(), "held", "estimate"}
 _FIELDS_BEFORE = {*_RENAMED, "held", "estimate"}
 # And what is below them.
-_RENAMED_BELOW = {
+_RENAMED_BELOW: dict[Path, Path] = {
     ("estimate", "count"): ("estimate", "num_samples"),
     ("estimator_state", "count"): ("estimator_state", "num_samples"),
     ("rule_state", "mi"): ("rule_state", "last_mi"),
@@ -65,8 +65,8 @@ def _rename(held: dict[Path, Any]) -> dict[Path, Any]:
         for node in nodes:
             if path[: len(node)] == node:
                 rest = path[len(node) :]
-                first, *below = _RENAMED_BELOW.get(rest, rest)
-                return (*node, _RENAMED.get(first, first), *below)
+                rest = _RENAMED_BELOW.get(rest, rest)
+                return (*node, _RENAMED.get(rest[0], rest[0]), *rest[1:])
         return path
 
     return {name(path): leaf for path, leaf in held.items()}

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi import _layouts
+from optax_mi._checks import check_choice
 from optax_mi._find import Path, children_by_node, leaves_by_name
 
 # Of each transformation the fields with a leaf whatever its settings and the params,
@@ -71,8 +72,7 @@ def restore_state(
       >>> print(state[0][0].trace["w"], learning_rates(state)["all"])
       [3. 4.] 0.5
     """
-    if missing not in ("error", "init"):
-        raise ValueError(f"missing must be 'error' or 'init', got {missing!r}.")
+    check_choice("missing", missing, ("error", "init"))
     wanted = leaves_by_name(fresh)
     held = _layouts.upgrade(leaves_by_name(saved), wanted)
     for path, leaf in wanted.items():

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,8 +12,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-
-from optax_mi.range_test._result import LRRangeResult
 
 _MI, _LR, _FAINT = "#1b6ca8", "#c44e2b", "#9a9a9a"
 _ACCURACY = ("#7a5195", "#2f8f5b", "#b8860b", "#555555")
@@ -84,14 +83,14 @@ def plot_training(
     return figure
 
 
-def plot_range_test(result: LRRangeResult, ax: Axes | None = None) -> Axes:
+def plot_range_test(result: Any, ax: Axes | None = None) -> Axes:
     """Draws mutual information and loss against the learning rate, and the bounds.
 
     Lines are means over the seeds, bands go from the lowest to the highest of them, and
     crosses mark learning rates at which a run diverged.
 
     Args:
-      result: what :func:`optax_mi.lr_range_test` found.
+      result: the :class:`optax_mi.LRRangeResult` of a range test.
       ax: axes to draw in; None makes a figure, the `.figure` of what is returned.
 
     Returns:

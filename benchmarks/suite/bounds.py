@@ -34,7 +34,7 @@ def suggest(
     data = task.load(SEED)
     keys = jax.random.split(jax.random.key(SEED), 3)
     loss_of = make_loss(task)
-    estimator = default_estimator(task.num_classes)
+    estimator = default_estimator(num_classes=task.num_classes)
     if validation:
         assert task.num_classes is not None
         estimator = variational(num_classes=task.num_classes)

@@ -123,7 +123,7 @@ def plateau(
     )
 
 
-def default_estimator(num_classes: int | None) -> MIEstimator:
+def default_estimator(*, num_classes: int | None) -> MIEstimator:
     """Soft counts; for a regression, that of Gaussian outputs and labels."""
     if num_classes is None:
         return gaussian(features=1, label_features=1)
@@ -134,7 +134,7 @@ def ours(
     name: str,
     rule: Callable[[], Any],
     base: str = "sgd",
-    estimator: Callable[[Any], MIEstimator] = default_estimator,
+    estimator: Callable[..., MIEstimator] = default_estimator,
     needs_classes: bool = False,
     tested: bool = False,
     own_epochs: bool = False,
@@ -147,7 +147,7 @@ def ours(
 
     def make(setting: Setting) -> optax.GradientTransformation:
         decay: dict[str, Any] = {
-            "estimator": estimator(setting.num_classes),
+            "estimator": estimator(num_classes=setting.num_classes),
             "steps_per_epoch": None if own_epochs else setting.steps_per_epoch,
             "rule": rule(),
         }
@@ -181,7 +181,7 @@ def layer_decay(
         lr_min,
         steps_per_epoch=setting.steps_per_epoch,
         rule=rule,
-        default=default_estimator(classes),
+        default=default_estimator(num_classes=classes),
     )
 
 
@@ -231,7 +231,7 @@ def mi_schedule_free(setting: Setting) -> optax.GradientTransformation:
         optax.scale_by_learning_rate(warmup),
         mi_decay(
             setting.trial,
-            estimator=default_estimator(setting.num_classes),
+            estimator=default_estimator(num_classes=setting.num_classes),
             steps_per_epoch=setting.steps_per_epoch,
         ),
     )

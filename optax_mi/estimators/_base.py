@@ -32,8 +32,8 @@ class MIEstimate(NamedTuple):
       mi: :math:`I(X; Y)` in nats, in [0, `entropy`].
       entropy: :math:`H(Y)`, the entropy of the labels, in nats: what there is to know;
         infinite for real labels, of which there is always more to know.
-      num_samples: effective number of samples, :math:`(\sum w)^2 / \sum w^2`; the number of
-        samples used where every weight is 0 or 1.
+      num_samples: effective number of samples, :math:`(\sum w)^2 / \sum w^2`; the
+        number of samples used where every weight is 0 or 1.
       std_error: standard error of `mi` in nats; nan where the estimator has none.
       dropped: number of samples ignored: weight 0, label out of range, output not
         finite.

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from optax_mi._checks import (
+    check_choice,
     check_int,
     check_is,
     check_number,
@@ -82,7 +83,8 @@ def lr_range_test(
       batches: a pytree with a leading axis of batches, passed through in a new order
         each time; or `batches(key, step)` that makes the batch of a step from a key of
         its own.
-      estimator: what measures the mutual information, such as `contingency(num_classes=10)`.
+      estimator: what measures the mutual information, such as
+        `contingency(num_classes=10)`.
       optimizer: `optimizer(learning_rate)`, such as `optax.adamw`; a factory of Optax
         with other settings is a `functools.partial`. For `mode="ramp"` it is given a
         schedule.
@@ -151,16 +153,15 @@ def lr_range_test(
     check_is(
         "estimator", estimator, MIEstimator, "contingency(num_classes=num_classes)"
     )
-    if mode not in ("parallel", "ramp"):
-        raise ValueError(f"mode must be 'parallel' or 'ramp', got mode={mode!r}.")
+    check_choice("mode", mode, ("parallel", "ramp"))
     parallel = mode == "parallel"
     windows = _WINDOWS if parallel else num
     steps = _read_steps(num_steps, windows, parallel)
     if eval_batches is not None and not parallel:
         raise ValueError("eval_batches is for mode='parallel', got mode='ramp'.")
-    check_static_int("num_seeds", num_seeds, 1)
+    num_seeds = check_static_int("num_seeds", num_seeds, 1)
     if max_parallel is not None:
-        check_static_int("max_parallel", max_parallel, 1)
+        max_parallel = check_static_int("max_parallel", max_parallel, 1)
     plan = Plan(
         loss_fn,
         estimator,
@@ -200,7 +201,7 @@ def lr_range_test(
 
 def _grid(lr_low: float, lr_high: float, num: int) -> np.ndarray:
     """The learning rates, [num]."""
-    check_static_int("num", num, 8)
+    num = check_static_int("num", num, 8)
     check_number("lr_low", lr_low, lambda lr: lr > 0, "positive and finite")
     check_number(
         "lr_high", lr_high, lambda lr: lr > lr_low, f"finite, above lr_low={lr_low:g}"

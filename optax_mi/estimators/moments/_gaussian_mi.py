@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from optax_mi._checks import check_choice
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.inputs import as_arrays, find_classes, read_vectors
 from optax_mi.estimators.moments._copula import normal_scores
@@ -119,18 +120,18 @@ def gaussian_mi(
     """
     corrects = check_shrinkage(shrinkage, bias_correction)
     noise = check_noise(noise, shrinkage)
-    outputs, labels, weights = as_arrays(outputs, labels, weights)
-    if jnp.issubdtype(labels.dtype, jnp.integer):
-        num_classes = find_classes(labels, num_classes)
+    x, y, w = as_arrays(outputs, labels, weights)
+    if jnp.issubdtype(y.dtype, jnp.integer):
+        num_classes = find_classes(y, num_classes)
     elif num_classes is not None:
         raise ValueError(
             f"num_classes={num_classes} is for class labels, but labels has dtype "
-            f"{labels.dtype}: pass integer labels, or no num_classes."
+            f"{y.dtype}: pass integer labels, or no num_classes."
         )
     return _estimate(
-        outputs,
-        labels,
-        weights,
+        x,
+        y,
+        w,
         num_classes=num_classes,
         shrinkage=shrinkage,
         noise=noise,
@@ -160,11 +161,7 @@ def check_shrinkage(shrinkage: Any, bias_correction: Any) -> bool:
         raise ValueError(
             f"shrinkage must be in [0, 1) or 'oas', got shrinkage={shrinkage!r}."
         )
-    if bias_correction not in (None, *get_args(BiasCorrection)):
-        raise ValueError(
-            f"bias_correction must be None or one of {get_args(BiasCorrection)}, got "
-            f"bias_correction={bias_correction!r}."
-        )
+    check_choice("bias_correction", bias_correction, (None, *get_args(BiasCorrection)))
     return shrinkage == 0 and bias_correction is not None
 
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_mi._checks import check_number
+from optax_mi._checks import check_choice, check_number
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import log_or_zero, sum_by_label
 from optax_mi.estimators.inputs import as_arrays, find_classes, read_vectors
@@ -123,15 +123,12 @@ def kde_mi(
 
 
 def check_bandwidth(bandwidth: jax.typing.ArrayLike, distance: str) -> None:
-    """Raises unless the bandwidth is a positive and finite scalar and the distance known.
+    """Raises unless the bandwidth is a positive scalar and the distance known.
 
     Raises:
       TypeError, ValueError: it is not.
     """
-    if distance not in _EXPONENTS:
-        raise ValueError(
-            f"distance must be one of {tuple(_EXPONENTS)}, got distance={distance!r}."
-        )
+    check_choice("distance", distance, tuple(_EXPONENTS))
     check_number("bandwidth", bandwidth, lambda s: s > 0, "positive and finite")
     if shape := jnp.shape(bandwidth):
         raise ValueError(f"bandwidth must be a scalar, got shape {shape}.")

@@ -17,7 +17,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from optax_mi._checks import check_static_int
+from optax_mi._checks import check_choice, check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import digamma
 from optax_mi.estimators.inputs import as_arrays, read_vectors
@@ -103,11 +103,10 @@ def ksg_mi(
       Kraskov, Stögbauer and Grassberger, Estimating mutual information, Physical Review
       E 69, 066138, 2004, equations 8 and 9.
     """
-    if algorithm not in (1, 2):
-        raise ValueError(f"algorithm must be 1 or 2, got algorithm={algorithm!r}.")
+    check_choice("algorithm", algorithm, (1, 2))
     k = check_static_int("k", k, 1)
-    outputs, labels, mask = as_arrays(outputs, labels, mask)
-    return _ksg(outputs, labels, mask, key, k, algorithm == 2, clip)
+    arrays = as_arrays(outputs, labels, mask)
+    return _ksg(*arrays, key, k, algorithm == 2, clip)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "box", "clip"))
@@ -123,7 +122,7 @@ def _ksg(
     samples = read_vectors(outputs, labels, mask=mask)
     x, y, valid = samples.outputs, samples.labels, samples.kept
     dtype = x.dtype
-    check_neighbors(k, len(x))
+    k = check_neighbors(k, len(x))
     if key is not None:
         x_key, y_key = jax.random.split(key)
         x, y = jitter(x_key, x, valid), jitter(y_key, y, valid)

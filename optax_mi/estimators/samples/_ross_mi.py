@@ -112,8 +112,8 @@ def ross_mi(
     """
     num_classes = find_classes(labels, num_classes)
     k = check_static_int("k", k, 1)
-    outputs, labels, mask = as_arrays(outputs, labels, mask)
-    return _ross(outputs, labels, mask, key, k, num_classes, bool(clip))
+    arrays = as_arrays(outputs, labels, mask)
+    return _ross(*arrays, key, k, num_classes, bool(clip))
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))

@@ -24,20 +24,15 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from optax_mi._checks import check_choice
 from optax_mi.estimators.arithmetic import digamma, log_or_zero
 
 BiasCorrection = Literal["miller_madow", "grassberger", "chao_shen"]
 
 
-def check_bias_correction(value: Any) -> BiasCorrection | None:
+def check_bias_correction(value: Any) -> None:
     """Raises unless `value` is None or names a correction."""
-    names = get_args(BiasCorrection)
-    if value is not None and value not in names:
-        raise ValueError(
-            f"bias_correction must be None or one of {names}, got "
-            f"bias_correction={value!r}."
-        )
-    return value
+    check_choice("bias_correction", value, (None, *get_args(BiasCorrection)))
 
 
 def entropy_of(

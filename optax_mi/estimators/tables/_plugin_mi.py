@@ -85,20 +85,20 @@ def plugin_mi(
       Cover and Thomas, *Elements of Information Theory*, equation 2.28. For the
       corrections see :func:`contingency`.
     """
-    outputs, labels, weights = as_arrays(outputs, labels, weights)
-    is_ids = jnp.issubdtype(outputs.dtype, jnp.integer)
+    x, y, w = as_arrays(outputs, labels, weights)
+    is_ids = jnp.issubdtype(x.dtype, jnp.integer)
     if num_classes is None and not is_ids:
-        num_classes = outputs.shape[-1] if outputs.ndim else 1
+        num_classes = x.shape[-1] if x.ndim else 1
     else:
         known = num_classes is not None
-        num_classes = find_classes(labels, num_classes)
+        num_classes = find_classes(y, num_classes)
         # A table has two classes at least; with one there is nothing to know.
-        outputs_classes = 1 if known else count_classes("outputs", outputs)
+        outputs_classes = 1 if known else count_classes("outputs", x)
         num_classes = max(num_classes, outputs_classes, 2 if is_ids else 1)
     return _plugin_mi(
-        outputs,
-        labels,
-        weights,
+        x,
+        y,
+        w,
         num_classes=num_classes,
         soft=soft and not is_ids,
         buckets=buckets,

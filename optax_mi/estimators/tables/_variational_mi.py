@@ -49,10 +49,9 @@ def variational_mi(
     References:
       As :func:`variational`.
     """
-    outputs, labels, weights = as_arrays(outputs, labels, weights)
     if jnp.ndim(outputs) == 0:
         raise ValueError("outputs must have the shape [..., C], got a scalar.")
-    return _variational_mi(outputs, labels, weights, clip=clip)
+    return _variational_mi(*as_arrays(outputs, labels, weights), clip=clip)
 
 
 @functools.partial(jax.jit, static_argnames=("clip",))
