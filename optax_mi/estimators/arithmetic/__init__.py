@@ -18,3 +18,4 @@ from optax_mi.estimators.arithmetic._scatter import take_by_label as take_by_lab
 from optax_mi.estimators.arithmetic._scatter import weighted_sum as weighted_sum
 from optax_mi.estimators.arithmetic._scatter import weighted_total as weighted_total
 from optax_mi.estimators.arithmetic._sums import MAX_BATCH as MAX_BATCH
+from optax_mi.estimators.arithmetic._units import power_of_two as power_of_two

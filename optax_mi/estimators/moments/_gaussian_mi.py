@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from optax_mi._checks import check_choice
 from optax_mi.estimators._base import MIEstimate
+from optax_mi.estimators.arithmetic import power_of_two
 from optax_mi.estimators.inputs import as_arrays, find_classes, read_vectors
 from optax_mi.estimators.moments._copula import normal_scores
 from optax_mi.estimators.moments._logdet import Shrinkage, gaussian_estimate
@@ -225,7 +226,7 @@ def _estimate(
         rows = normal_scores(rows, kept)
     origin = centre(rows, kept)
     if not copula:
-        unit = _unit(rows)
+        unit = power_of_two(rows)
         if noise:
             # The columns of X keep their units, which it depends on.
             is_x = jnp.arange(columns) < features
@@ -243,11 +244,3 @@ def _estimate(
         bias_correction,
         clip,
     )
-
-
-def _unit(rows: jax.Array) -> jax.Array:
-    """Powers of 2, [1, d], times which no square of a column overflows or vanishes."""
-    largest = jnp.max(jnp.abs(rows), 0, keepdims=True)
-    _, exponent = jnp.frexp(largest)
-    limit = -math.floor(math.log2(float(jnp.finfo(rows.dtype).tiny)))
-    return jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -limit, limit))

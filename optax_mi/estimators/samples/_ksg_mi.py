@@ -19,11 +19,12 @@ import jax.numpy as jnp
 
 from optax_mi._checks import check_choice, check_static_int
 from optax_mi.estimators._base import MIEstimate
-from optax_mi.estimators.arithmetic import digamma
+from optax_mi.estimators.arithmetic import digamma, power_of_two
 from optax_mi.estimators.inputs import as_arrays, read_vectors
 from optax_mi.estimators.samples._ksg_band import count_in_plane
 from optax_mi.estimators.samples._ksg_tile import count_in_tiles
-from optax_mi.estimators.samples._shared import check_neighbors, finish, jitter
+from optax_mi.estimators.samples._shared import check_neighbors, finish
+from optax_mi.estimators.samples._ties import as_key, break_ties
 
 # Up to so many samples all distances take no longer than sorting, and compile faster.
 _FEW = 256
@@ -36,7 +37,7 @@ def ksg_mi(
     k: int = 3,
     algorithm: Literal[1, 2] = 1,
     mask: jax.typing.ArrayLike | None = None,
-    key: jax.Array | None = None,
+    key: jax.Array | int | None = 0,
     clip: bool = True,
 ) -> MIEstimate:
     r"""Estimates I(X; Y) of real vectors by their k nearest neighbours.
@@ -123,9 +124,12 @@ def _ksg(
     x, y, valid = samples.outputs, samples.labels, samples.kept
     dtype = x.dtype
     k = check_neighbors(k, len(x))
-    if key is not None:
-        x_key, y_key = jax.random.split(key)
-        x, y = jitter(x_key, x, valid), jitter(y_key, y, valid)
+    key = as_key(key)
+    keys = [None] * 2 if key is None else jax.random.split(key)
+    x, y = (
+        _equal_spread(break_ties(part, a, valid), valid)
+        for part, a in zip(keys, (x, y), strict=True)
+    )
     # What is dropped is infinitely far from everything.
     x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
     count = jnp.sum(valid, dtype=jnp.int32)
@@ -146,6 +150,19 @@ def _ksg(
     mi = jnp.where(count > k, mi, 0.0)
     local = jnp.where(count > k, local, jnp.nan)
     return finish(mi, jnp.asarray(jnp.inf, dtype), local, valid, clip)
+
+
+def _equal_spread(x: jax.Array, valid: jax.Array) -> jax.Array:
+    """`x` [N, d] over the root of its total variance, 0 where not `valid`.
+
+    The maximum norm compares distances in X with distances in Y.
+    """
+    kept = valid[:, None]
+    total = jnp.maximum(jnp.sum(valid, dtype=x.dtype), 1.0)
+    x = x * jnp.min(power_of_two(x))
+    x = jnp.where(kept, x - jnp.sum(x, 0, keepdims=True) / total, 0.0)
+    variance = jnp.sum(jnp.square(x)) / total
+    return x * jax.lax.rsqrt(jnp.where(variance > 0, variance, 1.0))
 
 
 def _varies(x: jax.Array, valid: jax.Array) -> jax.Array:

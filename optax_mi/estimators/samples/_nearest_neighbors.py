@@ -18,7 +18,7 @@ def nearest_neighbors(
     label_features: int | None = None,
     k: int = 3,
     sample_size: int = 1024,
-    key: jax.Array | None = None,
+    key: jax.Array | int | None = 0,
 ) -> MIEstimator:
     r"""Estimates I(X; Y) of an epoch from nearest neighbours in a sample of it.
 

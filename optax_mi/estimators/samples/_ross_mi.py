@@ -20,13 +20,23 @@ import jax.numpy as jnp
 
 from optax_mi._checks import check_static_int
 from optax_mi.estimators._base import MIEstimate
-from optax_mi.estimators.arithmetic import argsort, digamma, log_or_zero
+from optax_mi.estimators.arithmetic import (
+    argsort,
+    digamma,
+    log_or_zero,
+    power_of_two,
+)
 from optax_mi.estimators.inputs import as_arrays, find_classes, read_vectors
 from optax_mi.estimators.samples._k_smallest import bucket_count, k_smallest_in_buckets
-from optax_mi.estimators.samples._shared import check_neighbors, finish, jitter
+from optax_mi.estimators.samples._shared import check_neighbors, finish
+from optax_mi.estimators.samples._ties import as_key, break_ties
 
 # Elements of a tile of distances.
 _TILE_SIZE = 2**21
+# Up to so many columns differences are nearly as fast as a product of matrices.
+_FEW_COLUMNS = 4
+# A squared radius is told from a product if it is so many times the rounding.
+_STANDS_OUT = 8.0
 
 
 def ross_mi(
@@ -36,7 +46,7 @@ def ross_mi(
     k: int = 3,
     num_classes: int | None = None,
     mask: jax.typing.ArrayLike | None = None,
-    key: jax.Array | None = None,
+    key: jax.Array | int | None = 0,
     clip: bool = True,
 ) -> MIEstimate:
     r"""Estimates I(X; Y) of real vectors and class labels from nearest neighbours.
@@ -129,7 +139,7 @@ def _ross(
     samples = read_vectors(outputs, labels, mask=mask, num_classes=num_classes)
     x, labels, valid = samples.outputs, samples.labels, samples.kept
     k = check_neighbors(k, len(x))
-    x = jitter(key, x, valid)
+    x = break_ties(as_key(key), x, valid)
     sizes = jnp.zeros(num_classes, jnp.int32).at[labels].add(valid.astype(jnp.int32))
     total = jnp.sum(sizes)
     shares = sizes.astype(x.dtype) / jnp.maximum(total, 1).astype(x.dtype)
@@ -242,50 +252,95 @@ def _count_in_space(
     x: jax.Array, labels: jax.Array, k: int, sizes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Labels [N] in order, and the number of samples nearer than the radius."""
-    samples, dimensions = x.shape
     labels, place = _sort_by_class(labels, len(sizes))
     x = _center(x[place], labels < len(sizes))
+    # One unit for all columns, in which no square overflows or vanishes.
+    x = x * jnp.min(power_of_two(x))
+    nothing = jnp.zeros(len(x), x.dtype)
+    if x.shape[1] <= _FEW_COLUMNS:
+        counts, _ = _count_in_tiles(_direct, x, nothing, labels, k, sizes)
+    else:
+        norms = jnp.sum(jnp.square(x), 1)
+        counts, told = _count_in_tiles(_product, x, norms, labels, k, sizes)
+        # What the product cannot tell from its rounding, differences can.
+        counts = jax.lax.cond(
+            told,
+            lambda: counts,
+            lambda: _count_in_tiles(_direct, x, nothing, labels, k, sizes)[0],
+        )
+    return labels, counts
 
+
+def _direct(rows: jax.Array, x: jax.Array) -> jax.Array:
+    """Squared distances [T, N] of rows [T, d] from x [N, d], by differences."""
+    columns, rows = x.T, rows.T
+
+    def add(i: jax.Array | int, total: jax.Array) -> jax.Array:
+        return total + jnp.square(columns[i][None, :] - rows[i][:, None])
+
+    total = jnp.zeros((rows.shape[1], len(x)), x.dtype)
+    if len(columns) > _FEW_COLUMNS:
+        return jax.lax.fori_loop(0, len(columns), add, total)
+    for i in range(len(columns)):
+        total = add(i, total)
+    return total
+
+
+def _product(rows: jax.Array, x: jax.Array) -> jax.Array:
+    """As `_direct`, but for the squared norms of both, from a product of matrices."""
+    return jax.lax.dot_general(
+        -2.0 * rows, x, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
+    )
+
+
+def _count_in_tiles(
+    distances: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    norms: jax.Array,
+    labels: jax.Array,
+    k: int,
+    sizes: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Number of samples nearer than the radius [N], and whether all radii stand out.
+
+    Samples come in the order of their labels; `norms` [N] of both are to be added to
+    `distances`, which may err by some of their rounding.
+    """
+    samples, dimensions = x.shape
     tile = 2 ** min(8, max(4, int(math.log2(_TILE_SIZE / samples))))
     width = max(bucket_count(samples, k), 2 ** math.ceil(math.log2(k)))
     padding = (0, -samples % max(tile, width))
     x = jnp.pad(x, (padding, (0, 0)))
     labels = jnp.pad(labels, padding, constant_values=len(sizes))
-    norms = jnp.sum(jnp.square(x), 1)
+    norms = jnp.pad(norms, padding)
     # Of samples that take no part the distance from anything is infinite.
     columns = jnp.where(labels < len(sizes), norms, jnp.inf)
     # What rounding can make of the squared distance of equal samples.
-    limits = jnp.finfo(x.dtype)
-    blur = 3 * limits.eps * dimensions**0.5 * norms + limits.tiny
+    blur = 3 * jnp.finfo(x.dtype).eps * dimensions**0.5 * norms
     first = (jnp.cumsum(sizes) - sizes).at[labels].get(mode="clip")
     end = first + sizes.at[labels].get(mode="clip")
     row = jnp.arange(tile, dtype=jnp.int32)
 
-    def count(start: jax.Array) -> jax.Array:
-        rows, norm, floor, low, high = (
+    def count(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        rows, norm, rounding, low, high = (
             jax.lax.dynamic_slice_in_dim(array, start, tile)
             for array in (x, norms, blur, first, end)
         )
-        product = jax.lax.dot_general(
-            -2.0 * rows,
-            x,
-            (((1,), (1,)), ((), ())),
-            precision=jax.lax.Precision.HIGHEST,
-        )
+        # Squared distances are `between + columns + norm`; the last changes no order.
+        between = distances(rows, x)
 
-        # Squared distances are `product + columns + norm`; the last changes no order.
-        def others(at: jax.Array, distances: jax.Array) -> jax.Array:
+        def others(at: jax.Array, part: jax.Array) -> jax.Array:
             same = (at >= low[None]) & (at < high[None]) & (at != start + row[None])
-            return jnp.where(same, distances, jnp.inf)
+            return jnp.where(same, part, jnp.inf)
 
         def layer(i: jax.Array, minima: jax.Array) -> jax.Array:
             at = i * width + jnp.arange(width, dtype=jnp.int32)
-            part = jax.lax.dynamic_slice_in_dim(product, i * width, width, 1)
+            part = jax.lax.dynamic_slice_in_dim(between, i * width, width, 1)
             part += columns[at][None]
             return jnp.minimum(minima, others(at[:, None], part.T).T)
 
         def read(at: jax.Array) -> jax.Array:
-            return others(at, product[row[None], at] + columns[at])
+            return others(at, between[row[None], at] + columns[at])
 
         # A class is a run of columns: nothing else is searched for the neighbours.
         minima = jax.lax.fori_loop(
@@ -296,15 +351,18 @@ def _count_in_space(
         )
         nearest = k_smallest_in_buckets(minima, len(x) // width, k, read)
         last = jnp.clip(high - low - 2, 0, k - 1)
-        radius = jnp.take_along_axis(nearest, last[:, None], 1)[:, 0]
-        radius = jnp.maximum(radius, jnp.nextafter(floor - norm, jnp.inf))
+        radius = jnp.take_along_axis(nearest, last[:, None], 1)[:, 0] + norm
+        idle = jnp.isinf(jax.lax.dynamic_slice_in_dim(columns, start, tile))
+        told = (radius > _STANDS_OUT * rounding) | idle
+        # Where the radius is 0, those that are equal count as nearer.
+        radius = jnp.maximum(radius, jnp.finfo(x.dtype).tiny) - norm
         # Whole numbers up to 2**24 are exact, and XLA sums floats faster.
-        nearer = product + columns[None] < radius[:, None]
-        return jnp.sum(nearer, 1, dtype=x.dtype)
+        nearer = between + columns[None, :] < radius[:, None]
+        return jnp.sum(nearer, 1, dtype=x.dtype), told
 
     starts = jnp.arange(0, len(x), tile, dtype=jnp.int32)
-    counts = jax.lax.map(count, starts).reshape(-1)
-    return labels[:samples], counts[:samples].astype(jnp.int32)
+    counts, told = jax.lax.map(count, starts)
+    return counts.reshape(-1)[:samples].astype(jnp.int32), jnp.all(told)
 
 
 def _center(x: jax.Array, used: jax.Array) -> jax.Array:

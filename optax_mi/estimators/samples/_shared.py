@@ -20,26 +20,6 @@ def check_neighbors(k: Any, samples: int) -> int:
     return k
 
 
-def jitter(key: jax.Array | None, x: jax.Array, valid: jax.Array) -> jax.Array:
-    """`x` with normal noise on every column, or as it is without a key.
-
-    Ties break, and little else moves: the noise has eps**(2/3) of the column's standard
-    deviation, 2e-5 in float32 and 4e-11 in float64, some hundred steps of the dtype.
-    """
-    if key is None:
-        return x
-    kept = valid[:, None]
-    count = jnp.maximum(jnp.sum(kept, dtype=x.dtype), 1.0)
-    mean = jnp.sum(jnp.where(kept, x, 0.0), 0) / count
-    spread = jnp.sqrt(
-        jnp.sum(jnp.where(kept, jnp.square(x - mean[None]), 0.0), 0) / count
-    )
-    scale = spread * jnp.finfo(x.dtype).eps ** (2 / 3)
-    return x + jnp.where(
-        kept, scale[None] * jax.random.normal(key, x.shape, x.dtype), 0.0
-    )
-
-
 def finish(
     mi: jax.Array,
     entropy: jax.Array,

@@ -1,0 +1,73 @@
+"""Ties, broken by noise that is small beside whatever is not tied.
+
+Nearest neighbours are for densities: where values repeat, as ages in years and rounded
+numbers do, distances are 0 and densities infinite. A value that is there n > 1 times
+gets uniform noise of a tenth of its distance to others, on the nearer side: to the next
+value, or further where that lies nearer than n / 64 samples do. A value that is there
+once stays as it is.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi.estimators.arithmetic import argsort
+
+Key = jax.Array | int
+
+_SHARE = 0.1
+_FAR = 64
+
+
+def break_ties(key: Key | None, x: jax.Array, valid: jax.Array) -> jax.Array:
+    """`x` [N, d] with noise on tied values, column by column; as it is without a key.
+
+    Each column comes back as distances from its commonest value. There floating numbers
+    are finest, and noise on many ties needs that most.
+    """
+    if key is None:
+        return x
+    noise = jax.random.uniform(key, x.shape, x.dtype, -_SHARE, _SHARE)
+
+    def column(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return _break_ties(*args, valid)
+
+    return jax.lax.map(column, (x.T, noise.T)).T
+
+
+def as_key(key: Key | None) -> jax.Array | None:
+    """A key from a key, a seed, or None."""
+    if (
+        key is None
+        or jnp.ndim(key)
+        or not jnp.issubdtype(jnp.result_type(key), jnp.integer)
+    ):
+        return key
+    return jax.random.key(key)
+
+
+def _break_ties(x: jax.Array, noise: jax.Array, valid: jax.Array) -> jax.Array:
+    """One column [N]."""
+    samples = len(x)
+    place = jnp.arange(samples, dtype=jnp.int32)
+    order = argsort(jnp.where(valid, x, jnp.inf))
+    ordered = jnp.where(valid[order], x[order], jnp.inf)
+    changes = ordered[1:] != ordered[:-1]
+    starts = jnp.concatenate([jnp.ones(1, bool), changes])
+    ends = jnp.concatenate([changes, jnp.ones(1, bool)])
+    first = jax.lax.cummax(jnp.where(starts, place, 0))
+    last = jax.lax.cummin(jnp.where(ends, place, samples), reverse=True)
+    there = jnp.isfinite(ordered)
+    ties = jnp.where(there, last - first + 1, 0)
+    commonest = ordered[jnp.argmax(ties)]
+    commonest = jnp.where(jnp.isfinite(commonest), commonest, 0.0)
+    ordered = ordered - commonest
+
+    far = 1 + ties // _FAR
+    below = ordered.at[jnp.maximum(first - far, 0)].get(mode="clip")
+    below = jnp.where(first >= far, below, -jnp.inf)
+    above = ordered.at[last + far].get(mode="fill", fill_value=jnp.inf)
+    gap = jnp.minimum(ordered - below, above - ordered)
+    # Where all values are one there is no gap, and nothing to tell apart.
+    scale = jnp.where((ties > 1) & jnp.isfinite(gap), gap, 0.0)
+    scale = jnp.zeros_like(x).at[order].set(scale, unique_indices=True)
+    return jnp.where(valid, x - commonest + scale * noise, 0.0)
