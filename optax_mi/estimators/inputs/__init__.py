@@ -1,8 +1,11 @@
 """The one door that batches and arrays come in by."""
 
-from optax_mi.estimators.inputs._arrays import as_arrays as as_arrays
-from optax_mi.estimators.inputs._arrays import count_classes as count_classes
-from optax_mi.estimators.inputs._arrays import find_classes as find_classes
+from optax_mi.estimators.inputs._arrays import array_or_none as array_or_none
+from optax_mi.estimators.inputs._arrays import as_array as as_array
+from optax_mi.estimators.inputs._arrays import check_fits as check_fits
+from optax_mi.estimators.inputs._arrays import host_vectors as host_vectors
+from optax_mi.estimators.inputs._class_ids import class_ids as class_ids
+from optax_mi.estimators.inputs._read import are_ids as are_ids
 from optax_mi.estimators.inputs._read import flatten_leading as flatten_leading
 from optax_mi.estimators.inputs._read import read_classes as read_classes
 from optax_mi.estimators.inputs._read import read_logits as read_logits

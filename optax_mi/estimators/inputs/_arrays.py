@@ -1,61 +1,88 @@
-"""What can be told of arrays before they are traced."""
+"""Arrays before they are traced: what is no array, and what 32 bits would cut.
+
+JAX cuts NumPy's 64 bits to 32 unless it is set to x64. Here they are still whole, so
+that vectors far from 0 can be moved there: mutual information does not change where a
+column is moved.
+"""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
+import numpy as np
 
-from optax_mi._checks import check_static_int
-
-
-def as_arrays(*arrays: Any) -> tuple[Any, ...]:
-    """Each as an array of JAX, or None; `jnp.asarray` of one that is takes 12 us."""
-    return tuple(
-        a if a is None or isinstance(a, jax.Array) else jnp.asarray(a) for a in arrays
-    )
+# Rows that tell where a column lies, and how many of its spreads from 0 are too far.
+_ROWS, _TOO_FAR = 1024, 64.0
 
 
-def find_classes(labels: jax.typing.ArrayLike, num_classes: int | None) -> int:
-    """The number of classes: the largest label + 1 if None is given.
+def as_array(name: str, array: Any) -> jax.Array:
+    """An array of JAX, through which no gradient flows.
 
     Raises:
-      TypeError: the labels are not integers, or the number is not a Python int.
-      ValueError: the number is below 1, or the labels are traced or all negative.
+      TypeError: something else than numbers.
     """
-    if num_classes is not None:
-        return check_static_int("num_classes", num_classes, 1)
-    (ids,) = as_arrays(labels)
-    check_class_labels(ids)
-    return count_classes("labels", ids)
+    if not isinstance(array, jax.Array):
+        array = jnp.asarray(as_numpy(name, array))
+    return jax.lax.stop_gradient(array)
 
 
-def check_class_labels(labels: jax.Array) -> None:
-    """Raises unless the labels are integers."""
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(
-            f"labels must be integers, got dtype {labels.dtype}. One-hot labels: pass "
-            "labels.argmax(-1)."
-        )
+def array_or_none(name: str, array: Any) -> jax.Array | None:
+    """As :func:`as_array`, but for None."""
+    return None if array is None else as_array(name, array)
 
 
-def count_classes(name: str, ids: jax.Array) -> int:
-    """The largest id + 1.
+def as_numpy(name: str, array: Any) -> np.ndarray:
+    """An array of NumPy.
 
     Raises:
-      ValueError: the ids are traced, or all negative.
+      TypeError: something else than numbers.
     """
-    if isinstance(ids, Tracer):
+    if not isinstance(array, np.ndarray | np.generic):
+        try:
+            # Of lists with tracers in them, jnp.asarray knows more.
+            array = np.asarray(array)
+        except (TypeError, ValueError):
+            array = np.asarray(None)
+    if array.dtype.kind not in "biufcV":
+        raise TypeError(f"{name} must be an array of numbers, got {array!r:.60}.")
+    return np.asarray(array)
+
+
+def host_vectors(name: str, array: Any) -> jax.Array:
+    """Vectors for an estimator to which it makes no difference where they lie."""
+    if not isinstance(array, jax.Array):
+        array = as_numpy(name, array)
+        centre = _far_centre(array)
+        if centre is not None:
+            with np.errstate(invalid="ignore", over="ignore"):
+                array = (array - centre).astype(np.float32)
+    return as_array(name, array)
+
+
+def check_fits(name: str, array: Any) -> None:
+    """Raises unless 32 bits tell the vectors of a batch from one another."""
+    if not isinstance(array, jax.Array) and (
+        _far_centre(as_numpy(name, array)) is not None
+    ):
         raise ValueError(
-            f"num_classes is needed inside jit, vmap and other transformations, where "
-            f"{name} cannot be looked at: pass num_classes=C."
+            f"{name} lies so far from 0 that float32 cannot tell its values from one "
+            "another: take off the means of its columns, or set JAX to x64."
         )
-    if ids.size == 0:
-        raise ValueError(f"{name} has shape {ids.shape}: there are no samples.")
-    largest = int(jnp.max(ids))
-    if largest < 0:
-        raise ValueError(
-            f"{name} must have an element of at least 0, got a largest of {largest}: "
-            "negative ids are padding, and are dropped."
-        )
-    return largest + 1
+
+
+def _far_centre(x: np.ndarray) -> np.ndarray | None:
+    """The medians of columns that are cut to 32 bits, if they are far from 0."""
+    if x.dtype.itemsize < 8 or x.dtype.kind not in "fiu" or x.ndim == 0 or not x.size:
+        return None
+    if jnp.result_type(float) == jnp.float64:
+        return None
+    # A few rows in order are enough, and what is padding does not steer a median.
+    some = x[:: -(-len(x) // _ROWS)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        finite = np.where(np.isfinite(some), some, np.nan).astype(float)
+        if np.isnan(finite).all(0).any():
+            return None
+        low, centre, high = np.nanquantile(finite, (0.1, 0.5, 0.9), axis=0)
+    if not (abs(centre) > _TOO_FAR * (high - low)).any():
+        return None
+    return centre.astype(x.dtype) if x.dtype.kind in "iu" else centre

@@ -7,7 +7,8 @@ centred, scaled or binned before its rows are dropped here.
 import jax
 import jax.numpy as jnp
 
-from optax_mi.estimators.inputs._arrays import check_class_labels
+from optax_mi.estimators.inputs._arrays import as_array, check_fits
+from optax_mi.estimators.inputs._class_ids import check_ids, class_ids
 from optax_mi.estimators.inputs._samples import Samples, check_shape, weigh
 
 Array = jax.typing.ArrayLike
@@ -18,14 +19,15 @@ def read_logits(
 ) -> Samples:
     """Logits of shape [..., C] as float32, and class labels [...].
 
+    Two classes may have one logit, that of class 1: [...] or [..., 1].
+
     Logits stay as they are where samples are dropped, finite or not: so XLA sees that
     what is made of them is what the loss makes, and computes it once.
 
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit.
     """
-    outputs, labels = _arrays(outputs, labels)
-    logits = _check_logits(outputs, labels, num_classes)
+    logits, labels = _check_logits(outputs, labels, num_classes)
     ids, valid = _in_range(labels, num_classes)
     # -inf masks a class; where all are masked, or one is nan or inf, there is no
     # softmax.
@@ -41,16 +43,16 @@ def flatten_leading(
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit, no samples.
     """
-    outputs, labels = _arrays(outputs, labels)
-    if jnp.issubdtype(outputs.dtype, jnp.integer):
-        outputs = _check_ids(outputs, labels).ravel()
+    if are_ids(outputs):
+        outputs, labels = _check_outputs(outputs, labels, num_classes)
+        outputs = outputs.ravel()
     else:
-        outputs = _check_logits(outputs, labels, num_classes)
+        outputs, labels = _check_logits(outputs, labels, num_classes)
         outputs = outputs.reshape(-1, num_classes)
     if labels.size == 0:
         raise ValueError(f"labels has shape {labels.shape}: there are no samples.")
     if weights is not None:
-        weights = jnp.asarray(weights)
+        weights = as_array("weights", weights)
         check_shape("weights", weights, labels.shape)
         weights = weights.ravel()
     return outputs, labels.ravel(), weights
@@ -64,11 +66,11 @@ def read_classes(
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit.
     """
-    outputs, labels = _arrays(outputs, labels)
-    if not jnp.issubdtype(outputs.dtype, jnp.integer):
+    if not are_ids(outputs):
         logits = read_logits(outputs, labels, weights, num_classes=num_classes)
         return logits._replace(outputs=_argmax(logits.outputs))
-    predicted, known = _in_range(_check_ids(outputs, labels), num_classes)
+    outputs, labels = _check_outputs(outputs, labels, num_classes)
+    predicted, known = _in_range(outputs, num_classes)
     ids, valid = _in_range(labels, num_classes)
     return Samples(predicted, ids, weigh(known & valid, weights, jnp.float32))
 
@@ -92,13 +94,21 @@ def read_vectors(
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit.
     """
-    outputs, labels = _arrays(outputs, labels)
+    if batch:
+        check_fits("outputs", outputs)
+    outputs = as_array("outputs", outputs)
     if num_classes is not None:
-        check_class_labels(labels)
+        labels = _ids("labels", labels, num_classes)
         leading = labels.shape
+        if labels.shape == (*outputs.shape[:-1], 1) and outputs.ndim > 1:
+            labels = labels[..., 0]
+            leading = labels.shape
     elif not batch:
+        labels = as_array("labels", labels)
         leading = outputs.shape[:1]
     else:
+        check_fits("labels", labels)
+        labels = as_array("labels", labels)
         alone = features == 1 and outputs.shape[-1:] != (1,)
         leading = outputs.shape if alone else outputs.shape[:-1]
     if not batch and (len(leading) != 1 or 0 in leading):
@@ -119,7 +129,7 @@ def read_vectors(
     for x in rows:
         valid &= jnp.all(jnp.isfinite(x), -1)
     if mask is not None:
-        mask = jnp.asarray(mask)
+        mask = as_array("mask", mask)
         if mask.dtype != jnp.bool_:
             raise TypeError(
                 f"mask must be boolean, got dtype {mask.dtype}: this estimator counts "
@@ -137,9 +147,19 @@ def read_vectors(
     return Samples(x, labels, kept.ravel())
 
 
-def _arrays(*arrays: Array) -> tuple[jax.Array, ...]:
-    """Arrays that no gradient flows through."""
-    return tuple(jax.lax.stop_gradient(jnp.asarray(array)) for array in arrays)
+def are_ids(outputs: Array) -> bool:
+    """Whether outputs are class ids: integers or booleans."""
+    if not hasattr(outputs, "dtype"):
+        outputs = as_array("outputs", outputs)
+    kinds = jnp.integer, jnp.bool_
+    return any(jnp.issubdtype(outputs.dtype, kind) for kind in kinds)
+
+
+def _ids(name: str, ids: Array, num_classes: int) -> jax.Array:
+    """Class ids as integers; what is not an array of JAX yet is looked at."""
+    if isinstance(ids, jax.Array):
+        return jax.lax.stop_gradient(check_ids(name, ids))
+    return class_ids(name, ids, num_classes)[0]
 
 
 def _in_range(ids: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
@@ -150,21 +170,34 @@ def _in_range(ids: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
     return jnp.where(valid, ids, 0).astype(jnp.int32), valid
 
 
-def _check_ids(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """`outputs`, if they are class ids of the shape of the labels."""
-    check_class_labels(labels)
+def _check_outputs(
+    outputs: Array, labels: Array, num_classes: int
+) -> tuple[jax.Array, jax.Array]:
+    """Class ids and class labels, if they have the same shape."""
+    outputs = _ids("outputs", outputs, num_classes)
+    labels = _ids("labels", labels, num_classes)
     if outputs.shape != labels.shape:
         raise ValueError(
             f"integer outputs are class ids and must have the shape of labels, "
             f"{labels.shape}, got {outputs.shape}. Logits must be floating."
         )
-    return outputs
+    return outputs, labels
 
 
-def _check_logits(outputs: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
-    """`outputs` as float32, if they are real of shape labels.shape + (num_classes,)."""
-    check_class_labels(labels)
+def _check_logits(
+    outputs: Array, labels: Array, num_classes: int
+) -> tuple[jax.Array, jax.Array]:
+    """Logits as float32 of shape labels.shape + (num_classes,), and class labels."""
+    outputs, labels = as_array("outputs", outputs), _ids("labels", labels, num_classes)
     shape = (*labels.shape, num_classes)
+    if num_classes == 2 and outputs.shape in (labels.shape, (*labels.shape, 1)):
+        # The one logit of a sigmoid is that of class 1 above class 0.
+        logit = outputs.reshape(labels.shape)
+        outputs = jnp.stack([jnp.zeros_like(logit), logit], -1)
+    elif (*labels.shape[:-1], num_classes) == outputs.shape and labels.shape[-1:] == (
+        1,
+    ):
+        labels, shape = labels[..., 0], outputs.shape
     if outputs.shape != shape:
         raise ValueError(
             f"outputs must have the shape of labels and a last axis of num_classes, "
@@ -173,7 +206,7 @@ def _check_logits(outputs: jax.Array, labels: jax.Array, num_classes: int) -> ja
         )
     if not jnp.issubdtype(outputs.dtype, jnp.floating):
         raise TypeError(f"outputs must be real logits, got dtype {outputs.dtype}.")
-    return outputs.astype(jnp.float32)
+    return outputs.astype(jnp.float32), labels
 
 
 def _check_rows(

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from optax_mi.estimators.inputs._arrays import as_array
+
 
 class Samples(NamedTuple):
     """Samples of one update, or of whole arrays; `[...]` is [N] for vectors."""
@@ -40,7 +42,7 @@ def weigh(
     """The weights of samples of which some are not `valid`, 0 where dropped."""
     if weights is None:
         return valid.astype(dtype)
-    given = jax.lax.stop_gradient(jnp.asarray(weights)).astype(dtype)
+    given = as_array(name, weights).astype(dtype)
     check_shape(name, given, valid.shape)
     return jnp.where(valid & (given > 0) & jnp.isfinite(given), given, 0.0)
 

@@ -10,7 +10,13 @@ import jax.numpy as jnp
 from optax_mi._checks import check_choice
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import power_of_two
-from optax_mi.estimators.inputs import as_arrays, find_classes, read_vectors
+from optax_mi.estimators.inputs import (
+    are_ids,
+    array_or_none,
+    class_ids,
+    host_vectors,
+    read_vectors,
+)
 from optax_mi.estimators.moments._copula import normal_scores
 from optax_mi.estimators.moments._logdet import Shrinkage, gaussian_estimate
 from optax_mi.estimators.moments._moments import centre, increments, no_moments
@@ -121,18 +127,17 @@ def gaussian_mi(
     """
     corrects = check_shrinkage(shrinkage, bias_correction)
     noise = check_noise(noise, shrinkage)
-    x, y, w = as_arrays(outputs, labels, weights)
-    if jnp.issubdtype(y.dtype, jnp.integer):
-        num_classes = find_classes(y, num_classes)
+    if are_ids(labels):
+        labels, num_classes = class_ids("labels", labels, num_classes)
     elif num_classes is not None:
         raise ValueError(
-            f"num_classes={num_classes} is for class labels, but labels has dtype "
-            f"{y.dtype}: pass integer labels, or no num_classes."
+            f"num_classes={num_classes} is for class labels, and labels are not "
+            "integers: pass labels.astype(int), or no num_classes."
         )
     return _estimate(
-        x,
-        y,
-        w,
+        host_vectors("outputs", outputs),
+        host_vectors("labels", labels),
+        array_or_none("weights", weights),
         num_classes=num_classes,
         shrinkage=shrinkage,
         noise=noise,

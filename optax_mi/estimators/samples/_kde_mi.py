@@ -26,7 +26,12 @@ import numpy as np
 from optax_mi._checks import check_choice, check_number
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import log_or_zero, sum_by_label
-from optax_mi.estimators.inputs import as_arrays, find_classes, read_vectors
+from optax_mi.estimators.inputs import (
+    array_or_none,
+    class_ids,
+    host_vectors,
+    read_vectors,
+)
 from optax_mi.estimators.samples._shared import finish
 
 Distance = Literal["kl", "bhattacharyya"]
@@ -112,9 +117,11 @@ def kde_mi(
       theory of deep learning, ICLR 2018 (its use on layers).
     """
     check_bandwidth(bandwidth, distance)
-    num_classes = find_classes(labels, num_classes)
+    labels, num_classes = class_ids("labels", labels, num_classes)
     return _estimate(
-        *as_arrays(outputs, labels, mask),
+        host_vectors("outputs", outputs),
+        labels,
+        array_or_none("mask", mask),
         bandwidth,
         num_classes=num_classes,
         distance=distance,
@@ -233,8 +240,8 @@ def _kernel_sums(points: _Points) -> jax.Array:
         both = [jnp.where(diagonal & (i == j), 1.0, part) for part in both]
         right = jnp.stack([jnp.sum(part, 1) for part in both])
         below = jnp.stack([jnp.sum(part, 0) for part in both])
-        mirrored = (i != j).astype(dtype)
-        return i, sums.at[:, i].add(right).at[:, j].add(mirrored * below)
+        mirrored = jnp.where(jnp.equal(i, j), 0.0, below)
+        return i, sums.at[:, i].add(right).at[:, j].add(mirrored)
 
     def row(i: jax.Array, sums: jax.Array) -> jax.Array:
         return jax.lax.fori_loop(i, tiles, tile, (i, sums))[1]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from optax_mi._checks import check_choice, check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import digamma, power_of_two
-from optax_mi.estimators.inputs import as_arrays, read_vectors
+from optax_mi.estimators.inputs import array_or_none, host_vectors, read_vectors
 from optax_mi.estimators.samples._ksg_band import count_in_plane
 from optax_mi.estimators.samples._ksg_tile import count_in_tiles
 from optax_mi.estimators.samples._shared import check_neighbors, finish
@@ -106,8 +106,8 @@ def ksg_mi(
     """
     check_choice("algorithm", algorithm, (1, 2))
     k = check_static_int("k", k, 1)
-    arrays = as_arrays(outputs, labels, mask)
-    return _ksg(*arrays, key, k, algorithm == 2, clip)
+    x, y = host_vectors("outputs", outputs), host_vectors("labels", labels)
+    return _ksg(x, y, array_or_none("mask", mask), key, k, algorithm == 2, clip)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "box", "clip"))

@@ -26,7 +26,12 @@ from optax_mi.estimators.arithmetic import (
     log_or_zero,
     power_of_two,
 )
-from optax_mi.estimators.inputs import as_arrays, find_classes, read_vectors
+from optax_mi.estimators.inputs import (
+    array_or_none,
+    class_ids,
+    host_vectors,
+    read_vectors,
+)
 from optax_mi.estimators.samples._k_smallest import bucket_count, k_smallest_in_buckets
 from optax_mi.estimators.samples._shared import check_neighbors, finish
 from optax_mi.estimators.samples._ties import as_key, break_ties
@@ -120,10 +125,10 @@ def ross_mi(
       Ross, Mutual information between discrete and continuous data sets, PLoS ONE
       9(2):e87357, 2014, equation 3.
     """
-    num_classes = find_classes(labels, num_classes)
+    labels, num_classes = class_ids("labels", labels, num_classes)
     k = check_static_int("k", k, 1)
-    arrays = as_arrays(outputs, labels, mask)
-    return _ross(*arrays, key, k, num_classes, bool(clip))
+    x, mask = host_vectors("outputs", outputs), array_or_none("mask", mask)
+    return _ross(x, labels, mask, key, k, num_classes, bool(clip))
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))

@@ -24,9 +24,12 @@ from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import over_blocks
 from optax_mi.estimators.inputs import (
     Samples,
-    as_arrays,
-    find_classes,
+    array_or_none,
+    as_array,
+    check_fits,
+    class_ids,
     health,
+    host_vectors,
     read_vectors,
 )
 from optax_mi.estimators.tables._bins import bins_of, check_ends, hash_of
@@ -98,11 +101,19 @@ def binned_mi(
     """
     num_bins = check_static_int("num_bins", num_bins, 2)
     check_bias_correction(bias_correction)
-    num_classes = find_classes(labels, num_classes)
+    labels, num_classes = class_ids("labels", labels, num_classes)
+    if low is None and high is None:
+        outputs = host_vectors("outputs", outputs)
+    else:
+        check_fits("outputs", outputs)
     if low is not None and high is not None and np.ndim(low) == np.ndim(high) == 0:
         check_ends(low, high)
     return _binned_mi(
-        *as_arrays(outputs, labels, weights, low, high),
+        as_array("outputs", outputs),
+        labels,
+        array_or_none("weights", weights),
+        array_or_none("low", low),
+        array_or_none("high", high),
         num_bins=num_bins,
         num_classes=num_classes,
         bias_correction=bias_correction,

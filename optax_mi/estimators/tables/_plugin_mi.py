@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import BLOCK, block_of_rows, over_blocks
 from optax_mi.estimators.inputs import (
-    as_arrays,
-    count_classes,
-    find_classes,
+    are_ids,
+    array_or_none,
+    as_array,
+    class_ids,
     flatten_leading,
     read_classes,
 )
@@ -85,26 +86,35 @@ def plugin_mi(
       Cover and Thomas, *Elements of Information Theory*, equation 2.28. For the
       corrections see :func:`contingency`.
     """
-    x, y, w = as_arrays(outputs, labels, weights)
-    is_ids = jnp.issubdtype(x.dtype, jnp.integer)
-    if num_classes is None and not is_ids:
-        num_classes = x.shape[-1] if x.ndim else 1
-    else:
-        known = num_classes is not None
-        num_classes = find_classes(y, num_classes)
+    labels, classes = class_ids("labels", labels, _classes_of(outputs, num_classes))
+    is_ids = are_ids(outputs)
+    if is_ids:
+        outputs, predicted = class_ids("outputs", outputs, num_classes)
         # A table has two classes at least; with one there is nothing to know.
-        outputs_classes = 1 if known else count_classes("outputs", x)
-        num_classes = max(num_classes, outputs_classes, 2 if is_ids else 1)
+        classes = max(classes, predicted, 2)
     return _plugin_mi(
-        x,
-        y,
-        w,
-        num_classes=num_classes,
+        as_array("outputs", outputs),
+        labels,
+        array_or_none("weights", weights),
+        num_classes=classes,
         soft=soft and not is_ids,
         buckets=buckets,
         bias_correction=bias_correction,
         clip=clip,
     )
+
+
+def _classes_of(outputs: Any, num_classes: int | None) -> int | None:
+    """The number of classes, as given or of logits; None of ids."""
+    if num_classes is not None or are_ids(outputs):
+        return num_classes
+    shape = as_array("outputs", outputs).shape
+    if len(shape) < 2 or shape[-1] < 2:
+        raise ValueError(
+            f"outputs of shape {shape} are not logits of two classes or more. With one "
+            "logit a sample, that of class 1, pass num_classes=2."
+        )
+    return shape[-1]
 
 
 @functools.partial(
@@ -251,7 +261,6 @@ def plugin_entropy(
       >>> print(f"{plugin_mi(a, b).mi / mean:.4f}")
       0.3437
     """
-    labels = jnp.asarray(labels)
     # I(Y; Y) = H(Y).
     return plugin_mi(
         labels,

@@ -4,11 +4,15 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import block_of_rows, over_blocks
-from optax_mi.estimators.inputs import as_arrays, flatten_leading
+from optax_mi.estimators.inputs import (
+    array_or_none,
+    as_array,
+    class_ids,
+    flatten_leading,
+)
 from optax_mi.estimators.tables._variational import estimate_bound, variational
 
 
@@ -49,9 +53,11 @@ def variational_mi(
     References:
       As :func:`variational`.
     """
-    if jnp.ndim(outputs) == 0:
+    logits = as_array("outputs", outputs)
+    if logits.ndim == 0:
         raise ValueError("outputs must have the shape [..., C], got a scalar.")
-    return _variational_mi(*as_arrays(outputs, labels, weights), clip=clip)
+    ids, _ = class_ids("labels", labels, logits.shape[-1])
+    return _variational_mi(logits, ids, array_or_none("weights", weights), clip=clip)
 
 
 @functools.partial(jax.jit, static_argnames=("clip",))

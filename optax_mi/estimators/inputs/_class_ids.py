@@ -1,0 +1,125 @@
+"""Class ids before they are traced: how many there are, and what they cannot mean.
+
+Ids are integers from 0 to C - 1, and others are padding: dropped and counted. What is
+concrete is looked at: ids that are few and far between are numbered anew, and
+conventions that would lose a class without a word are errors.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from optax_mi._checks import check_static_int
+from optax_mi.estimators.inputs._arrays import as_array, as_numpy
+
+# Below so many, ids that are not used cost less than to number the others anew.
+_FEW = 4096
+_MOST = 2**31 - 1
+
+
+def class_ids(
+    name: str, ids: Any, num_classes: int | None = None
+) -> tuple[jax.Array, int]:
+    """Ids as JAX holds them, and the number of classes: the largest id + 1 if None.
+
+    Raises:
+      TypeError: the ids are not integers or booleans.
+      ValueError: the number of classes is below 1, or cannot be seen; the ids are
+        one-hot, -1 and 1, counted from 1, or with a mark of 255.
+    """
+    if num_classes is not None:
+        num_classes = check_static_int("num_classes", num_classes, 1)
+    if isinstance(ids, Tracer):
+        if num_classes is None:
+            raise ValueError(
+                f"num_classes is needed inside jit, vmap and other transformations, "
+                f"where {name} cannot be looked at: pass num_classes=C."
+            )
+        return check_ids(name, ids), num_classes
+    seen = check_ids(name, np.asarray(ids) if _is_jax(ids) else as_numpy(name, ids))
+    if seen.size == 0:
+        if num_classes is None:
+            raise ValueError(f"{name} has shape {seen.shape}: there are no samples.")
+        return as_array(name, seen), num_classes
+    seen, largest = look_at(name, seen, num_classes)
+    if num_classes is None:
+        if largest < 0:
+            raise ValueError(
+                f"{name} must have an element of at least 0, got a largest of "
+                f"{largest}: negative ids are padding, and are dropped."
+            )
+        num_classes = largest + 1
+    return as_array(name, seen), num_classes
+
+
+def check_ids(name: str, ids: Any) -> Any:
+    """The ids, booleans as 0 and 1.
+
+    Raises:
+      TypeError: something else than integers.
+    """
+    if ids.dtype == bool:
+        return ids.astype(np.int32)
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise TypeError(
+            f"{name} must be integers, got dtype {ids.dtype}. Class ids: pass "
+            f"{name}.astype(int). One-hot or soft {name}: pass {name}.argmax(-1)."
+        )
+    return ids
+
+
+def look_at(
+    name: str, ids: np.ndarray, num_classes: int | None
+) -> tuple[np.ndarray, int]:
+    """The ids in 32 bits, -1 where they are out of range, and the largest.
+
+    Raises:
+      ValueError: see :func:`class_ids`.
+    """
+    low, high = int(ids.min()), int(ids.max())
+    rows = ids.ndim > 1 and len(ids) > 1 and ids.shape[-1] > 1
+    if rows and (low, high) == (0, 1) and (ids.sum(-1) == 1).all():
+        raise ValueError(
+            f"{name} of shape {ids.shape} is one-hot: pass {name}.argmax(-1)."
+        )
+    if (low, high) == (-1, 1) and not (ids == 0).any():
+        raise ValueError(
+            f"{name} is -1 and 1, and negative ids are padding: pass ({name} + 1) // 2."
+        )
+    if num_classes is None:
+        return _number(name, ids, low, high)
+    if high == num_classes and low != 0 and (ids[ids >= 0]).min() == 1:
+        raise ValueError(
+            f"{name} goes from 1 to num_classes={num_classes}, and ids from 0 to "
+            f"{num_classes - 1}: pass {name} - 1."
+        )
+    if low < -_MOST or high > _MOST:
+        inside = (ids >= 0) & (ids < num_classes)
+        ids = np.where(inside, ids, 0).astype(np.int32) - ~inside
+    return ids, high
+
+
+def _number(name: str, ids: np.ndarray, low: int, high: int) -> tuple[np.ndarray, int]:
+    """The ids, numbered anew where most numbers up to the largest are not used."""
+    if high == 255 and ids[ids < 255].max(initial=0) < 254:
+        raise ValueError(
+            f"{name} has 255, which marks samples without a label, and no 254: pass "
+            f"num_classes=C, and those are dropped."
+        )
+    ids = np.maximum(ids, -1) if low < -1 else ids
+    if high < _FEW:
+        return ids, high
+    used, place = np.unique(ids, return_inverse=True)
+    if high <= _MOST and 4 * len(used) > high:
+        return ids, high
+    # Place 0 is that of padding, where there is any.
+    padding = int(low < 0)
+    place = place.reshape(ids.shape).astype(np.int32) - padding
+    return place, len(used) - 1 - padding
+
+
+def _is_jax(array: Any) -> bool:
+    return isinstance(array, jax.Array)
