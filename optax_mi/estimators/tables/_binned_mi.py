@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from optax_mi._checks import check_static_int
 from optax_mi.estimators._base import MIEstimate
@@ -106,7 +105,7 @@ def binned_mi(
         outputs = host_vectors("outputs", outputs)
     else:
         check_fits("outputs", outputs)
-    if low is not None and high is not None and np.ndim(low) == np.ndim(high) == 0:
+    if low is not None and high is not None:
         check_ends(low, high)
     return _binned_mi(
         as_array("outputs", outputs),

@@ -5,19 +5,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from optax_mi._checks import check_number, concrete
+from optax_mi._checks import check_number
 
 
 def check_ends(low: Any, high: Any) -> None:
-    """Raises unless low < high, as far as they are concrete."""
+    """Raises unless low < high, of every column, as far as they are concrete."""
+    if isinstance(low, Tracer) or isinstance(high, Tracer):
+        return
+    if np.ndim(low) or np.ndim(high):
+        if not np.all(np.less(low, high) & np.isfinite(np.subtract(high, low))):
+            raise ValueError(f"low must be below high, got low={low} and high={high}.")
+        return
     check_number("low", low, lambda _: True, "finite")
-    bottom = concrete(low)
     check_number(
-        "high",
-        high,
-        lambda top: bottom is None or top > bottom,
-        f"finite and more than low={low}",
+        "high", high, lambda top: top > float(low), f"finite and more than low={low}"
     )
 
 
