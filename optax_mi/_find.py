@@ -32,6 +32,23 @@ def leaves_by_name(tree: Any) -> dict[Path, Any]:
     return {names(path): leaf for path, leaf in leaves}
 
 
+def places_in_sequences(tree: Any) -> set[Path]:
+    """The nodes whose children are known by their places: tuples and lists.
+
+    nnx keeps the tuples of an optimizer state as mappings from numbers.
+    """
+    nodes = set()
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    for path, _ in leaves:
+        names = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+        start = names.index("opt_state") + 1 if "opt_state" in names else len(names)
+        for depth, key in enumerate(path):
+            numbers = depth >= start and all(map(str.isdigit, names[start : depth + 1]))
+            if numbers or isinstance(key, jax.tree_util.SequenceKey):
+                nodes.add(names[:depth])
+    return nodes
+
+
 def children_by_node(paths: Collection[Path]) -> dict[Path, set[str]]:
     """The names at every node."""
     children: dict[Path, set[str]] = {}

@@ -5,7 +5,7 @@ its leaves. A field whose meaning changes gets a new name, so that no file of an
 layout is ever read as one of the present; :func:`restore_state` converts it.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 import jax
@@ -14,7 +14,12 @@ import numpy as np
 
 from optax_mi import _layouts
 from optax_mi._checks import check_choice
-from optax_mi._find import Path, children_by_node, leaves_by_name
+from optax_mi._find import (
+    Path,
+    children_by_node,
+    leaves_by_name,
+    places_in_sequences,
+)
 
 # Of each transformation the fields with a leaf whatever its settings and the params,
 # and where its state starts.
@@ -106,11 +111,14 @@ def restore_state(
             )
     if anew:
         # Without them a chain is shorter, or none.
-        of_saved = {short: path for path, short in _shorten(held).items()}
+        places, shortened = places_in_sequences(fresh), set()
+        of_fresh = _shorten(wanted, lambda node, _: node in places, shortened)
+        of_saved = _shorten(held, lambda _, short: short in shortened)
+        by_short = {short: path for path, short in of_saved.items()}
         found = {
-            path: of_saved[short]
-            for path, short in _shorten(wanted).items()
-            if short in of_saved
+            path: by_short[short]
+            for path, short in of_fresh.items()
+            if short in by_short
         }
     _check(wanted, held, found)
     values |= {path: _place(held[found[path]], like) for path, like in wanted.items()}
@@ -157,23 +165,32 @@ def _in(path: Path, nodes: Collection[Path]) -> bool:
     return any(path[: len(node)] == node for node in nodes)
 
 
-def _shorten(paths: Collection[Path]) -> dict[Path, Path]:
+def _shorten(
+    paths: Collection[Path],
+    has_places: Callable[[Path, Path], bool],
+    shortened: set[Path] | None = None,
+) -> dict[Path, Path]:
     """Paths that do not tell whether states without leaves are in a chain.
 
-    The positions in a tuple become ranks, and are left out where there is one alone.
+    Places in a tuple become ranks, and are left out where there is one alone; digits
+    that are names stay. `has_places(node, short)` says which they are below a node, of
+    which `shortened` gets the short path.
     """
     children = children_by_node(paths)
 
     def shorten(path: Path) -> Path:
-        short = []
+        short: Path = ()
         for depth, name in enumerate(path):
-            siblings = children[path[:depth]]
-            if all(sibling.isdigit() for sibling in siblings):
+            node = path[:depth]
+            siblings = children[node]
+            if all(map(str.isdigit, siblings)) and has_places(node, short):
+                if shortened is not None:
+                    shortened.add(short)
                 if len(siblings) == 1:
                     continue
                 name = str(sorted(siblings, key=int).index(name))
-            short.append(name)
-        return tuple(short)
+            short = (*short, name)
+        return short
 
     return {path: shorten(path) for path in paths}
 
