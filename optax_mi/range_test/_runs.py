@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from optax_mi.estimators import MIEstimator
+from optax_mi.range_test._programs import Functions, program
 from optax_mi.range_test._result import Runs
 
 _CPU_WIDTH = 8
@@ -105,7 +106,6 @@ def _train(
     return Runs(*measured, loss, estimate.chance)
 
 
-@partial(jax.jit, static_argnums=0)
 def _train_all(
     plan: Plan, data: Data, rates: jax.Array, seeds: jax.Array, orders: jax.Array
 ) -> Runs:
@@ -128,20 +128,25 @@ def train_in_chunks(
     of_rates, of_seeds = _chunks(len(rates), width), _chunks(len(seeds), height)
     chunks = list(itertools.product(of_seeds, of_rates))
 
-    # A setting of each thread, so that the workers have to be told.
-    x64 = jnp.result_type(float) == jnp.float64
-
-    def train(chunk: tuple[np.ndarray, np.ndarray]) -> Runs:
+    def arguments(chunk: tuple[np.ndarray, np.ndarray]) -> tuple[Any, ...]:
         some, few = chunk
-        with jax.enable_x64(x64):
-            runs = _train_all(plan, data, rates[few], seeds[some], orders[some])
-            return jax.device_get(runs)
+        return data, rates[few], seeds[some], orders[some]
 
+    functions = (
+        plan.loss_fn,
+        plan.optimizer,
+        plan.make_params,
+        plan.make_batch,
+        *plan.estimator[:4],
+    )
+    settings = (plan.windows, plan.steps, plan.stateful)
+    run = program(
+        partial(_train_all, plan), Functions(functions, settings), *arguments(chunks[0])
+    )
     parts = []
     with ThreadPoolExecutor(workers) as executor:
-        # The first alone: others would wait for the same compilation, or repeat it.
-        for part in itertools.chain(
-            [train(chunks[0])], executor.map(train, chunks[1:])
+        for part in executor.map(
+            lambda args: jax.device_get(run(*args)), map(arguments, chunks)
         ):
             parts.append(part)
             if progress is not None:
@@ -162,9 +167,16 @@ def _layout(copies: int, seeds: int, max_parallel: int) -> tuple[int, int, int]:
     """
     if jax.default_backend() == "cpu":
         width = min(-(-copies // -(-copies // _CPU_WIDTH)), max_parallel)
-        return width, 1, max(1, min(os.cpu_count() or 1, max_parallel // width))
+        return width, 1, max(1, min(_cores(), max_parallel // width))
     width = min(copies, max_parallel)
     return width, min(seeds, max_parallel // width), 1
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _chunks(total: int, size: int) -> list[np.ndarray]:

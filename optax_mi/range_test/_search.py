@@ -222,8 +222,27 @@ def _read_steps(num_steps: int | None, windows: int, parallel: bool) -> int:
     return -(-num_steps // windows) * windows
 
 
+def _are_apart(batches: Any) -> bool:
+    """Whether it is a list, a loader or a generator of batches, and no pytree yet."""
+    if isinstance(batches, list):
+        return any(not hasattr(batch, "shape") for batch in batches)
+    is_leaf = jax.tree.structure(batches) == jax.tree.structure(0)
+    return is_leaf and not hasattr(batches, "shape") and hasattr(batches, "__iter__")
+
+
 def _stack(name: str, batches: Any) -> Any:
     """A pytree of arrays that share their leading axis, which is not empty."""
+    if _are_apart(batches):
+        batches = list(batches)
+        shapes = [[np.shape(x) for x in jax.tree.leaves(b)] for b in batches]
+        if odd := [shape for shape in shapes if shape != shapes[0]]:
+            raise ValueError(
+                f"{name} must be batches of one shape, got {shapes[0]} and {odd[0]}: "
+                "leave out the last one, if it is shorter."
+            )
+        if not batches:
+            raise ValueError(f"{name} has no batches.")
+        batches = jax.tree.map(lambda *parts: np.stack(parts), *batches)
     batches = jax.tree.map(jnp.asarray, batches)
     shapes = [x.shape for x in jax.tree.leaves(batches)]
     axes = {shape[:1] for shape in shapes}
@@ -265,6 +284,13 @@ def _check_step(plan: Plan, data: Data, key: jax.Array) -> int:
         raise ValueError(
             f"loss_fn must return {' and '.join(missing)} in extra_args for the "
             f"estimator, got {names}."
+        )
+    labels = extra_args.get("labels")
+    if labels is not None and jnp.ndim(labels) == 0:
+        raise ValueError(
+            "loss_fn returns the label of one sample: batches must have an axis of "
+            "batches before that of samples. Reshape samples [N, ...] to "
+            "[N // B, B, ...]."
         )
     before, after = (
         jax.tree.map(lambda x: jax.typeof(x).str_short(), tree)
