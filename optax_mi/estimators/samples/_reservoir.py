@@ -1,12 +1,10 @@
 r"""A uniform sample of an epoch, of fixed size, for estimators that need samples.
 
-Of n samples that came, each is among the M kept with probability :math:`M / n`: the
-first M fill the places; the n-th after them takes a random place with probability
-:math:`M / n` (Vitter, Random sampling with a reservoir, ACM TOMS 11(1), 1985, algorithm
-R). The reservoir of two samples draws from theirs without replacement, so that the
-number from the first is hypergeometric.
+The first M samples fill the places; the n-th after them takes a random place with
+probability :math:`M / n` (Vitter, Random sampling with a reservoir, ACM TOMS 11(1),
+1985, algorithm R). The reservoir of two samples draws from theirs without replacement.
 
-The random numbers follow from the number of updates, which is in the state: the same
+Random numbers follow from the number of updates, which is in the state: the same
 batches leave the same sample, wherever they are computed.
 """
 
