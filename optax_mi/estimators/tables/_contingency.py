@@ -57,7 +57,7 @@ def contingency(
       An :class:`MIEstimator`. Its `update` takes `outputs`, logits of shape [..., C]
       (for probabilities pass their logarithm; -inf masks a class) or integer class ids
       of shape [...], and `labels`, integers of shape [...]. `std_error` is the delta
-      method's, too small by up to :math:`\sqrt 2` near I = 0. `chance` is the bias of
+      method's, :math:`\sqrt 2` times the true one near I = 0. `chance` is the bias of
       the table, less what a bias correction takes off.
 
     Raises:
