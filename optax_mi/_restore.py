@@ -15,8 +15,8 @@ import numpy as np
 from optax_mi import _layouts
 from optax_mi._find import Path, children_by_node, leaves_by_name
 
-# Of each transformation the fields with a leaf whatever its settings and the params,
-# and where its state starts.
+# For each transformation, the fields that have a leaf whatever the settings and the
+# params, and where its state starts.
 _KINDS = {
     "mi_decay": (_layouts.FIELDS, "at its first learning rate"),
     "average_params": ({"num_averaged"}, "at the params"),
@@ -57,10 +57,7 @@ def restore_state(
       >>> import optax
       >>> from optax_mi import learning_rates, mi_decay, restore_state
       >>> params = {"w": jnp.ones(2)}
-      >>> tx = optax.chain(
-      ...     optax.sgd(1.0, momentum=0.9),
-      ...     mi_decay(0.5, num_classes=2, steps_per_epoch=100),
-      ... )
+      >>> tx = optax.chain(optax.sgd(1.0, momentum=0.9), mi_decay(0.5, num_classes=2))
       >>> saved = [{"trace": {"w": jnp.array([3.0, 4.0])}}, None]  # of sgd alone
       >>> state = restore_state(tx.init(params), saved, missing="init")
       >>> print(state[0][0].trace["w"], learning_rates(state)["all"])

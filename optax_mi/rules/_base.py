@@ -59,14 +59,10 @@ class DecayRule(NamedTuple):
       >>> import jax.numpy as jnp
       >>> from optax_mi import mi_decay
       >>> from optax_mi.rules import DecayRule
-      >>> halve = DecayRule(
-      ...     init=lambda: (),
-      ...     update=lambda state, estimate, lr, **_: (lr / 2, state),
-      ... )
+      >>> halve = DecayRule(lambda: (), lambda state, _, lr, **bounds: (lr / 2, state))
       >>> tx = mi_decay(1.0, num_classes=2, steps_per_epoch=1, rule=halve)
-      >>> state = tx.init(jnp.zeros(3))
-      >>> labels = jnp.arange(8) % 2
-      >>> updates, state = tx.update(jnp.ones(3), state, outputs=labels, labels=labels)
+      >>> state, y = tx.init(jnp.zeros(3)), jnp.arange(8) % 2
+      >>> updates, state = tx.update(jnp.ones(3), state, outputs=y, labels=y)
       >>> print(updates)
       [0.5 0.5 0.5]
     """

@@ -18,9 +18,9 @@ def kde(
 ) -> MIEstimator:
     r"""Estimates I(T; Y) of an epoch, T being the outputs with Gaussian noise added.
 
-    :func:`kde_mi`, in nats, of a uniform sample of M of the epoch's samples that is
-    kept in the state. A smaller sample reads more, since more of its samples lie alone:
-    compare values of one M.
+    :func:`kde_mi`, in nats, of a uniform sample of M of the epoch's samples (Vitter,
+    ACM TOMS 11(1), 1985) that is kept in the state. A smaller sample reads more, since
+    more of its samples lie alone: compare values of one M.
 
     Args:
       features: number of output columns d.
@@ -45,9 +45,6 @@ def kde(
       >>> state = estimator.update(estimator.init(), outputs=x, labels=labels)
       >>> print(f"{estimator.estimate(state).mi:.2f}")
       0.30
-
-    References:
-      As :func:`kde_mi`; Vitter, ACM TOMS 11(1), 1985 (the sample).
     """
     kind = check_kind(features, num_classes, None)
     check_bandwidth(bandwidth, distance)

@@ -58,8 +58,7 @@ def kde_mi(
       labels: integer class labels [N].
       bandwidth: standard deviation s of the noise, in the units of the outputs,
         positive. It is part of what is measured: compare values of one s.
-      num_classes: number of classes C; None means the largest label + 1, which cannot
-        be seen inside jit and vmap.
+      num_classes: number of classes C; None (not under jit) is the largest label + 1.
       mask: None, or booleans [N]; samples with False are dropped and counted.
       distance: between the Gaussians around samples: `"kl"`, their Kullback-Leibler
         divergence, or `"bhattacharyya"`, which has 8 for 2 in the kernel.
@@ -202,7 +201,7 @@ def _kernel_sums(points: _Points) -> jax.Array:
     def tile(j: jax.Array, state: Any) -> Any:
         i, sums = state
         both = _kernels(_tile(points, i), _tile(points, j))
-        # Of a sample with itself, and of the dropped, whose logarithm is not used.
+        # For a sample with itself, and for the dropped, whose logarithm is not used.
         both = [jnp.where(diagonal & (i == j), 1.0, part) for part in both]
         right = jnp.stack([jnp.sum(part, 1) for part in both])
         below = jnp.stack([jnp.sum(part, 0) for part in both])

@@ -23,7 +23,8 @@ def nearest_neighbors(
     r"""Estimates I(X; Y) of an epoch from nearest neighbours in a sample of it.
 
     :func:`ross_mi` for class labels and :func:`ksg_mi` for real ones, in nats, of a
-    uniform sample of M of the epoch's samples that is kept in the state.
+    uniform sample of M of the epoch's samples (Vitter, ACM TOMS 11(1), 1985) that is
+    kept in the state.
 
     Args:
       features: number of output columns d.
@@ -48,17 +49,12 @@ def nearest_neighbors(
       >>> import jax
       >>> from optax_mi.estimators import nearest_neighbors
       >>> estimator = nearest_neighbors(features=2, num_classes=2)
-      >>> state = estimator.init()
-      >>> for key in jax.random.split(jax.random.key(0), 50):
-      ...     x = jax.random.normal(key, (128, 2))
-      ...     labels = (x[:, 0] > 0).astype(int)
-      ...     state = estimator.update(state, outputs=x, labels=labels)
+      >>> x = jax.random.normal(jax.random.key(0), (5000, 2))
+      >>> labels = (x[:, 0] > 0).astype(int)
+      >>> state = estimator.update(estimator.init(), outputs=x, labels=labels)
       >>> estimate = estimator.estimate(state)  # ln 2 = 0.693
       >>> print(f"{estimate.mi:.2f} nats from {estimate.num_samples:.0f} samples")
       0.67 nats from 1024 samples
-
-    References:
-      As :func:`ross_mi` and :func:`ksg_mi`; Vitter, ACM TOMS 11(1), 1985 (the sample).
     """
     kind = check_kind(features, num_classes, label_features)
     sample_size = check_static_int("sample_size", sample_size, 2)

@@ -85,7 +85,7 @@ def _places(state: Reservoir, valid: jax.Array, size: int) -> jax.Array:
     place = jnp.where(number <= size, number - 1, random)
     takes = valid & ((number <= size) | accepted)
     place = jnp.where(takes, place, size)
-    # Of several samples for one place the last stays: a scatter keeps any of them.
+    # If several samples take one place, the last stays: a scatter keeps any of them.
     order = jnp.arange(1, valid.size + 1, dtype=jnp.int32)
     last = jnp.zeros(size, jnp.int32).at[place].max(order, mode="drop")
     stays = jnp.take(last, place, mode="fill", fill_value=0) == order

@@ -54,8 +54,7 @@ def ross_mi(
       outputs: real samples, [N] or [N, d].
       labels: integer class labels [N].
       k: number of neighbours, less than N; more have less variance and more bias.
-      num_classes: number of classes C; None means the largest label + 1, which cannot
-        be seen inside jit and vmap.
+      num_classes: number of classes C; None (not under jit) is the largest label + 1.
       mask: None, or booleans [N]; samples with False are dropped and counted.
       key: None, or a key for noise of 2e-5 standard deviations of each column (4e-11 in
         float64), which breaks ties.
@@ -220,7 +219,7 @@ def _count_in_space(
     x = jnp.pad(x, (padding, (0, 0)))
     labels = jnp.pad(labels, padding, constant_values=len(sizes))
     norms = jnp.sum(jnp.square(x), 1)
-    # Of samples that take no part the distance from anything is infinite.
+    # Samples that take no part are infinitely far from anything.
     columns = jnp.where(labels < len(sizes), norms, jnp.inf)
     # What rounding can make of the squared distance of equal samples.
     limits = jnp.finfo(x.dtype)

@@ -44,8 +44,8 @@ def binned(
       bias_correction: as in :func:`contingency`.
 
     Returns:
-      An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [..., d], and
-      `labels`, integers of shape [...]. `std_error` is the delta method's.
+      An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [..., d] or
+      [...], and `labels`, integers of shape [...]. `std_error` is the delta method's.
 
     Raises:
       TypeError, ValueError: an argument is out of its range.
@@ -54,15 +54,12 @@ def binned(
       >>> import jax.numpy as jnp
       >>> from optax_mi.estimators import binned
       >>> estimator = binned(num_classes=2, low=-1.0, high=1.0, num_bins=2)
-      >>> activations = jnp.array([[-0.9], [0.8], [-0.7], [0.6]])
+      >>> activations = jnp.array([-0.9, 0.8, -0.7, 0.6])
       >>> labels = jnp.array([0, 1, 0, 1])
       >>> state = estimator.init()
       >>> state = estimator.update(state, outputs=activations, labels=labels)
       >>> print(f"{estimator.estimate(state).mi:.4f} nats")
       0.6931 nats
-
-    References:
-      As :func:`binned_mi`.
     """
     num_classes = check_static_int("num_classes", num_classes, 2)
     num_bins = check_static_int("num_bins", num_bins, 2)

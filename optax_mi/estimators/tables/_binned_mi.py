@@ -64,8 +64,7 @@ def binned_mi(
       low: lower end of the first bin, a number or one for each column; None takes each
         column's smallest value. Values beyond the ends count in the outermost bins.
       high: upper end of the last bin, likewise; None takes the largest value.
-      num_classes: number of classes C; None means the largest label + 1, which cannot
-        be seen inside jit and vmap.
+      num_classes: number of classes C; None (not under jit) is the largest label + 1.
       weights: None, or a real weight of each sample, [N].
       bias_correction: as in :func:`contingency`.
       clip: whether to clip the value to [0, H(Y)], which a correction may leave.

@@ -105,5 +105,5 @@ def estimate_bound(state: _sums.LongSum, clip: bool) -> MIEstimate:
     # Variance of -ln p(y) - loss, the pointwise information.
     second = jnp.sum(p * log_p**2) + 2.0 * jnp.sum(log_p * loss_share) + square
     variance = jnp.maximum(second - bound**2, 0.0)
-    # Of independent outputs the bound is negative: nothing is read by chance.
+    # For independent outputs the bound is negative: nothing is read by chance.
     return delta_estimate(bound, entropy, variance, count, dropped, clip)

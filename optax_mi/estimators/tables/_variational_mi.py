@@ -45,9 +45,6 @@ def variational_mi(
       >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.1, 0.9]]))
       >>> print(f"{variational_mi(logits, jnp.array([0, 1])).mi:.4f}")
       0.5878
-
-    References:
-      As :func:`variational`.
     """
     outputs, labels, weights = as_arrays(outputs, labels, weights)
     if jnp.ndim(outputs) == 0:
