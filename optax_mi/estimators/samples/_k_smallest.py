@@ -13,7 +13,10 @@ import jax.numpy as jnp
 
 
 def bucket_count(columns: int, k: int) -> int:
-    """Number of buckets, a power of 2, for so many columns: pad to a multiple of it."""
+    """Number of buckets, a power of 2, for the k smallest of so many columns.
+
+    Pad with inf to a multiple of it before a loop: its tiles are then read in place.
+    """
     return 2 ** round(math.log2(k * columns) / 2)
 
 

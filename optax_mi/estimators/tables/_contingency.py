@@ -57,8 +57,8 @@ def contingency(
       An :class:`MIEstimator`. Its `update` takes `outputs`, logits of shape [..., C]
       (for probabilities pass their logarithm; -inf masks a class) or integer class ids
       of shape [...], and `labels`, integers of shape [...]. `std_error` is the delta
-      method's, about :math:`\sqrt 2` times the true one near I = 0. `chance` is the bias
-      of the table, less what a bias correction takes off.
+      method's, about :math:`\sqrt 2` times the true one near I = 0; `chance` is the
+      table's bias, less what a bias correction takes off.
 
     Raises:
       TypeError, ValueError: an argument is out of its range, or a bias correction is
