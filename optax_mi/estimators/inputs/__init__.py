@@ -1,4 +1,4 @@
-"""The one door that batches and arrays come in by."""
+"""The one door by which batches and whole arrays come in."""
 
 from optax_mi.estimators.inputs._arrays import as_arrays as as_arrays
 from optax_mi.estimators.inputs._arrays import count_classes as count_classes

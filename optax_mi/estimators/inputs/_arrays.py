@@ -1,4 +1,4 @@
-"""What can be told of arrays before they are traced."""
+"""What can be told about arrays before they are traced."""
 
 from typing import Any
 
@@ -10,19 +10,14 @@ from optax_mi._checks import check_static_int
 
 
 def as_arrays(*arrays: Any) -> tuple[Any, ...]:
-    """Each as an array of JAX, or None; `jnp.asarray` of one that is takes 12 us."""
+    """Each as a JAX array, or None; those that are pass untouched."""
     return tuple(
         a if a is None or isinstance(a, jax.Array) else jnp.asarray(a) for a in arrays
     )
 
 
 def find_classes(labels: jax.typing.ArrayLike, num_classes: int | None) -> int:
-    """The number of classes: the largest label + 1 if None is given.
-
-    Raises:
-      TypeError: the labels are not integers, or the number is not a Python int.
-      ValueError: the number is below 1, or the labels are traced or all negative.
-    """
+    """The number of classes, checked, or the largest label + 1 where None is given."""
     if num_classes is not None:
         return check_static_int("num_classes", num_classes, 1)
     (ids,) = as_arrays(labels)
@@ -40,11 +35,7 @@ def check_class_labels(labels: jax.Array) -> None:
 
 
 def count_classes(name: str, ids: jax.Array) -> int:
-    """The largest id + 1.
-
-    Raises:
-      ValueError: the ids are traced, or all negative.
-    """
+    """The largest id + 1; a ValueError if ids are traced, none or all negative."""
     if isinstance(ids, Tracer):
         raise ValueError(
             f"num_classes is needed inside jit, vmap and other transformations, where "

@@ -1,7 +1,8 @@
-"""The door: a batch or whole arrays in, checked, converted, what is unusable marked.
+"""The door: arrays in, checked and converted, with unusable samples marked.
 
-Each reader takes `outputs`, `labels` and `weights` as a user passes them. Nothing is
-centred, scaled or binned before its rows are dropped here.
+Each reader takes `outputs`, `labels` and `weights` as a user passes them, and raises a
+TypeError or ValueError where shapes or dtypes do not fit. Nothing is centred, scaled or
+binned before its rows are dropped here.
 """
 
 import jax
@@ -18,11 +19,8 @@ def read_logits(
 ) -> Samples:
     """Logits of shape [..., C] as float32, and class labels [...].
 
-    Logits stay as they are where samples are dropped, finite or not: so XLA sees that
-    what is made of them is what the loss makes, and computes it once.
-
-    Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit.
+    Logits of dropped samples stay as they are: XLA then sees the operations of the loss
+    again, and computes them once.
     """
     outputs, labels = _arrays(outputs, labels)
     logits = _check_logits(outputs, labels, num_classes)
@@ -36,11 +34,7 @@ def read_logits(
 def flatten_leading(
     outputs: Array, labels: Array, weights: Array | None, *, num_classes: int
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Logits [N, C] or class ids [N], labels [N] and weights, of whole arrays [...].
-
-    Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit, no samples.
-    """
+    """Logits [N, C] or class ids [N], labels [N] and weights, of whole arrays [...]."""
     outputs, labels = _arrays(outputs, labels)
     if jnp.issubdtype(outputs.dtype, jnp.integer):
         outputs = _check_ids(outputs, labels).ravel()
@@ -59,11 +53,7 @@ def flatten_leading(
 def read_classes(
     outputs: Array, labels: Array, weights: Array | None = None, *, num_classes: int
 ) -> Samples:
-    """Class ids [...], those of the largest of logits [..., C], and class labels [...].
-
-    Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit.
-    """
+    """Class ids [...], or the argmax of logits [..., C], and class labels [...]."""
     outputs, labels = _arrays(outputs, labels)
     if not jnp.issubdtype(outputs.dtype, jnp.integer):
         logits = read_logits(outputs, labels, weights, num_classes=num_classes)
@@ -86,11 +76,8 @@ def read_vectors(
 ) -> Samples:
     """Vectors [N, d], and class labels [N] or vectors [N, m]; 0 where dropped.
 
-    A batch is float32, its leading axes flattened. Whole arrays are [N] or [N, d], and
-    float64 if one of them is. A boolean `mask` may stand in for the weights.
-
-    Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit.
+    A batch becomes float32, its leading axes flattened. Whole arrays are [N] or [N, d],
+    and float64 if one of them is. A boolean `mask` may stand in for the weights.
     """
     outputs, labels = _arrays(outputs, labels)
     if num_classes is not None:
@@ -138,12 +125,12 @@ def read_vectors(
 
 
 def _arrays(*arrays: Array) -> tuple[jax.Array, ...]:
-    """Arrays that no gradient flows through."""
+    """The arrays, cut off from gradients."""
     return tuple(jax.lax.stop_gradient(jnp.asarray(array)) for array in arrays)
 
 
 def _in_range(ids: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """Ids as int32, 0 where they are not in [0, num_classes), and where they are."""
+    """Ids as int32, 0 where outside [0, num_classes), and whether they are inside."""
     valid = ids >= 0
     if num_classes <= jnp.iinfo(ids.dtype).max:
         valid &= ids < num_classes
@@ -151,7 +138,7 @@ def _in_range(ids: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _check_ids(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """`outputs`, if they are class ids of the shape of the labels."""
+    """`outputs`, if they are class ids of the labels' shape."""
     check_class_labels(labels)
     if outputs.shape != labels.shape:
         raise ValueError(
@@ -201,12 +188,12 @@ def _check_rows(
 
 
 def _flat(rows: jax.Array) -> jax.Array:
-    """Rows [..., d] as [N, d]; as they are where they are that, sharding and all."""
+    """Rows [..., d] as [N, d]; what has that shape keeps its sharding too."""
     return rows if rows.ndim == 2 else rows.reshape(-1, rows.shape[-1])
 
 
 def _argmax(logits: jax.Array) -> jax.Array:
-    """Index of the first maximum: XLA's own argmax is twice as slow on the CPU."""
+    """Index of the first maximum; XLA's own argmax is slow on the CPU."""
     top = jnp.max(logits, -1)
     order = -jnp.arange(logits.shape[-1], dtype=jnp.float32)
     is_top = logits == top[..., None]

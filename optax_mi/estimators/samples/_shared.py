@@ -21,10 +21,9 @@ def check_neighbors(k: Any, samples: int) -> int:
 
 
 def jitter(key: jax.Array | None, x: jax.Array, valid: jax.Array) -> jax.Array:
-    """`x` with normal noise on every column, or as it is without a key.
+    """`x` with normal noise of eps**(2/3) of each column's spread; `x` without a key.
 
-    Ties break, and little else moves: the noise has eps**(2/3) of the column's standard
-    deviation, 2e-5 in float32 and 4e-11 in float64, some hundred steps of the dtype.
+    That is 2e-5 in float32 and 4e-11 in float64: ties break, and little else moves.
     """
     if key is None:
         return x
