@@ -35,6 +35,8 @@ html_theme_options = {"home_page_in_toc": True, "show_toc_level": 2}
 
 PUBLIC = {
     "optax_mi": optax_mi.__all__,
+    "optax_mi.estimators": optax_mi.estimators.__all__,
+    "optax_mi.rules": optax_mi.rules.__all__,
     "optax_mi.flax": ["MITrainState", "capture_layers", "recompute_batch_stats"],
     "optax_mi.plotting": ["plot_layers", "plot_range_test", "plot_training"],
 }

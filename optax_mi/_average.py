@@ -1,8 +1,4 @@
-"""The power-of-time average of the parameters: weights to use whenever training stops.
-
-The state keeps one average beside the parameters, and :func:`eval_params` takes it out
-of whatever holds that state.
-"""
+"""The power-of-time average of the params: weights to use whenever training stops."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -49,15 +45,10 @@ def average_params(
         x_t = x_{t-1} + w_t\, (\theta_t - x_{t-1}),
         \qquad w_t = \frac{\gamma + 1}{t + \gamma},
 
-    so that step :math:`s` has a weight that grows like :math:`s^\gamma`: the memory is
-    a fixed share of the run so far, about :math:`1 / (\gamma + 1)`, and no horizon has
-    to be known. Put it last in the chain, since the params are those that the updates
-    lead to, rounded as `optax.apply_updates` rounds them.
-
-    After step :math:`4096\, (\gamma + 1)`, 36,864 for the default, one step of every
-    two enters with the weight of both, after twice that one of four, and so on, at
-    places of the blocks that change. So no weight falls below 1 / 4096, and the average
-    stays within some 3e-4 of a param's size in float32, at any length.
+    so that its memory is a share :math:`1 / (\gamma + 1)` of the run so far. Put it
+    last in the chain, since it averages the params that the updates lead to. From step
+    :math:`4096\, (\gamma + 1)` on, one of every two, four, ... steps stands for all of
+    them, which keeps the average within 3e-4 of a param's size in float32.
 
     Args:
       power: :math:`\gamma`, in [0, 10**5]. 0 is the plain mean of all steps; the larger
@@ -65,12 +56,13 @@ def average_params(
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with state :class:`AverageParamsState`.
-      Its `update` needs the params and ignores keywords. Floating and complex leaves
-      are averaged in their own dtype, in float32 if that is narrower; of integers
-      and booleans it keeps the newest. The average is sharded as the params are.
+      Its `update` needs the params and ignores keywords. Real and complex leaves are
+      averaged in their own dtype, or in float32 if that is narrower; of integers and
+      booleans it keeps the newest. The average is sharded as the params are.
 
     Raises:
-      TypeError, ValueError: `power` is out of range; `update` gets no params.
+      TypeError, ValueError: `power` is out of range; `update` gets no params, or the
+        state of something else.
 
     Example:
       >>> import jax.numpy as jnp
@@ -86,12 +78,9 @@ def average_params(
       6.000 4.667
 
     References:
-      Shamir and Zhang, `Stochastic Gradient Descent for Non-smooth Optimization:
-      Convergence Results and Optimal Averaging Schemes
-      <https://proceedings.mlr.press/v28/shamir13.html>`_, ICML 2013, who call it
-      polynomial-decay averaging. Karras et al., `Analyzing and Improving the Training
-      Dynamics of Diffusion Models <https://arxiv.org/abs/2312.02696>`_, 2024, average
-      by powers of time likewise.
+      Shamir and Zhang, `ICML 2013 <https://proceedings.mlr.press/v28/shamir13.html>`_,
+      who call it polynomial-decay averaging. Karras et al., `arXiv:2312.02696
+      <https://arxiv.org/abs/2312.02696>`_, 2024, average by powers of time likewise.
     """
     check_number("power", power, lambda p: 0 <= p <= 1e5, "from 0 to 100,000")
 
@@ -163,10 +152,9 @@ def eval_params(state: Any, params: Any = None) -> Any:
     Args:
       state: an optimizer state that contains one of :func:`average_params`, or a train
         state, an `nnx.Optimizer`, or any pytree that contains it.
-      params: the present params, `nnx.state(model, nnx.Param)` in nnx; None means those
-        of the train state, if `state` is one. They say which structure and dtypes the
-        result has, and stand in for params that are not averaged, as under
-        `optax.masked` or where groups of `optax.partition` are trained without.
+      params: the present params, which give the result its structure and dtypes, and
+        stand in for those that are not averaged. In nnx `nnx.state(model, nnx.Param)`;
+        None means those of the train state, if `state` is one.
 
     Returns:
       The averaged params in the structure and dtypes of `params`; where these are not
@@ -238,7 +226,7 @@ def _fill(params: Any, values: dict[Path, Any]) -> Any:
 
 
 def _own(leaf: Any) -> Any:
-    """A copy: a train step that donates its state takes only what is in there."""
+    """A copy, since a train step may donate the state that it came from."""
     return jnp.copy(leaf) if isinstance(leaf, jax.Array) else leaf
 
 

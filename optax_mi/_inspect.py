@@ -16,15 +16,14 @@ class MIDiagnostics(NamedTuple):
       learning_rate: the present learning rate, float32.
       mi: I(outputs; labels) of the last epoch closed, nats; nan before the first.
       entropy: H(labels) of that epoch, nats.
-      normalized: the share of the entropy that is known beyond chance, adjusted U, in
-        [0, 1]; nan where there were too few samples to tell.
+      normalized: share of the entropy that is known beyond chance, in [0, 1]; nan where
+        there were too few samples to tell.
       std_error: standard error of `mi`, nats.
       num_samples: effective number of samples of that epoch.
       dropped: samples of that epoch that were ignored.
       epoch: number of epochs closed, int32.
       held: number of those that were unusable and held the learning rate, int32.
-      joined: number of times that the open epoch could not tell knowledge from chance
-        and went on, int32.
+      joined: number of times that the open epoch could not tell and went on, int32.
       chance: nats that `mi` would be on average if outputs and labels were independent.
     """
 
@@ -44,32 +43,27 @@ class MIDiagnostics(NamedTuple):
 def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
     """Finds every MI learning rate in an optimizer state.
 
-    Looks through `optax.chain`, `partition`, `masked`, `MultiSteps`, `apply_if_finite`,
-    `inject_hyperparams` and every other wrapper whose state is a pytree, and through
-    train states: a linen `TrainState`, an `nnx.Optimizer`. It traces, so that a
-    compiled train step can return the learning rates as metrics.
+    Looks through every wrapper whose state is a pytree, such as `optax.chain`,
+    `partition` and `MultiSteps`, and through a linen `TrainState` or an
+    `nnx.Optimizer`. It traces, so that a compiled train step can return the learning
+    rates.
 
     Args:
       opt_state: an optimizer state, a train state, or any pytree that contains one.
 
     Returns:
       A dict from group to learning rate, a float32 scalar. A group is named by the
-      dictionary keys on the way to it, such as the labels of `optax.partition`, joined
-      by "/"; a lone transformation is "all". Names that meet are numbered: "all",
-      "all_2". It is empty if the state contains no :class:`MIDecayState`.
+      dictionary keys on the way to it, joined by "/"; a lone transformation is "all".
+      Names that meet are numbered: "all", "all_2". Without an :class:`MIDecayState` it
+      is empty.
 
     Example:
       >>> import jax.numpy as jnp
       >>> import optax
       >>> from optax_mi import learning_rates, mi_sgd
-      >>> tx = optax.partition(
-      ...     {
-      ...         "body": mi_sgd(0.125, num_classes=10, steps_per_epoch=100),
-      ...         "head": mi_sgd(0.5, num_classes=10, steps_per_epoch=100),
-      ...     },
-      ...     {"conv": "body", "dense": "head"},
-      ... )
-      >>> state = tx.init({"conv": jnp.zeros(3), "dense": jnp.zeros(2)})
+      >>> slow, fast = (mi_sgd(lr, num_classes=10) for lr in (0.125, 0.5))
+      >>> tx = optax.partition({"body": slow, "head": fast}, {"w": "body", "v": "head"})
+      >>> state = tx.init({"w": jnp.zeros(3), "v": jnp.zeros(2)})
       >>> {group: float(lr) for group, lr in learning_rates(state).items()}
       {'body': 0.125, 'head': 0.5}
     """
@@ -133,6 +127,6 @@ def _find_states(tree: Any) -> dict[str, MIDecayState]:
 
 
 def _array(leaf: Any) -> jax.Array:
-    """The array in a leaf; nnx wraps each leaf of an optimizer state in a Variable."""
+    """The array in a leaf, which nnx wraps in a Variable."""
     (array,) = jax.tree.leaves(leaf)
     return array

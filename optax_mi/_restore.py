@@ -2,7 +2,7 @@
 
 The layout of a state is what a checkpoint holds of it: the names, shapes and dtypes of
 its leaves. A field whose meaning changes gets a new name, so that no file of an older
-layout is ever read as one of the present; :func:`restore_state` converts it.
+layout is ever misread; :func:`restore_state` converts it.
 """
 
 from collections.abc import Callable, Collection
@@ -21,8 +21,8 @@ from optax_mi._find import (
     places_in_sequences,
 )
 
-# Of each transformation the fields with a leaf whatever its settings and the params,
-# and where its state starts.
+# For each transformation, the fields that have a leaf whatever the settings and the
+# params, and where its state starts.
 _KINDS = {
     "mi_decay": (_layouts.FIELDS, "at its first learning rate"),
     "average_params": ({"num_averaged"}, "at the params"),
@@ -35,43 +35,35 @@ def restore_state(
 ) -> Any:
     """Puts what a checkpoint holds into a state made anew.
 
-    A checkpoint restored without a target is made of dicts and lists: the names of
-    NamedTuples, of train states and of nnx Variables are in it, their types are not.
-    This finds for each leaf of `fresh` the one of the same name, and so restores also
+    For each leaf of `fresh` it takes the one of the same name. So it restores also
     where a target does not fit: from before :func:`mi_decay` was added to the
-    optimizer, and from an older layout of its state.
+    optimizer, and from layouts 1 and 2 of its state, whose fields had other names.
 
     Args:
       fresh: `tx.init(params)`, a whole train state, `nnx.state((model, optimizer))`, or
-        `jax.eval_shape` of these. Leaves that are committed to devices, or shapes that
-        have a sharding, say where those of the result are to be.
+        `jax.eval_shape` of these. Its shardings are those of the result.
       saved: the same as nested dicts and lists, as Orbax restores it without a target,
         as `flax.serialization.to_state_dict` and `nnx.to_pure_dict` make it, or typed.
       missing: what to do about an :func:`mi_decay` or :func:`average_params` that
-        `saved` has no state of. With "init" its state is that of `fresh`, the first
-        learning rate included, and the optimizer around it is looked for as it was
-        without it: with `chain(sgd(1.0), mi_decay(...))` for `fresh`, `saved` may be of
-        `sgd(0.1)`. If `fresh` is a whole train state, an average starts at the
-        restored params.
+        `saved` has no state of: "error", or "init" to take it from `fresh`, the first
+        learning rate included. A new average starts at the restored params if `fresh`
+        is a whole train state.
 
     Returns:
       A pytree of the structure, shapes and dtypes of `fresh` with the values of
       `saved`.
 
     Raises:
-      ValueError: a leaf is on one side alone, or has another shape or dtype; the
-        message has the paths of both sides. `missing` is neither of the two.
-      TypeError: a leaf of `fresh` is no array.
+      TypeError, ValueError: a leaf is on one side alone, or has another shape or dtype;
+        the message has the paths of both sides. A leaf of `fresh` is not an array, or
+        `missing` is neither of the two.
 
     Example:
       >>> import jax.numpy as jnp
       >>> import optax
       >>> from optax_mi import learning_rates, mi_decay, restore_state
       >>> params = {"w": jnp.ones(2)}
-      >>> tx = optax.chain(
-      ...     optax.sgd(1.0, momentum=0.9),
-      ...     mi_decay(0.5, num_classes=2, steps_per_epoch=100),
-      ... )
+      >>> tx = optax.chain(optax.sgd(1.0, momentum=0.9), mi_decay(0.5, num_classes=2))
       >>> saved = [{"trace": {"w": jnp.array([3.0, 4.0])}}, None]  # of sgd alone
       >>> state = restore_state(tx.init(params), saved, missing="init")
       >>> print(state[0][0].trace["w"], learning_rates(state)["all"])
@@ -137,10 +129,7 @@ def _states(kind: str, paths: Collection[Path]) -> set[Path]:
 def _averaged(
     node: Path, anew: dict[Path, Any], wanted: dict[Path, Any]
 ) -> dict[Path, Path]:
-    """From the leaves of an average to the params of the train state around it.
-
-    Of an optimizer state alone, or where it is not clear which they are, none.
-    """
+    """From an average's leaves to the params of the train state around it, if clear."""
     start = (*node, "average")
     ends = [path[len(start) :] for path in anew if path[: len(start)] == start]
     if "opt_state" not in node or not ends:

@@ -1,8 +1,8 @@
-"""Flax: a TrainState whose optimizer sees outputs and labels, and what layers put out.
+"""Flax: a TrainState that passes on outputs and labels, and the outputs of layers.
 
-Of the two flax.nnx needs the second alone: `nnx.Optimizer.update(model, grads,
-outputs=logits, labels=labels)` hands its keywords to the transformation. Both need the
-statistics of batch norms anew, where weights are averaged.
+flax.nnx needs only the latter, since `nnx.Optimizer.update(model, grads,
+outputs=logits, labels=labels)` hands its keywords to the transformation. Both need new
+statistics for batch norms where weights are averaged.
 """
 
 import functools
@@ -24,35 +24,22 @@ from jax.core import Tracer
 class MITrainState(TrainState):
     """A linen `TrainState` that passes extra arguments on to its transformation.
 
-    flax's own `apply_gradients` calls `tx.update(grads, opt_state, params)` and nothing
-    more, so that a transformation that watches the network stays blind. This one takes
-    them as `extra_args`; everything else, fp8's overwritten-with-gradient collection
-    included, is flax's.
+    flax's own `apply_gradients` passes nothing but gradients and params on. Everything
+    else is flax's, fp8's overwritten-with-gradient collection included.
 
     Example:
       >>> import flax.linen as nn
       >>> import jax, jax.numpy as jnp
-      >>> import optax
       >>> from optax_mi import learning_rates, mi_sgd
       >>> from optax_mi.flax import MITrainState
       >>> model = nn.Dense(2)
       >>> x, y = jnp.ones((4, 3)), jnp.array([0, 1, 0, 1])
-      >>> state = MITrainState.create(
-      ...     apply_fn=model.apply,
-      ...     params=model.init(jax.random.key(0), x)["params"],
-      ...     tx=mi_sgd(0.5, num_classes=2, steps_per_epoch=10),
-      ... )
-      >>> @jax.jit
-      ... def train_step(state, x, y):
-      ...     def loss_fn(params):
-      ...         logits = state.apply_fn({"params": params}, x)
-      ...         losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-      ...         return losses.mean(), logits
-      ...     grads, logits = jax.grad(loss_fn, has_aux=True)(state.params)
-      ...     return state.apply_gradients(
-      ...         grads=grads, extra_args={"outputs": logits, "labels": y}
-      ...     )
-      >>> state = train_step(state, x, y)
+      >>> params = model.init(jax.random.key(0), x)["params"]
+      >>> tx = mi_sgd(0.5, num_classes=2)
+      >>> state = MITrainState.create(apply_fn=model.apply, params=params, tx=tx)
+      >>> seen = {"outputs": state.apply_fn({"params": params}, x), "labels": y}
+      >>> grads = jax.tree.map(jnp.ones_like, params)
+      >>> state = state.apply_gradients(grads=grads, extra_args=seen)
       >>> print(state.step, learning_rates(state)["all"])
       1 0.5
     """
@@ -61,8 +48,7 @@ class MITrainState(TrainState):
     def create(cls, **kwargs: Any) -> Self:
         """Creates a state at step 0; arguments as for flax's `TrainState.create`.
 
-        The step is an int32 array from the start: flax's Python int would have a train
-        step compiled a second time once it becomes an array.
+        The step is an int32 array: flax's Python int would compile a train step twice.
         """
         return super().create(**kwargs).replace(step=jnp.zeros((), jnp.int32))
 
@@ -73,8 +59,8 @@ class MITrainState(TrainState):
 
         Args:
           grads: gradients, of the structure of `params`.
-          extra_args: keywords for `tx.update`, `{"outputs": logits, "labels": labels}`
-            for :func:`optax_mi.mi_decay`.
+          extra_args: keywords for `tx.update`, such as `{"outputs": logits, "labels":
+            labels}`.
           **replace: further attributes to replace, such as `batch_stats=...`.
 
         Returns:
@@ -97,9 +83,8 @@ def capture_layers(
 ) -> tuple[Any, dict[str, Any]]:
     """Applies a network, and returns what its layers put out on the way.
 
-    One forward pass, in which the outputs of the named modules are kept: call it in the
-    loss function in place of the model, and return the activations beside the loss. In
-    a compiled step XLA drops what nothing reads.
+    It is one forward pass: call it in the loss function in place of the model, and
+    return the activations beside the loss.
 
     Args:
       model: a linen or an nnx module.
@@ -107,19 +92,19 @@ def capture_layers(
         model itself.
       layers: paths of modules, such as "Conv_0", or "encoder/Dense_0" for one inside
         another; the names of :func:`optax_mi.label_by_layer`. Or a mapping from groups
-        to paths, where the groups have other names.
+        to paths.
       **kwargs: likewise, such as `mutable=["batch_stats"]` or `rngs=...` for linen.
 
     Returns:
-      The outputs, as the plain call returns them, and a dict from group to what
-      the `__call__` of the group's module returned: for a layer that the network
-      follows with a ReLU, its input. Of several calls it is the last.
+      The outputs, as the plain call returns them, and a dict from group to what the
+      module's `__call__` returned, the last time if it was called several times: for a
+      layer that the network follows with a ReLU, its input.
 
     Raises:
-      TypeError: the model is neither a linen nor an nnx module; `layers` is a string,
-        or has something else than strings for paths.
-      ValueError: no module was called at one of the paths; the message lists those
-        that were.
+      TypeError: the model is neither a linen nor an nnx module, or `layers` is not a
+        collection of strings.
+      ValueError: no module was called at one of the paths; the message lists those that
+        were.
 
     Example:
       >>> import flax.linen as nn
@@ -128,10 +113,8 @@ def capture_layers(
       >>> model = nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(2)])
       >>> x = jnp.ones((4, 3))
       >>> variables = model.init(jax.random.key(0), x)
-      >>> logits, activations = capture_layers(
-      ...     model, variables, x, layers=["layers_0"]
-      ... )
-      >>> logits.shape, activations["layers_0"].shape
+      >>> logits, seen = capture_layers(model, variables, x, layers=["layers_0"])
+      >>> logits.shape, seen["layers_0"].shape
       ((4, 2), (4, 8))
     """
     paths = layers if isinstance(layers, Mapping) else {path: path for path in layers}
@@ -165,10 +148,7 @@ def capture_layers(
 def _capture_linen(
     model: nn.Module, paths: set[str], *args: Any, mutable: Any = False, **kwargs: Any
 ) -> tuple[Any, dict[str, Any]]:
-    """The outputs, and from every module's path to what its calls returned.
-
-    None stands for modules that were not asked for.
-    """
+    """The outputs, and from every module's path to what its calls returned, or None."""
     called: dict[str, Any] = {}
 
     def wanted(module: nn.Module, method: str) -> bool:
@@ -216,27 +196,22 @@ def recompute_batch_stats(
 ) -> Any:
     r"""Computes the running statistics of batch norms anew, for the present weights.
 
-    The running mean and variance belong to the weights of which they were taken:
-    averaged weights, as of :func:`optax_mi.average_params`, need their own. Of each
-    norm they become the mean, with equal weights, of what it sees in the :math:`n`
-    batches,
+    Averaged weights need their own. Of each norm they become the mean, with equal
+    weights, of what it sees in the :math:`n` batches, whatever the old ones and the
+    momentum:
 
     .. math::
         \mu = \frac{1}{n} \sum_{i=1}^{n} \operatorname{mean}(h_i), \qquad
-        v = \frac{1}{n} \sum_{i=1}^{n} \operatorname{var}(h_i),
-
-    whatever the old ones and the momentum. The norms take the statistics of the batch
-    on the way, and all else is as the call makes it: call it as for evaluation, without
-    dropout. Ten batches of the size used in training are commonly enough.
+        v = \frac{1}{n} \sum_{i=1}^{n} \operatorname{var}(h_i) .
 
     Args:
       model: a linen or an nnx module with `BatchNorm` in it. An nnx module is changed
-        in place, its norms' `BatchStat` variables alone.
+        in place, but only the `BatchStat` variables of its norms.
       batches: inputs of the model, each its first argument; all of one shape to compile
-        once. A sample more or less in a batch does not change the batch's weight.
+        once.
       variables: for linen `{"params": ..., "batch_stats": ...}`, as for `model.apply`.
-      **kwargs: further keywords of the model, such as `train=False`, and `rngs` or
-        `method` of `apply` for linen.
+      **kwargs: further keywords of the model, as for evaluation, such as `train=False`,
+        and `rngs` or `method` of `apply` for linen.
 
     Returns:
       For linen the new collection `batch_stats`, with what is not of a `BatchNorm` as
@@ -259,10 +234,8 @@ def recompute_batch_stats(
       [4.] [2.5]
 
     References:
-      `torch.optim.swa_utils.update_bn <https://docs.pytorch.org/docs/stable/generated/
-      torch.optim.swa_utils.update_bn.html>`_ does it in torch. Izmailov et al.,
-      `Averaging Weights Leads to Wider Optima and Better Generalization
-      <https://arxiv.org/abs/1803.05407>`_, 2018, found it needed.
+      Izmailov et al., `arXiv:1803.05407 <https://arxiv.org/abs/1803.05407>`_, 2018, as
+      `torch.optim.swa_utils.update_bn` does it.
     """
     # Arrays are traced; all else, such as train=False, is a part of the program.
     traced = {

@@ -27,17 +27,16 @@ def plot_training(
 ) -> Figure:
     """Draws mutual information, learning rate and accuracy over the epochs.
 
-    Aligned panels, one value an epoch: the mutual information under its ceiling, the
-    entropy of the labels; the learning rate on a log scale, with a mark on every epoch
-    that ended in a decay and a line through the other panels there; and accuracies.
+    The mutual information is drawn under the entropy of the labels, the learning rate
+    on a log scale; a line through all panels marks every epoch that ended in a decay.
 
     Args:
       mi: I(outputs; labels) of each epoch, nats.
-      entropy: H(labels) of each epoch, nats; infinite, and not drawn, for real labels.
+      entropy: H(labels) of each epoch, nats; for real labels infinite, and not drawn.
       learning_rate: the learning rate after each epoch.
       accuracy: from a name, such as "test", to an accuracy in [0, 1] for each epoch;
         None leaves the panel out.
-      title: over the figure.
+      title: title of the figure, or None.
 
     Returns:
       A `matplotlib.figure.Figure`, not tied to pyplot: `figure.savefig("run.png")`.
@@ -94,7 +93,7 @@ def plot_range_test(result: Any, ax: Axes | None = None) -> Axes:
       ax: axes to draw in; None makes a figure, the `.figure` of what is returned.
 
     Returns:
-      The axes of the mutual information; those of the loss share their learning rates.
+      The axes of the mutual information, in nats; those of the loss share their x axis.
     """
     if ax is None:
         ax = Figure(figsize=(7.0, 4.0), layout="constrained").subplots()
@@ -158,16 +157,14 @@ def plot_layers(
 
     On the left the mutual information of each layer under the entropy of the labels,
     and each learning rate on a log scale; on the right the mutual information along the
-    layers, one line an epoch. By the data-processing inequality no layer knows more of
-    the labels than the one before it: where a line rises, the estimator of the earlier
-    layer does not see all that the later one makes of it.
+    layers, one line an epoch.
 
     Args:
       mi: from each layer, in the order of the network, to I(activation; labels) of each
         epoch, nats.
       entropy: H(labels) of each epoch, nats.
       learning_rate: from each layer to its learning rate after each epoch.
-      title: over the figure.
+      title: title of the figure, or None.
 
     Returns:
       A `matplotlib.figure.Figure`, not tied to pyplot: `figure.savefig("layers.png")`.

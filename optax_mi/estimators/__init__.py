@@ -1,6 +1,6 @@
 """Estimators of mutual information, in nats.
 
-Streaming estimators take batch after batch inside a train step, and give the
+Streaming estimators take batch after batch inside a train step, and serve as the
 `estimator` of :func:`optax_mi.mi_decay`. Functions that end in `_mi` take whole arrays.
 All take `outputs` and `labels`; all return an :class:`MIEstimate`.
 """

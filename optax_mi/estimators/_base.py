@@ -1,11 +1,9 @@
 """What an estimator is, and what it returns.
 
 An estimator measures I(X; Y), the mutual information in nats between what a network
-puts out and the true labels, over the samples of one epoch. It is three pure functions
-around an accumulator: a pytree of fixed shapes that lives in the optimizer state, takes
-one batch after another, and is read once at the end of the epoch. A fourth, `merge`,
-makes the accumulator of two samples from the accumulators of each, so that devices,
-hosts and restarts agree.
+puts out and the true labels, over the samples of one epoch. It is four pure functions
+of an accumulator, a pytree of fixed shapes that lives in the optimizer state: make it,
+add a batch, read it, and merge two of them.
 """
 
 import math
@@ -25,20 +23,20 @@ _NO_ENTROPY = 1e-6
 class MIEstimate(NamedTuple):
     r"""A measurement of mutual information, and how far to trust it.
 
-    All six fields are float32 scalars, so that an estimate is a pytree that jits,
-    scans and checkpoints; one-shot functions give float64 for float64 samples.
+    Six scalars, float32, or float64 where a one-shot function was given float64
+    samples.
 
     Attributes:
       mi: :math:`I(X; Y)` in nats, in [0, `entropy`].
-      entropy: :math:`H(Y)`, the entropy of the labels, in nats: what there is to know;
-        infinite for real labels, of which there is always more to know.
-      num_samples: effective number of samples, :math:`(\sum w)^2 / \sum w^2`; the
-        number of samples used where every weight is 0 or 1.
+      entropy: :math:`H(Y)`, the entropy of the labels, in nats; infinite for real
+        labels.
+      num_samples: effective number of samples used, :math:`(\sum w)^2 / \sum w^2`.
       std_error: standard error of `mi` in nats; nan where the estimator has none.
-      dropped: number of samples ignored: weight 0, label out of range, output not
+      dropped: number of samples ignored: with a class label outside [0, C), such as -1
+        for padding, a value that is not finite, or a weight that is 0, negative or not
         finite.
-      chance: what `mi` would be on average, in nats, of as many samples if outputs and
-        labels were independent; 0 for estimators without this bias, the default.
+      chance: nats that `mi` would be, on average, if outputs and labels were
+        independent; 0 for estimators without this bias.
 
     Example:
       >>> import jax.numpy as jnp
@@ -48,8 +46,7 @@ class MIEstimate(NamedTuple):
       0.50
 
     References:
-      Vinh, Epps and Bailey, Information theoretic measures for clusterings comparison,
-      Journal of Machine Learning Research 11, 2837-2854, 2010.
+      Vinh, Epps and Bailey, Journal of Machine Learning Research 11, 2837-2854, 2010.
     """
 
     mi: jax.Array
@@ -65,13 +62,12 @@ class MIEstimate(NamedTuple):
     def adjusted(self) -> jax.Array:
         r"""Adjusted U, :math:`(I - b) / (H - b)` with b = `chance`, not clipped.
 
-        0 on average for outputs that are independent of the labels, so often below 0
-        then, and 1 for those that tell them. Average this form over epochs, and clip
-        the average. It is nan where chance is more than three quarters of the entropy:
-        there are too few samples to tell. 0 where the entropy is 0.
+        Near 0, and often below, for outputs that are independent of the labels; 1 for
+        those that tell them. 0 where the entropy is 0; nan where chance is more than
+        three quarters of the entropy, since so few samples cannot tell.
 
-        For real labels, :math:`1 - e^{-2 (I - b)}`: the share of their variance that is
-        explained, if all is Gaussian (Linfoot, Information and Control 1, 1957).
+        For real labels :math:`1 - e^{-2 (I - b)}`, the share of their variance that is
+        explained if all is Gaussian (Linfoot, Information and Control 1, 1957).
         """
         bounded = (self.entropy > _NO_ENTROPY) & jnp.isfinite(self.entropy)
         tells = self.chance <= _MOST_CHANCE * self.entropy
@@ -93,7 +89,7 @@ class MIEstimate(NamedTuple):
 
     @property
     def normalized(self) -> jax.Array:
-        """The share of the labels' entropy that is known: `adjusted` in [0, 1].
+        """`adjusted` clipped to [0, 1]: the share of the labels' entropy that is known.
 
         nan where there are too few samples to tell, 0 where the entropy is 0.
         """
@@ -101,7 +97,7 @@ class MIEstimate(NamedTuple):
 
 
 def no_estimate() -> MIEstimate:
-    """What is known before any measurement: nothing, of no samples."""
+    """The estimate before any measurement: nan, from no samples."""
     fields = (math.nan, math.nan, 0.0, math.nan, 0.0, 0.0)
     return MIEstimate(*(jnp.full((), value, jnp.float32) for value in fields))
 
@@ -113,12 +109,7 @@ class InitFn(Protocol):
 
 
 class UpdateFn(Protocol):
-    """Adds a batch to the accumulator.
-
-    The signal is required keywords (`outputs` and `labels`, or others of the
-    estimator's own); whatever else the optimizer is given arrives in `extra_args`, to
-    be ignored.
-    """
+    """Adds a batch to the accumulator, and ignores keywords that it does not know."""
 
     def __call__(self, state: Any, **extra_args: Any) -> Any: ...
 
@@ -138,18 +129,19 @@ class MergeFn(Protocol):
 class MIEstimator(NamedTuple):
     """A streaming estimator of mutual information, as four pure functions.
 
-    Users write their own by filling in the four; :func:`optax_mi.mi_decay` asks for
-    nothing else. Everything must be traceable, and the accumulator's shapes and dtypes
-    must be the same before and after an update.
+    Fill in the four to write your own; :func:`optax_mi.mi_decay` asks for nothing else.
+    All must trace, and an update must keep the accumulator's shapes and dtypes.
 
     Attributes:
       init: `init() -> state`, the accumulator of no samples.
       update: `update(state, *, outputs, labels, weights=None, **extra_args) -> state`.
-        Required keywords may have other names: :func:`optax_mi.mi_decay` reads them
-        from the signature and reports those that a call leaves out.
+        Required keywords may have other names: they are read from the signature. Those
+        of this package take `weights` of the samples' shape [...], drop and count what
+        :class:`MIEstimate` says, and raise a TypeError or ValueError for shapes or
+        dtypes that do not fit, or more than 2**23 samples in a batch.
       estimate: `estimate(state) -> MIEstimate`.
       merge: `merge(state, other) -> state`, the accumulator of both samples.
-      bounded: whether H(Y) is finite, as that of classes is; False for real labels.
+      bounded: whether H(Y) is finite, as it is for classes; False for real labels.
       gathers: whether later updates add samples, so that a longer epoch tells more.
 
     Example:

@@ -13,23 +13,20 @@ from optax_mi.estimators._base import MIEstimate, MIEstimator, no_estimate
 def measured(entropy: float | None = None) -> MIEstimator:
     r"""Takes the mutual information from the caller instead of estimating it.
 
-    Its `update` takes `mi`: an :class:`MIEstimate`, or a scalar in nats, clipped to
-    [0, H(Y)]. nan means "no new measurement", so that one compiled step serves the
-    updates with a measurement and those without. An epoch keeps the last measurement
-    in it; an epoch without one holds the learning rate.
+    Its `update` requires `mi`: an :class:`MIEstimate`, or a scalar in nats, which is
+    clipped to [0, H(Y)]. nan means "no new measurement". An epoch keeps the last
+    measurement in it; an epoch without one holds the learning rate.
 
     Args:
-      entropy: H(Y), the entropy of the labels in nats, which a bare scalar does not
-        tell: `math.log(num_classes)` where the classes are balanced. Not needed when
-        `mi` is an :class:`MIEstimate`.
+      entropy: H(Y), the entropy of the labels in nats, needed for a bare scalar:
+        `math.log(num_classes)` where the classes are balanced.
 
     Returns:
-      An :class:`MIEstimator` whose `update` requires `mi`. For a scalar, `count` is 1
-      and `std_error` is nan.
+      An :class:`MIEstimator`. For a scalar, `num_samples` is 1 and `std_error` is nan.
 
     Raises:
-      ValueError: `entropy` is not positive and finite; in `update`, `mi` is a bare
-        scalar and no entropy was given, or it is not a scalar.
+      TypeError, ValueError: `entropy` is not positive and finite; in `update`, `mi` is
+        not a scalar, or is a bare one and no entropy was given.
 
     Example:
       >>> import math

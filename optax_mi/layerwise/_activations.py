@@ -1,15 +1,4 @@
-r"""Activations of layers, made small enough for an estimator to take every step.
-
-For an activation :math:`h` of N samples with c channels at each of the places s of
-space or time, rows of d columns:
-
-.. math::
-    \bar h_n = \frac{1}{S} \sum_{s=1}^{S} h_{ns}, \qquad
-    z_n = \bar h_n R, \qquad R_{ij} \sim \mathcal{N}(0, 1/d) \text{ where } c > d .
-
-Whatever is computed from h knows no more of the labels than h does: by the
-data-processing inequality :math:`I(z; Y) \le I(h; Y)`.
-"""
+r"""Activations of layers, made small enough for an estimator to take every step."""
 
 from typing import Any
 
@@ -25,34 +14,32 @@ def reduce_activations(
 ) -> Any:
     r"""Reduces activations to a few hundred rows of a few dozen columns.
 
-    The axes between the batch and the channels, of space or time, are averaged over.
-    More than `features` channels go through a random projection, the same at every
-    step: a matrix of normal numbers of variance 1 / `features`. By the data-processing
-    inequality what is left knows no more of the labels than the activation does.
+    For an activation :math:`h` of N samples with c channels at S places of space or
+    time,
 
-    Of each batch the first `max_rows` samples are kept; batches are shuffled, so they
-    are as random as any others. :func:`layerwise_mi_decay` pairs them with the first
-    labels.
+    .. math::
+        z_n = \frac{1}{S} \sum_{s=1}^{S} h_{ns} R, \qquad
+        R_{ij} \sim \mathcal{N}(0, 1 / \mathrm{features}) \text{ where } c >
+        \mathrm{features},
 
-    With the defaults `gaussian(32, num_classes=10)` holds 16 kB of state a layer,
-    whatever the layer's size; it grows with the square of `features`, and passes 1 MB
-    at 284.
+    else without R, which is the same at every step. By the data-processing inequality,
+    :math:`I(z; Y) \le I(h; Y)`. Of each batch the first `max_rows` samples are kept;
+    :func:`layerwise_mi_decay` pairs them with the first labels.
 
     Args:
-      activations: an array of shape [N, ..., channels], or a pytree of such arrays: the
-        dict that :func:`optax_mi.flax.capture_layers` returns.
-      features: most columns that are left, at least 1. A layer of fewer channels keeps
-        them all.
-      max_rows: most samples that are left of a batch, at least 1.
-      seed: of the projection.
+      activations: an array of shape [N, ..., channels], or a pytree of such arrays,
+        such as the dict that :func:`optax_mi.flax.capture_layers` returns.
+      features: the most columns that are left, at least 1.
+      max_rows: the most samples that are left of a batch, at least 1.
+      seed: seed of the projection.
 
     Returns:
       The pytree with float32 arrays of shape [min(N, max_rows), min(channels,
-      features)]. No gradient flows through them.
+      features)], cut off from gradients.
 
     Raises:
-      TypeError, ValueError: an activation that is not real or has no batch and channel
-        axes; `features`, `max_rows` or `seed` out of range.
+      TypeError, ValueError: an activation is not real or has no batch and channel axes,
+        or an argument is out of its range.
 
     Example:
       >>> import jax.numpy as jnp
@@ -86,7 +73,7 @@ def reduce_activations(
         channels = rows.shape[-1]
         if channels <= features:
             return rows
-        # Of NumPy, so that the compiled step holds it as a constant.
+        # From NumPy, so that the compiled step holds it as a constant.
         normal = np.random.default_rng(seed).standard_normal((channels, features))
         projection = jnp.asarray(normal / np.sqrt(features), jnp.float32)
         # The default precision of accelerators would round the rows to bfloat16.

@@ -15,10 +15,9 @@ Labeller = Callable[[optax.Params], Any]
 def label_by_layer(depth: int = 1) -> Labeller:
     """Labels parameters by the layer that they are in.
 
-    A layer is the first `depth` names on the way to a parameter, joined by "/", the
-    parameter's own name left out: with linen's params `{"Conv_0": {"kernel": ...}}`,
-    an nnx State or any other tree of parameters the layer of the kernel is "Conv_0". A
-    parameter that is in no layer is its own.
+    A layer is the first `depth` names on the way to a parameter, joined by "/", without
+    the parameter's own name: the kernel in linen's `{"Conv_0": {"kernel": ...}}` is in
+    layer "Conv_0", and likewise in an nnx State. A parameter in no layer is its own.
 
     Args:
       depth: number of names, at least 1. Layers of an `nnx.Sequential`, such as
@@ -29,7 +28,7 @@ def label_by_layer(depth: int = 1) -> Labeller:
       `optax.partition`.
 
     Raises:
-      TypeError, ValueError: `depth` is no int, or below 1.
+      TypeError, ValueError: `depth` is not an int, or below 1.
 
     Example:
       >>> from optax_mi import label_by_layer
@@ -50,19 +49,19 @@ def label_by_layer(depth: int = 1) -> Labeller:
 def label_by_path(groups: Mapping[str, str]) -> Labeller:
     """Labels parameters by the first pattern that is found in their path.
 
-    A path is the names on the way to a parameter, joined by "/", as in
+    A path is the names on the way to a parameter, joined by "/":
     "encoder/Dense_0/kernel".
 
     Args:
-      groups: from regular expressions, as `re.search` takes them, to groups; earlier
-        ones come first. End with `".*"` to take what is left.
+      groups: from regular expressions, as `re.search` takes them, to groups; the first
+        match counts. End with `".*"` to take what is left.
 
     Returns:
       A function from params to a tree of labels, for :func:`layerwise_mi_decay` and
       `optax.partition`. It raises a ValueError for a parameter that no pattern fits.
 
     Raises:
-      TypeError, ValueError: `groups` is no mapping, or a pattern is no regular
+      TypeError, ValueError: `groups` is not a mapping, or a key is not a regular
         expression.
 
     Example:

@@ -3,16 +3,12 @@
 With I(lr) the mutual information reached at a learning rate and I(0) that of a network
 that is not trained, in nats, the gain G(lr) = I(lr) - I(0) is what was learned:
 
-    learns:  G(lr) > 3 standard errors, and > 1 % of the largest gain
-    edge:    from the lr of the largest gain upwards, the last whose gain, like that of
+    learns:  G(lr) > 4 standard errors, and > 1 % of the largest gain edge:    from the
+    lr of the largest gain upwards, the last whose gain, like that of
              all before it, is at most 1 % less
-    lr_max:  the edge / sqrt(2)
-    lr_min:  from the lr of the largest gain downwards, the last that learns, like all
+    lr_max:  the edge / sqrt(2) lr_min:  from the lr of the largest gain downwards, the
+    last that learns, like all
              before it
-
-The edge is not the best itself: a short run overrates the noise of a learning rate,
-which a decay takes out later, against its speed. The margin is there since the edge
-comes down as a network trains on, and beyond it costs far more than a step below it.
 """
 
 import json
@@ -47,23 +43,27 @@ class Runs(NamedTuple):
 class LRRangeResult:
     """What :func:`lr_range_test` found: print it, plot it, or read its fields.
 
-    A bound that was not found is None, and its reason says why. One that a seed alone
-    did not find is nan in that seed's place; so is what a run measured that diverged.
+    With the gain G(lr) = I(lr) - I(0) over the mutual information of a network that is
+    not trained, from the learning rate of the largest gain the bounds are
+
+    - `lr_max`: upwards, the last before more than 1 % of the gain is lost, over the
+      square root of 2 as a margin;
+    - `lr_min`: downwards, the last that gains more than 4 standard errors and more than
+      1 % of the largest gain.
+
+    A bound that was not found is None, or nan in the place of a seed alone; so is what
+    a run measured that diverged.
 
     Attributes:
-      lr_max: upper bound for :func:`mi_decay`, or None: from the learning rate of the
-        largest gain in mutual information upwards, the last before more than 1 % of the
-        gain is lost, divided by the square root of 2 as a margin.
-      lr_min: lower bound, or None: from there downwards, the last that gains more than
-        3 standard errors, and more than 1 % of the largest gain.
+      lr_max: upper bound for :func:`mi_decay`, or None.
+      lr_min: lower bound, or None.
       lr_max_reason: why, in words.
       lr_min_reason: why, in words.
       lr_max_by_seed: upper bound of each seed alone, [num_seeds].
       lr_min_by_seed: lower bound of each seed alone, [num_seeds].
       learning_rates: geometric grid, [num].
       mi: mutual information reached, nats, [num, num_seeds].
-      std_error: its standard error, nats, [num, num_seeds]; nan where the estimator has
-        none.
+      std_error: its standard error, nats, or nan, [num, num_seeds].
       entropy: H(Y) of the same samples, nats, [num, num_seeds].
       loss: mean loss of the training steps that were judged, [num, num_seeds].
       diverged: whether a loss was not finite, or is above four times that of a network

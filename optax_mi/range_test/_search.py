@@ -2,8 +2,7 @@
 
 Each learning rate trains its own copy of the network, from the same start and on the
 same batches, side by side under `vmap`; or one run passes through all of them, as in
-Smith's test. The mutual information that a copy reaches says what its learning rate
-is worth, in nats; one more copy, at learning rate 0, says what chance is.
+Smith's test. One more copy, at learning rate 0, says what an untrained network reads.
 """
 
 from collections.abc import Callable
@@ -61,51 +60,43 @@ def lr_range_test(
 
     The learning rates :math:`\eta_i` form a geometric grid. With `mode="parallel"` each
     trains a copy of its own for `num_steps` updates, and :math:`I_i`, in nats, is the
-    mutual information of the outputs and labels in the second half of them. With
-    `mode="ramp"` one run passes through the grid upwards, for as many updates at each,
-    and :math:`I_i` is of those updates. See :class:`LRRangeResult` for how the bounds
-    come from :math:`I_i`.
+    mutual information of outputs and labels in the second half of them. With
+    `mode="ramp"` one run passes through the grid upwards, and :math:`I_i` is that of
+    its updates at :math:`\eta_i`. See :class:`LRRangeResult` for the bounds that come
+    from :math:`I_i`.
 
-    All copies of a seed see the same batches. A seed sets the order of `batches`, and
-    what callables make of its key. A copy that diverges is marked, and harms no other.
-    The same arguments give the same result to the bit; on a CPU `max_parallel` changes
-    nothing from 8 on, elsewhere another one may round otherwise.
-
-    Compiles once, and not again for the same functions and shapes: pass the same
-    `loss_fn` and `estimator`, not new ones that do the same.
+    A copy that diverges is marked, and harms no other. The same arguments give the same
+    result to the bit, but for rounding where `max_parallel` differs.
 
     Args:
       loss_fn: `loss_fn(params, batch) -> (loss, extra_args)`, that of the train step;
-        `extra_args` is the dict that :func:`mi_decay` takes, such as
-        `{"outputs": logits, "labels": labels}`.
-      params: where every copy starts: a pytree, or `params(key)` that makes one, for
-        which each seed has its own key.
+        `extra_args` is the dict that :func:`mi_decay` takes, such as `{"outputs":
+        logits, "labels": labels}`.
+      params: where every copy starts: a pytree, or `params(key)` that makes one for a
+        seed.
       batches: a pytree with a leading axis of batches, passed through in a new order
-        each time; or `batches(key, step)` that makes the batch of a step from a key of
-        its own.
+        each time; or `batches(key, step)` that makes the batch of a step.
       estimator: what measures the mutual information, such as
         `contingency(num_classes=10)`.
-      optimizer: `optimizer(learning_rate)`, such as `optax.adamw`; a factory of Optax
-        with other settings is a `functools.partial`. For `mode="ramp"` it is given a
+      optimizer: `optimizer(learning_rate)`, such as `optax.adamw` or
+        `functools.partial(optax.sgd, momentum=0.9)`; for `mode="ramp"` it gets a
         schedule.
       lr_low: lowest learning rate, positive.
       lr_high: highest, above `lr_low`.
       num: number of learning rates, at least 8.
       mode: "parallel" or "ramp".
       num_seeds: how often all of it is done; the spread of the bounds is over seeds.
-      num_steps: updates of a run; None means 400, and for "ramp" 10 a learning rate.
-        It is rounded up to a multiple of 2, or of `num`.
-      eval_batches: None, or a pytree with a leading axis of batches on which the
-        mutual information is measured instead, with the weights at the end; for
-        `mode="parallel"`.
-      model_state: None, or whatever the network keeps beside its params, such as batch
-        statistics. Then `loss_fn(params, model_state, batch) -> (loss, (extra_args,
+      num_steps: updates of a run; None means 400, and for "ramp" 10 a learning rate. It
+        is rounded up to a multiple of 2, or of `num`.
+      eval_batches: None, or a pytree with a leading axis of batches on which the mutual
+        information is measured instead, with the last weights; for `mode="parallel"`.
+      model_state: None, or what the network keeps beside its params, such as batch
+        statistics; then `loss_fn(params, model_state, batch) -> (loss, (extra_args,
         model_state))`.
       max_parallel: copies trained at the same time; None means as many as keep params,
-        gradients and optimizer states within 1 GiB. Activations come on top.
-      progress: `progress(done, total)`, called after each of the `total` chunks that
-        the copies are trained in.
-      key: of `jax.random`; the same key gives the same result.
+        gradients and optimizer states within 1 GiB, activations not counted.
+      progress: `progress(done, total)`, called after each chunk of copies.
+      key: of `jax.random`.
 
     Returns:
       An :class:`LRRangeResult`.
@@ -124,30 +115,20 @@ def lr_range_test(
       ...     logits = x @ w
       ...     loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
       ...     return loss, {"outputs": logits, "labels": y}
-      >>> def batches(key, step):
-      ...     y = jax.random.randint(key, (32,), 0, 3)
-      ...     return jax.nn.one_hot(y, 3) + jax.random.normal(key, (32, 3)), y
-      >>> result = lr_range_test(
-      ...     loss_fn,
-      ...     jnp.zeros((3, 3)),
-      ...     batches,
-      ...     estimator=contingency(num_classes=3),
-      ...     num_seeds=2,
-      ...     key=jax.random.key(0),
-      ... )
-      >>> 0.0001 < result.lr_min < 0.01 < 0.1 < result.lr_max < 10.0
+      >>> y = jnp.arange(640).reshape(20, 32) % 3
+      >>> x = jax.nn.one_hot(y, 3) + jax.random.normal(jax.random.key(0), (20, 32, 3))
+      >>> how = {"estimator": contingency(num_classes=3), "key": jax.random.key(1)}
+      >>> found = lr_range_test(loss_fn, jnp.zeros((3, 3)), (x, y), **how)
+      >>> 0.0001 < found.lr_min < 0.01 < 0.1 < found.lr_max < 10.0
       True
-      >>> tx = mi_sgd(
-      ...     result.lr_max, result.lr_min, num_classes=3, steps_per_epoch=100
-      ... )
-      >>> saved = result.to_json()
-      >>> LRRangeResult.from_json(saved).lr_max == result.lr_max
+      >>> tx = mi_sgd(found.lr_max, found.lr_min, num_classes=3)
+      >>> LRRangeResult.from_json(found.to_json()).lr_max == found.lr_max
       True
 
     References:
       Vasudevan, Entropy 22(5):560, 2020, whose range test finds the bounds of its
-      learning rate. Smith, `Cyclical learning rates for training neural networks
-      <https://arxiv.org/abs/1506.01186>`_, WACV 2017, section 3.3 (`mode="ramp"`).
+      learning rate. Smith, `WACV 2017 <https://arxiv.org/abs/1506.01186>`_, section 3.3
+      (`mode="ramp"`).
     """
     lrs = _grid(lr_low, lr_high, num)
     check_is(

@@ -1,10 +1,9 @@
 """Rules: how an estimate of mutual information becomes a learning rate.
 
-With U what the network knows, as a share of the entropy of the labels,
-:func:`proportional_rule` and :func:`residual_rule` compare an epoch with the one before
-and decay when U has stalled. :func:`log_time_rule`, the default, compares it with all
-that came before and decays a little at every epoch. A rule of your own is a
-:class:`DecayRule`.
+:func:`proportional_rule` and :func:`residual_rule` compare an epoch with the one
+before, and decay once what the network knows has stalled. :func:`log_time_rule`, the
+default, compares it with all that came before, and decays a little at every epoch. A
+rule of your own is a :class:`DecayRule`.
 """
 
 from optax_mi.rules._base import DecayRule as DecayRule

@@ -1,8 +1,4 @@
-"""What a rule is: an estimate of mutual information in, a learning rate out.
-
-A rule sees scalars only, and only epochs with a usable estimate. What it returns is
-held within the bounds and never rises: `mi_decay` sees to that, so a rule need not.
-"""
+"""What a rule is: an estimate of mutual information in, a learning rate out."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -39,19 +35,23 @@ class RuleLookFn(Protocol):
 
 
 class DecayRule(NamedTuple):
-    """A pair of pure functions that turn estimates into a decaying learning rate.
+    """Pure functions that turn estimates into a decaying learning rate.
+
+    :func:`optax_mi.mi_decay` holds what a rule returns within the bounds and at most at
+    the present learning rate, so a rule need not.
 
     Attributes:
       init: `init() -> state`, any pytree of fixed shapes and dtypes.
       update: `update(state, estimate, learning_rate, *, step, lr_min, lr_max) ->
-        (learning_rate, state)`. `estimate` is the :class:`MIEstimate` of the epoch,
-        `step` the number of updates so far (int32), the rest are float32 scalars. It is
-        called at the end of every epoch that has a finite estimate and a valid sample.
+        (learning_rate, state)`, called at the end of every epoch that has a finite
+        estimate and a valid sample. `estimate` is an
+        :class:`~optax_mi.estimators.MIEstimate` in nats, `step` the number of updates
+        so far (int32), the rest are float32 scalars.
       needs_entropy: whether the rule works only where H(Y) is finite, so that
         :func:`optax_mi.mi_decay` refuses it for real labels.
-      look: `look(state, estimate) -> state`, or None. It is called once, with the first
-        estimate that tells more than chance: after one update of the first epoch, or
-        2, 4, 8, ...
+      look: None, or `look(state, estimate) -> state`, called once, with the first
+        estimate that tells more than chance: after 1, 2, 4, 8, ... updates of the first
+        epoch.
 
     Example:
       A rule that ignores the estimate and halves the learning rate every epoch:
@@ -59,14 +59,10 @@ class DecayRule(NamedTuple):
       >>> import jax.numpy as jnp
       >>> from optax_mi import mi_decay
       >>> from optax_mi.rules import DecayRule
-      >>> halve = DecayRule(
-      ...     init=lambda: (),
-      ...     update=lambda state, estimate, lr, **_: (lr / 2, state),
-      ... )
+      >>> halve = DecayRule(lambda: (), lambda state, _, lr, **bounds: (lr / 2, state))
       >>> tx = mi_decay(1.0, num_classes=2, steps_per_epoch=1, rule=halve)
-      >>> state = tx.init(jnp.zeros(3))
-      >>> labels = jnp.arange(8) % 2
-      >>> updates, state = tx.update(jnp.ones(3), state, outputs=labels, labels=labels)
+      >>> state, y = tx.init(jnp.zeros(3)), jnp.arange(8) % 2
+      >>> updates, state = tx.update(jnp.ones(3), state, outputs=y, labels=y)
       >>> print(updates)
       [0.5 0.5 0.5]
     """

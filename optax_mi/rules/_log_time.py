@@ -25,50 +25,39 @@ class _Progress(NamedTuple):
 
 
 def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
-    r"""Decays by a power of time, the faster the longer ago the network has learned.
-
-    Let :math:`t` be the number of steps, :math:`U_t` what the network knows now, as a
-    share of H(Y) and adjusted for chance (`MIEstimate.adjusted`), :math:`\bar U_t` its
-    average over all steps so far, and :math:`U_0` the least that it has known, at the
-    start as a rule. The ratio of the gains says when the network learned what it has
-    learned in this run: near 0 if just now, 1 if long ago.
+    r"""Decays by a power of time, the faster the longer ago the network learned.
 
     .. math::
         \frac{d \ln \eta}{d \ln t} = -\mathrm{rate} \cdot \min(1,\, 10\, U_t^-)
         \left( \frac{\bar U_t - U_0 + 0.02}{U_t^+ - U_0 + 0.02}
-        \right)^{\mathrm{sharpness}}.
+        \right)^{\mathrm{sharpness}},
 
-    While the network learns, the learning rate stays; once it has learned all that it
-    will, it decays like :math:`t^{-\mathrm{rate}}`. :math:`U_t^-` and :math:`U_t^+` are
-    two standard errors below and above :math:`U_t`: the learning rate of a network that
-    may know nothing, or may still be learning, does not decay. From a tenth of H(Y) on
-    what is known counts in full, since of noisy labels no network can know much more. A
-    network that knows less than it did on average and is learning again keeps its
-    learning rate too.
+    where :math:`t` is the number of steps, :math:`U_t` what the network knows, the
+    share :attr:`MIEstimate.adjusted <optax_mi.estimators.MIEstimate.adjusted>` averaged
+    over the last tenth of the steps, :math:`U_t^\mp` two standard errors below and
+    above, :math:`\bar U_t` its average over all steps, and :math:`U_0` the least that
+    was known. While the network learns, the learning rate stays; once it has learned
+    all that it will, it decays like :math:`t^{-\mathrm{rate}}`. It stays too while the
+    network may know nothing, or is learning again what it has lost.
 
-    Time is counted in e-folds and MI in shares, so neither the number of steps to come,
-    nor the length of an epoch, nor the scale of the task enters. :math:`U_t` is an
-    average over the last tenth of the steps, and epochs of less than a fiftieth of the
-    steps so far are averaged until they amount to that. The default rate is made for
-    :func:`optax_mi.average_params`, which anneals by itself; without an average of the
-    weights, 3 to 6 suit short runs. The rule is ours, not the paper's.
+    The default rate is made for :func:`optax_mi.average_params`. The rule is ours, not
+    the paper's.
 
     Args:
       rate: exponent of the decay when all has been learned, positive.
       sharpness: how long ago learning must lie before the learning rate decays, at
-        least 0: at 10, a network whose average gain is 93 % of its gain now decays at
-        half the rate.
+        least 0.
 
     Returns:
       A :class:`DecayRule`; its state is nine scalars.
 
     Raises:
-      ValueError: `rate` or `sharpness` is out of its range.
+      TypeError, ValueError: `rate` or `sharpness` is out of its range.
 
     Example:
       >>> from optax_mi import mi_sgd
       >>> from optax_mi.rules import log_time_rule
-      >>> rule = log_time_rule(rate=0.5)  # decays half as fast
+      >>> rule = log_time_rule(rate=0.5)  # decays more slowly
       >>> tx = mi_sgd(0.3, num_classes=10, rule=rule)
 
     References:

@@ -19,26 +19,26 @@ class _LastMI(NamedTuple):
 def proportional_rule(threshold: float = 0.01) -> DecayRule:
     r"""Decays in proportion to what the network knows, when the MI stops growing.
 
-    An epoch stalls when the relative gain of MI over the epoch before it is no more
-    than the threshold, :math:`I_t - I_{t-1} \le \mathrm{threshold} \cdot I_{t-1}`. Then
+    An epoch stalls if :math:`I_t - I_{t-1} \le \mathrm{threshold} \cdot I_{t-1}`, in
+    nats. Then
 
     .. math::
         \eta_{t+1} = \eta_{\min} + (\eta_{\max} - \eta_{\min}) (1 - U_t),
-        \qquad U_t = I_t / H(Y).
 
-    This is our plainest reading of the paper, whose formulas are not quoted here. The
-    relative gain of MI must vanish as U nears 1, so that rule decays early where the
-    labels are easy; and where U levels off below 1, the learning rate does too.
+    with U the share of H(Y) that is known, :attr:`MIEstimate.normalized
+    <optax_mi.estimators.MIEstimate.normalized>`. This is our plainest reading of the
+    paper, not its text.
 
     Args:
       threshold: relative gain of MI per epoch at or below which an epoch stalls, at
-        least 0. Larger values decay sooner.
+        least
+        0. Larger values decay sooner.
 
     Returns:
       A :class:`DecayRule`; its state is the MI of the epoch before, nats.
 
     Raises:
-      ValueError: `threshold` is negative or not finite.
+      TypeError, ValueError: `threshold` is negative or not finite.
 
     Example:
       >>> from optax_mi import mi_sgd
@@ -47,9 +47,7 @@ def proportional_rule(threshold: float = 0.01) -> DecayRule:
       >>> tx = mi_sgd(0.3, num_classes=10, steps_per_epoch=100, rule=rule)
 
     References:
-      Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
-      Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
-      Entropy 22(5):560, 2020.
+      Vasudevan, `Entropy 22(5):560 <https://doi.org/10.3390/e22050560>`_, 2020.
     """
     check_number("threshold", threshold, lambda t: t >= 0, "at least 0 and finite")
 

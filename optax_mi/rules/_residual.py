@@ -19,19 +19,16 @@ class _LastResidual(NamedTuple):
 def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
     r"""Decays by a factor when the network stops closing in on the labels.
 
-    The residual :math:`R = H(Y) - I` is what the network does not know yet. An epoch
-    stalls when it falls by no more than a share `threshold` of itself,
-    :math:`R_{t-1} - R_t \le \mathrm{threshold} \cdot R_{t-1}`. Then
+    The residual :math:`R = H(Y) - I`, in nats, is what the network does not know yet.
+    An epoch stalls if :math:`R_{t-1} - R_t \le \mathrm{threshold} \cdot R_{t-1}`. Then
 
     .. math::
         \eta_{t+1} = \max(\eta_{\min},\ \eta_t (1 - \mathrm{strength} \cdot U_t)),
-        \qquad U_t = I_t / H(Y).
 
-    The relative fall of the residual does not saturate as U nears 1, and the factor
-    keeps the learning rate falling where U levels off below 1. A network that knows
-    nothing (U = 0) keeps its learning rate. Real labels have an infinite entropy and no
-    residual: :func:`optax_mi.mi_decay` refuses this rule for them. This is our reading,
-    not the paper's text.
+    with U the share of H(Y) that is known, :attr:`MIEstimate.normalized
+    <optax_mi.estimators.MIEstimate.normalized>`. Real labels have no residual:
+    :func:`optax_mi.mi_decay` refuses this rule for them. It is our reading of the
+    paper, not its text.
 
     Args:
       threshold: relative fall of the residual per epoch at or below which an epoch
@@ -42,7 +39,7 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
       A :class:`DecayRule`; its state is the residual of the epoch before, nats.
 
     Raises:
-      ValueError: `threshold` or `strength` is out of its range.
+      TypeError, ValueError: `threshold` or `strength` is out of its range.
 
     Example:
       >>> from optax_mi import mi_sgd
@@ -51,9 +48,7 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
       >>> tx = mi_sgd(0.3, num_classes=10, steps_per_epoch=100, rule=rule)
 
     References:
-      Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
-      Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
-      Entropy 22(5):560, 2020.
+      Vasudevan, `Entropy 22(5):560 <https://doi.org/10.3390/e22050560>`_, 2020.
     """
     check_number("threshold", threshold, lambda t: 0 <= t < 1, "in [0, 1)")
     check_number("strength", strength, lambda s: 0 < s <= 1, "in (0, 1]")

@@ -17,10 +17,7 @@ def block_of_rows(columns: int) -> int:
 def over_blocks(
     add: Callable[..., Any], state: Any, arrays: Any, block: int = BLOCK
 ) -> Any:
-    """`add(state, *parts)` for each block of rows of the arrays, in order.
-
-    The last block may be shorter. An array may be None, and its parts then are.
-    """
+    """`add(state, *parts)` for each block of rows; the last block may be shorter."""
     samples = len(jax.tree.leaves(arrays)[0])
     whole = samples // block
 

@@ -1,10 +1,10 @@
 r"""The digamma function, to rounding: XLA's errs by 2e-6 in float32.
 
 .. math::
-    \psi(x) = \ln x - \frac{1}{2x} - \sum_{j=1}^{5} \frac{B_{2j}}{2j\, x^{2j}},
+    \psi(x) = \ln x - \frac{1}{2x} - \sum_{j=1}^{5} \frac{B_{2j}}{2j\, x^{2j}}
 
-whose remainder at x = 16 is 8e-17 of the value. Below that, whole numbers have a table
-and real ones the recurrence :math:`\psi(x) = \psi(x + 1) - 1 / x`.
+from x = 16 on. Below, whole numbers have a table, and real ones the recurrence
+:math:`\psi(x) = \psi(x + 1) - 1 / x`.
 """
 
 import jax

@@ -1,8 +1,7 @@
 """Sums of rows by label: table[c] += sum of rows[n] over the n with labels[n] = c.
 
-A scatter-add costs O(N K), in place, and is the fast form on the CPU. On accelerators
-it adds floats in no fixed order, so sums that must be reproducible go through a product
-with the one-hot labels there: O(N C K), on the matrix unit.
+On the CPU a scatter-add, O(N K). Accelerators add floats in no fixed order there, so
+they take a product with the one-hot labels, O(N C K), for reproducible sums.
 """
 
 from typing import Any
@@ -36,7 +35,7 @@ def contract(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def add_by_label(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
-    """Adds rows [..., K] by labels [...] into a table [C, K], as the platform likes."""
+    """Adds rows [..., K] by labels [...] into a table [C, K], as suits the platform."""
     return jax.lax.platform_dependent(
         table,
         labels,
@@ -70,10 +69,7 @@ def weighted_sum(weights: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def weighted_total(weights: jax.Array, rows: jax.Array) -> jax.Array:
-    """Sum of rows [..., K] times weights [...], [K].
-
-    A product, since XLA's reductions over all but the last axis take twice as long.
-    """
+    """Sum of rows [..., K] times weights [...], [K]: a product is faster than a sum."""
     samples = tuple(range(weights.ndim))
     return jax.lax.dot_general(
         weights,

@@ -1,7 +1,8 @@
-"""The door: a batch or whole arrays in, checked, converted, what is unusable marked.
+"""The door: arrays in, checked and converted, with unusable samples marked.
 
-Each reader takes `outputs`, `labels` and `weights` as a user passes them. Nothing is
-centred, scaled or binned before its rows are dropped here.
+Each reader takes `outputs`, `labels` and `weights` as a user passes them, and raises a
+TypeError or ValueError where shapes or dtypes do not fit. Nothing is centred, scaled or
+binned before its rows are dropped here.
 """
 
 import jax
@@ -23,9 +24,6 @@ def read_logits(
 
     Logits stay as they are where samples are dropped, finite or not: so XLA sees that
     what is made of them is what the loss makes, and computes it once.
-
-    Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit.
     """
     logits, labels = _check_logits(outputs, labels, num_classes)
     ids, valid = _in_range(labels, num_classes)
@@ -38,11 +36,7 @@ def read_logits(
 def flatten_leading(
     outputs: Array, labels: Array, weights: Array | None, *, num_classes: int
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Logits [N, C] or class ids [N], labels [N] and weights, of whole arrays [...].
-
-    Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit, no samples.
-    """
+    """Logits [N, C] or class ids [N], labels [N] and weights, of whole arrays [...]."""
     if are_ids(outputs):
         outputs, labels = _check_outputs(outputs, labels, num_classes)
         outputs = outputs.ravel()
@@ -61,11 +55,7 @@ def flatten_leading(
 def read_classes(
     outputs: Array, labels: Array, weights: Array | None = None, *, num_classes: int
 ) -> Samples:
-    """Class ids [...], those of the largest of logits [..., C], and class labels [...].
-
-    Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit.
-    """
+    """Class ids [...], those of the largest of logits [..., C], and class labels [...]."""
     if not are_ids(outputs):
         logits = read_logits(outputs, labels, weights, num_classes=num_classes)
         return logits._replace(outputs=_argmax(logits.outputs))
@@ -88,11 +78,8 @@ def read_vectors(
 ) -> Samples:
     """Vectors [N, d], and class labels [N] or vectors [N, m]; 0 where dropped.
 
-    A batch is float32, its leading axes flattened. Whole arrays are [N] or [N, d], and
-    float64 if one of them is. A boolean `mask` may stand in for the weights.
-
-    Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit.
+    A batch becomes float32, its leading axes flattened. Whole arrays are [N] or [N, d],
+    and float64 if one of them is. A boolean `mask` may stand in for the weights.
     """
     if batch:
         check_fits("outputs", outputs)
@@ -133,7 +120,7 @@ def read_vectors(
         if mask.dtype != jnp.bool_:
             raise TypeError(
                 f"mask must be boolean, got dtype {mask.dtype}: this estimator counts "
-                "samples, and cannot weigh them. Pass weights > 0."
+                "samples, and cannot weigh them. Pass mask=weights > 0."
             )
     kept = weigh(
         valid,
@@ -163,7 +150,7 @@ def _ids(name: str, ids: Array, num_classes: int) -> jax.Array:
 
 
 def _in_range(ids: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """Ids as int32, 0 where they are not in [0, num_classes), and where they are."""
+    """Ids as int32, 0 where outside [0, num_classes), and whether they are inside."""
     valid = ids >= 0
     if num_classes <= jnp.iinfo(ids.dtype).max:
         valid &= ids < num_classes
@@ -226,20 +213,21 @@ def _check_rows(
             f"{name} must have the shape [{shape}], that of the samples and a last "
             f"axis of {width}, got {name} of shape {array.shape}."
         )
-    if not jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(
-        array.dtype, jnp.integer
+    if not any(
+        jnp.issubdtype(array.dtype, kind)
+        for kind in (jnp.floating, jnp.integer, jnp.bool_)
     ):
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}.")
     return array
 
 
 def _flat(rows: jax.Array) -> jax.Array:
-    """Rows [..., d] as [N, d]; as they are where they are that, sharding and all."""
+    """Rows [..., d] as [N, d]; what has that shape keeps its sharding too."""
     return rows if rows.ndim == 2 else rows.reshape(-1, rows.shape[-1])
 
 
 def _argmax(logits: jax.Array) -> jax.Array:
-    """Index of the first maximum: XLA's own argmax is twice as slow on the CPU."""
+    """Index of the first maximum; XLA's own argmax is slow on the CPU."""
     top = jnp.max(logits, -1)
     order = -jnp.arange(logits.shape[-1], dtype=jnp.float32)
     is_top = logits == top[..., None]

@@ -1,4 +1,4 @@
-"""Samples past the door: what may count, and how much.
+"""Samples past the door: which of them count, and how much.
 
 A sample is dropped, and counted, when its label is outside [0, num_classes) or not
 finite, when its output is not finite, or when its weight is zero, negative or not
@@ -39,7 +39,7 @@ def weigh(
     dtype: jax.typing.DTypeLike,
     name: str = "weights",
 ) -> jax.Array:
-    """The weights of samples of which some are not `valid`, 0 where dropped."""
+    """The weights of samples, 0 where not `valid` or the weight is unusable."""
     if weights is None:
         return valid.astype(dtype)
     given = as_array(name, weights).astype(dtype)
@@ -48,7 +48,7 @@ def weigh(
 
 
 def check_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
-    """Raises unless there is an element for each sample."""
+    """Raises unless the array has one element for each sample."""
     if array.shape != shape:
         raise ValueError(
             f"{name} must have the shape of the samples, {shape}, got {array.shape}. "

@@ -13,7 +13,7 @@ from optax_mi.estimators.inputs._samples import Samples
 
 
 class Kind(NamedTuple):
-    """Which vectors an estimator was made for; one of the last two is None."""
+    """Which vectors an estimator is for; one of the last two is None."""
 
     features: int
     num_classes: int | None
@@ -21,12 +21,7 @@ class Kind(NamedTuple):
 
 
 def check_kind(features: Any, num_classes: Any, label_features: Any) -> Kind:
-    """The kind of samples.
-
-    Raises:
-      TypeError, ValueError: numbers that do not fit, or not exactly one of
-        `num_classes` and `label_features`.
-    """
+    """The kind of samples, from the numbers that a user gave, checked."""
     features = check_static_int("features", features, 1)
     if (num_classes is None) == (label_features is None):
         raise ValueError(

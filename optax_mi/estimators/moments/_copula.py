@@ -1,7 +1,9 @@
-r"""Columns as normal quantiles of their ranks: the Gaussian copula.
+r"""The Gaussian copula: columns as normal quantiles of their ranks.
 
-Mutual information does not change under monotone maps of single columns, so each may be
-given normal marginals, by :math:`\Phi^{-1}(r / (N + 1))` of the ranks r = 1, ..., N.
+.. math::
+    x \mapsto \Phi^{-1}(r / (N + 1)), \qquad r = 1, \ldots, N
+
+leaves the mutual information as it is, being monotone in each column.
 """
 
 import jax
@@ -10,10 +12,9 @@ from jax.scipy.special import ndtri
 
 
 def normal_scores(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """`x` [N, d] by columns; rows of weight 0 become 0.
+    """Normal scores of `x` [N, d], column by column; 0 in rows of weight 0.
 
-    Tied values share the mean of their ranks. A weight counts as repetitions, scaled so
-    that all are worth the effective number of samples.
+    Ties share their mean rank. A weight counts as that many repetitions, scaled.
     """
     total, squares = jnp.sum(weights), jnp.sum(jnp.square(weights))
     some = squares > 0

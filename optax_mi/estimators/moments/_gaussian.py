@@ -48,47 +48,31 @@ def gaussian(
 ) -> MIEstimator:
     r"""Estimates I(outputs; labels) of an epoch, as if all were Gaussian.
 
-    The streaming form of :func:`gaussian_mi`, with its formulas, its corrections and
-    its limits: for a layer's activations and class labels, half the log of the total
-    against the within-class determinant; for the outputs and targets of a regression,
-    of the marginal against the joint determinants. For one output and one target that
-    is :math:`-\tfrac12 \ln(1 - r^2)`, and `normalized` is :math:`r^2`.
+    .. math::
+        \hat I = \tfrac12 \ln \frac{|S_x|\, |S_y|}{|S_{xy}|}
+        \ \text{(real labels)}, \qquad
+        \hat I = \tfrac12 \ln \frac{|W + B|}{|W|} \ \text{(classes)},
 
-    The accumulator holds the centred second moments of the epoch, so far as rounding in
-    float32 goes the same in any order and any number of batches: three times d**2 +
-    C d + C float32 numbers, 12 (d**2 + C d + C) bytes, d the columns of the outputs and
-    real labels together, C = 1 for real labels. An update takes O(N d**2 + C d)
-    operations, the estimate O(d**3 + C d**2).
+    in nats, the streaming form of :func:`gaussian_mi`.
 
     Args:
-      features: number of output columns, at least 1.
+      features: number of output columns d, at least 1.
       num_classes: number of classes C, at least 2, of class labels.
       label_features: number of label columns, at least 1, of real labels. Exactly one
         of `num_classes` and `label_features` is given.
-      shrinkage: as in :func:`gaussian_mi`. An epoch of about as many samples as columns
-        needs it.
-      noise: as in :func:`gaussian_mi`; 0.25 for a layer, whose classes soon lie so far
-        apart that without noise all of H(Y) is read.
+      shrinkage: as in :func:`gaussian_mi`, for epochs of few samples.
+      noise: as in :func:`gaussian_mi`; 0.25 suits the layers of a network.
       bias_correction: as in :func:`gaussian_mi`.
 
     Returns:
-      An :class:`MIEstimator`. Its `update` takes
-
-      - `outputs`: real numbers of shape [..., features], or [...] where that is 1;
-      - `labels`: integer class ids of shape [...]; others than 0 to C - 1, such as -1
-        for padding, are dropped and counted. Or real labels of shape [...,
-        label_features], or [...] where `label_features` is 1;
-      - `weights`: None or an array of shape [...]; a sample of weight 0 is dropped, as
-        is one whose outputs or real labels are not finite.
-
-      An epoch of too few samples for a determinant reads 0 nats, with `std_error` nan.
-      Values whose squares overflow float32, from 1e19 on, make the estimate nan, which
-      :func:`optax_mi.mi_decay` reports and holds.
+      An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [..., d], and
+      `labels`, class ids of shape [...] or real of shape [..., label_features]; a
+      single column may have no axis. With too few samples for a determinant it reads 0
+      nats; values from 1e19 on, whose squares overflow float32, make it nan.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range, or neither or both of
-        `num_classes` and `label_features` are given; in `update`, shapes or dtypes that
-        do not fit, or more than 2**23 samples in one batch.
+      TypeError, ValueError: an argument is out of its range, or not exactly one kind of
+        labels is given.
 
     Example:
       >>> import jax
@@ -103,8 +87,7 @@ def gaussian(
       1.06 +- 0.02
 
     References:
-      Those of :func:`gaussian_mi`; and Chan, Golub and LeVeque, Updating formulae and a
-      pairwise algorithm for computing sample variances, COMPSTAT 1982.
+      As :func:`gaussian_mi`; Chan, Golub and LeVeque, COMPSTAT 1982 (the updates).
     """
     kind = check_kind(features, num_classes, label_features)
     classes = kind.num_classes or 1
@@ -176,7 +159,7 @@ def _moments(state: _sums.LongSum, origin: jax.Array) -> Moments:
 
 
 def _merge(state: _sums.LongSum, other: _sums.LongSum) -> _sums.LongSum:
-    """Weights and scatters add up; means move, and what they move by adds scatter."""
+    """The state of both samples: means move, and what they move by adds scatter."""
     origin = _mean(other)
     across = union_increments(_moments(state, origin), _moments(other, origin))
 

@@ -38,72 +38,45 @@ def gaussian_mi(
 ) -> MIEstimate:
     r"""Estimates I(X; Y) in nats from covariances, as if all were Gaussian.
 
-    For real Y the log-determinants of the joint covariance and of its blocks,
-
     .. math::
-        \hat I(X; Y) = \tfrac12 \ln \frac{|S_x|\, |S_y|}{|S_{xy}|},
+        \hat I = \tfrac12 \ln \frac{|S_x|\, |S_y|}{|S_{xy}|}
+        \ \text{(real labels)}, \qquad
+        \hat I = \tfrac12 \ln \frac{|W + B|}{|W|} \ \text{(classes)},
 
-    exact for Gaussian (X, Y), and otherwise what linear maps can tell. For class
-    labels, the covariance of all samples against the pooled one within classes,
-
-    .. math::
-        \hat I(X; Y) = \tfrac12 \ln \frac{|S_T|}{|S_W|}, \qquad
-        S_T = S_W + \sum_c p_c (\mu_c - \mu)(\mu_c - \mu)^\top,
-
-    which takes the classes for Gaussian with one shared covariance, as linear
-    discriminant analysis does. X is then a mixture, not Gaussian: of all distributions
-    with covariance S_T the Gaussian has the largest entropy, so the value is too large
-    where the classes lie apart, and clipped to H(Y).
-
-    Columns may have any units. A constant column tells nothing and is left out: one
-    whose standard deviation is below 4 eps of its mean, which is rounding. A ridge of
-    4 eps on the correlations keeps the value finite where columns are collinear:
-    columns of X that others determine change nothing but the bias correction, and each
-    direction of Y that X determines reads 5 to 8 nats in float32, 15 to 18 in float64.
-
-    Takes O(N d**2 + d**3 + C d**2) operations and O(N d + d**2 + C d) memory, d the
-    columns of X and real Y together.
+    with the covariances S, W within classes and B of the class means. The first is
+    exact for Gaussian (X, Y), and otherwise what linear maps can tell. The second takes
+    classes for Gaussians of one covariance, and is too large where they lie apart.
+    Constant columns are left out, and collinear ones leave the value finite.
 
     Args:
-      x: real samples, [N] or [N, d].
-      y: real samples, [N] or [N, d_y], of a floating dtype; or class labels [N], of an
-        integer dtype. Labels outside [0, C) are dropped and counted.
+      outputs: real samples, [N] or [N, d].
+      labels: class labels [N] of an integer dtype, or real samples, [N] or [N, d_y], of
+        a floating dtype.
       num_classes: number of classes C; None means the largest label + 1, which cannot
-        be seen inside jit and vmap. Not for real `y`.
-      weights: None, or a real weight of each sample, [N]; samples with a weight that is
-        0, negative or not finite are dropped and counted. Their effective number,
-        :math:`(\sum w)^2 / \sum w^2`, takes the place of N below.
-      shrinkage: s in [0, 1) multiplies all correlations (for class labels those within
-        classes) by 1 - s: for N close to d or below, where 0 leaves the determinants
-        near 0. Variances stay. `"oas"` takes the s of least expected squared error for
-        Gaussian data, from N and the correlations.
-      noise: r at least 0 for :math:`I(X + \varepsilon; Y)` with independent Gaussian
-        noise, of variance r**2 times the total variance of X in each column: finite and
-        below H(Y) where X tells the classes apart for certain. It is in closed form, as
-        r**2 tr(S_x) I, or S_T, on the covariances of X. The units of the columns then
-        matter, and the bias correction holds to first order in 1 / N.
-      bias_correction: whether to subtract the expectation of the bias, about
-        d d_y / 2N, or d (C - 1) / 2N for class labels; None means where `shrinkage` is
-        0. It is exact for Gaussian (X, Y), and for classes that x does not tell apart.
+        be seen inside jit and vmap. Only for class labels.
+      weights: None, or a real weight of each sample, [N].
+      shrinkage: s in [0, 1) multiplies all correlations (within classes) by 1 - s, for
+        few samples; `"oas"` takes the s of least expected squared error for Gaussian
+        data.
+      noise: r at least 0 reads :math:`I(X + \varepsilon; Y)` with independent Gaussian
+        noise of r**2 times the total variance of X in each column; not with shrinkage.
+      bias_correction: `"wishart"` subtracts the expected bias, about d d_y / 2N, or d
+        (C - 1) / 2N for classes; with shrinkage none is known, and none is made. None
+        leaves the bias, which is then in `chance`.
       copula: whether to replace each real column by the normal quantiles of its ranks,
-        ties sharing their mean rank: the estimate is then the same under monotone maps
-        of single columns, and exact for any marginals under a Gaussian copula. With
-        class labels the ranks are those in the whole sample.
-      clip: whether to clip to [0, H(Y)], for real `y` to [0, inf).
+        so that monotone maps of single columns change nothing.
+      clip: whether to clip to [0, H(Y)]; for real labels to [0, inf).
 
     Returns:
-      An :class:`MIEstimate`; `entropy` is infinite for real `y`, and that of the labels
-      as they came for classes. `std_error` is the delta method's for Gaussian data,
-      :math:`\sqrt{\sum_i \rho_i^2 / N}` with the canonical correlations for real `y`;
-      near I = 0 the distribution is not normal. Without a valid sample, without a
-      column that varies, or with one class, it is 0 nats. With shrinkage 0 and too few
-      valid samples for a determinant, N - 1 < d + d_y or N - C < d, it is 0 nats, and
-      `std_error` is nan.
+      An :class:`MIEstimate`; `std_error` is the delta method's. Without a valid sample,
+      a column that varies or a second class it is 0 nats; so it is, with a `std_error`
+      of nan, where the samples are too few for a determinant, N - 1 < d + d_y or N - C
+      < d, without shrinkage or noise.
 
     Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit, `num_classes` for real
-        `y`, a shrinkage outside [0, 1), noise that is negative or beside shrinkage,
-        N <= d without either, or a bias correction with shrinkage.
+      TypeError, ValueError: shapes or dtypes do not fit; `num_classes` with real
+        labels; an argument out of its range; noise beside shrinkage; N <= d without
+        either.
 
     Example:
       >>> import jax
@@ -118,12 +91,9 @@ def gaussian_mi(
 
     References:
       Cover and Thomas, *Elements of Information Theory*, 2nd ed., 2006, theorem 8.4.1.
-      Misra, Singh and Demchuk, Estimation of the entropy of a multivariate normal
-      distribution, Journal of Multivariate Analysis 92, 2005 (the bias). Chen, Wiesel,
-      Eldar and Hero, Shrinkage algorithms for MMSE covariance estimation, IEEE
-      Transactions on Signal Processing 58, 2010, equation 23 (`"oas"`). Ince et al., A
-      statistical framework for neuroimaging data analysis based on mutual information
-      estimated via a Gaussian copula, Human Brain Mapping 38, 2017 (`copula`).
+      Misra, Singh and Demchuk, Journal of Multivariate Analysis 92, 2005 (bias). Chen,
+      Wiesel, Eldar and Hero, IEEE Transactions on Signal Processing 58, 2010, equation
+      23 (`"oas"`). Ince et al., Human Brain Mapping 38, 2017 (`copula`).
     """
     corrects = check_shrinkage(shrinkage, bias_correction)
     noise = check_noise(noise, shrinkage)
@@ -148,12 +118,7 @@ def gaussian_mi(
 
 
 def check_shrinkage(shrinkage: Any, bias_correction: Any) -> bool:
-    """Whether to correct the bias: it is known without shrinkage alone.
-
-    Raises:
-      TypeError, ValueError: a shrinkage that is neither in [0, 1) nor "oas", or an
-        unknown correction.
-    """
+    """Checks both, and tells whether to correct the bias: only without shrinkage."""
     if isinstance(shrinkage, str):
         known = shrinkage == "oas"
     else:
@@ -172,11 +137,7 @@ def check_shrinkage(shrinkage: Any, bias_correction: Any) -> bool:
 
 
 def check_noise(noise: Any, shrinkage: Shrinkage) -> float:
-    """The noise, a Python float.
-
-    Raises:
-      TypeError, ValueError: it is traced, negative, not finite, or beside shrinkage.
-    """
+    """The noise as a Python float, checked."""
     try:
         value = float(noise)
     except (TypeError, ValueError, jax.errors.ConcretizationTypeError):
@@ -214,7 +175,7 @@ def _estimate(
     copula: bool,
     clip: bool,
 ) -> MIEstimate:
-    """The estimate for `y` real, or labels in `num_classes` classes."""
+    """The estimate of real labels, or of labels in `num_classes` classes."""
     samples = read_vectors(outputs, labels, weights, num_classes=num_classes)
     rows, ids, kept = samples
     features = rows.shape[1]

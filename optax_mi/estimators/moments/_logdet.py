@@ -1,40 +1,28 @@
 r"""Mutual information of Gaussian vectors, from their second moments.
 
-For real Y, with S the joint covariance and its blocks,
+With S the joint covariance of real X and Y, :math:`\rho_i` their canonical
+correlations, W the covariance within classes and B that of the class means,
 
 .. math::
-    I(X; Y) = \tfrac12 \ln \frac{|S_x|\, |S_y|}{|S_{xy}|}
-            = \tfrac12 \ln \frac{|S_y|}{|S_y - S_{yx} S_x^{-1} S_{xy}|}
-            = -\tfrac12 \sum_i \ln(1 - \rho_i^2),
+    I(X; Y) &= \tfrac12 \ln \frac{|S_y|}{|S_y - S_{yx} S_x^{-1} S_{xy}|}
+             = -\tfrac12 \sum_i \ln(1 - \rho_i^2), \\
+    I(X; Y) &= \tfrac12 \ln \frac{|W + B|}{|W|} .
 
-with canonical correlations :math:`\rho_i` (Cover and Thomas, *Elements of Information
-Theory*, 2nd ed., theorem 8.4.1); the Cholesky factor of S holds the second form, ready
-to be read off. For class labels, with W the covariance within classes and B that of
-the class means,
-
-.. math::
-    I(X; Y) = \tfrac12 \ln \frac{|W + B|}{|W|}.
-
-The log-determinants of a sample are biased. With n = N - 1 degrees of freedom, the
-expectation of the log-determinant of a Wishart matrix gives
+The Cholesky factor of S holds the first, ready to be read off. With n = N - 1, k
+columns of X and m of Y (C - 1 for classes), the bias of a sample's value is that of
+Wishart determinants, and its variance the delta method's for real Y and for classes,
 
 .. math::
-    E[\hat I] - I = \tfrac12 \sum_{i=0}^{k-1}
-        \psi\Big(\frac{n - i}{2}\Big) - \psi\Big(\frac{n - m - i}{2}\Big),
-
-k the columns of X and m those of Y, or C - 1 for class labels: exact for Gaussian X and
-Y, and for labels that tell nothing. The delta method gives the variance
-:math:`\sum_i \rho_i^2 / N` for real Y. For class labels, with :math:`\lambda_i =
-\rho_i^2` the eigenvalues of :math:`(W + B)^{-1} B` and :math:`q_c` the square of the
-Mahalanobis distance of class c from the centre under W + B, it is
-
-.. math::
+    \tfrac12 \sum_{i=0}^{k-1} \psi\Big(\frac{n - i}{2}\Big)
+        - \psi\Big(\frac{n - m - i}{2}\Big), \qquad
+    \frac1N \sum_i \rho_i^2, \qquad
     \frac{1}{4 N} \Big(\mathrm{Var}_c(q_c) + 4 \sum_i \lambda_i
-                       - 2 \sum_i \lambda_i^2\Big).
+                       - 2 \sum_i \lambda_i^2\Big),
 
-Independent noise of variance v on each column of X adds v I to the covariance of X, S_x
-or W. With S what it is added to, k is then :math:`\mathrm{tr}\, (S + v I)^{-1} S`: to
-first order in 1 / N, the bias is that of so many columns.
+where :math:`\lambda_i` are the eigenvalues of :math:`(W + B)^{-1} B`, and :math:`q_c`
+is the squared Mahalanobis distance of class c from the centre under W + B. Noise of
+variance v on each column of X adds v I to S_x or W; to first order in 1 / N, the bias
+is then that of :math:`k = \mathrm{tr}\, (S + v I)^{-1} S` columns.
 """
 
 from typing import Literal, NamedTuple
@@ -56,7 +44,7 @@ Shrinkage = float | Literal["oas"]
 
 
 class _Reading(NamedTuple):
-    """Plug-in nats, and what its corrections need."""
+    """Plug-in nats, and what corrects them."""
 
     mi: jax.Array
     variance: jax.Array  # of one sample
@@ -74,12 +62,11 @@ def gaussian_estimate(
     bias_correction: bool,
     clip: bool,
 ) -> MIEstimate:
-    """The estimate of samples with these moments and these totals, see `Samples`.
+    """The estimate from moments and `Samples.totals`.
 
-    The means are distances from the `origin` [1, d], which is near the mean of all.
-    The first `features` columns are X. The others are Y; without others, Y is the
-    class. The standard deviation of the noise is in units of the spread of X, the root
-    of its total variance.
+    Means are distances from the `origin` [1, d], which is near the mean of all. The
+    first `features` columns are X; without others, Y is the class. `noise` is in units
+    of the root of the total variance of X.
     """
     weight, count, dropped = health(totals)
     some = count > 0
@@ -126,7 +113,7 @@ def _real(
     noise: float,
     count: jax.Array,
 ) -> _Reading:
-    """Of real Y, the columns after the first `features`."""
+    """For real Y, the columns after the first `features`."""
     variance = jnp.diagonal(covariance)
     varies = _varies(variance, origin)
     added = noise**2 * jnp.sum(variance[:features])
@@ -157,7 +144,7 @@ def _classes(
     noise: float,
     count: jax.Array,
 ) -> _Reading:
-    """Of class labels with `shares` [C] of the samples."""
+    """For class labels with `shares` [C] of the samples."""
     share = shares[:, None]
     mean = jnp.sum(share * means, 0, keepdims=True)
     # A class without samples is at the centre.
@@ -203,7 +190,7 @@ def _classes(
 
 
 def _trace_of_inverse(lower: jax.Array, scale: jax.Array) -> jax.Array:
-    """Of the covariance, from the Cholesky factor of its correlations."""
+    """Trace of the inverse covariance, from the Cholesky factor of its correlations."""
 
     def squares(row: jax.Array) -> jax.Array:
         return jnp.sum(jnp.square(solve_triangular(lower, row, lower=True)))
@@ -227,7 +214,7 @@ def _inverse_root(variance: jax.Array, varies: jax.Array) -> jax.Array:
 def _correlation(
     covariance: jax.Array, varies: jax.Array, variance: jax.Array
 ) -> jax.Array:
-    """Correlations, with 1 on the diagonal; constant columns correlate with none."""
+    """Correlations, with 1 on the diagonal and 0 for constant columns."""
     scale = _inverse_root(variance, varies)
     return _unit_diagonal(covariance * jnp.outer(scale, scale))
 
@@ -257,11 +244,9 @@ def _shrink(
 
 
 def _cholesky(matrix: jax.Array) -> jax.Array:
-    """Cholesky factor of the matrix + ridge * its diagonal.
+    """Cholesky factor of the matrix + ridge * its diagonal, so that it is definite.
 
-    Collinear columns have an eigenvalue of 0 give or take the rounding, a few eps. The
-    ridge makes it the same small number wherever they appear, so that it cancels.
-    Where the rounding was larger, the ridge grows until the matrix is definite.
+    The zero eigenvalues of collinear columns become the same small number everywhere.
     """
     root = jnp.sqrt(jnp.diagonal(matrix))
     unit = _unit_diagonal(matrix / jnp.outer(root, root))

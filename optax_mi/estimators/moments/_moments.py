@@ -1,23 +1,19 @@
 r"""Second moments about the class means, batch by batch, without cancellation.
 
 With :math:`n_c` the weight of class c so far, :math:`\mu_c` its mean and S the scatter
-of all samples about the means of their classes, a batch with weights :math:`n'_c`,
-means :math:`\mu'_c` and scatter :math:`S'` changes them by
+of all samples about their class means, a batch with :math:`n'_c`, :math:`\mu'_c` and
+:math:`S'` changes them by
 
 .. math::
     \Delta\mu_c = \frac{n'_c}{n_c + n'_c} \delta_c, \qquad
     \Delta S = S' + \sum_c \frac{n_c n'_c}{n_c + n'_c} \delta_c \delta_c^\top, \qquad
     \delta_c = \mu'_c - \mu_c
 
-(Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing
-sample variances, 1979). The same :math:`\Delta S` is one product over the samples, of
-their distances to
+(Chan, Golub and LeVeque, 1979). The same :math:`\Delta S` is one product over the
+samples, without a term of :math:`C d^2`, of their distances to
 
 .. math::
-    z_c = \mu'_c - \sqrt{\frac{n_c}{n_c + n'_c}}\, \delta_c,
-
-since the distances to :math:`\mu'_c` sum to 0: there is no term of :math:`C d^2`. Sums
-of squares about 0 would lose the variance where the mean is 1000 standard deviations.
+    z_c = \mu'_c - \sqrt{\frac{n_c}{n_c + n'_c}}\, \delta_c .
 """
 
 from typing import NamedTuple
@@ -34,7 +30,7 @@ from optax_mi.estimators.arithmetic import (
 
 
 class Moments(NamedTuple):
-    """Of d columns in C classes; with C = 1, of the sample as a whole."""
+    """Moments of d columns in C classes; with C = 1, of the sample as a whole."""
 
     weights: jax.Array  # [C]
     means: jax.Array  # [C, d]; 0 where the weight is 0
@@ -44,7 +40,7 @@ class Moments(NamedTuple):
 def no_moments(
     num_classes: int, columns: int, dtype: jax.typing.DTypeLike = jnp.float32
 ) -> Moments:
-    """Of no samples."""
+    """Moments of no samples."""
     return Moments(
         jnp.zeros(num_classes, dtype),
         jnp.zeros((num_classes, columns), dtype),
@@ -53,7 +49,7 @@ def no_moments(
 
 
 def centre(rows: jax.Array, weights: jax.Array) -> jax.Array:
-    """Mean of rows [N, d], [1, d]; 0 of no weight."""
+    """Mean of rows [N, d], [1, d]; 0 where there is no weight."""
     total = jnp.sum(weights)
     # The division first: the sum of rows that are not scaled yet could overflow.
     return weighted_sum(weights / jnp.where(total > 0, total, 1.0), rows)
@@ -64,8 +60,8 @@ def increments(
 ) -> Moments:
     """What samples add to the moments: rows [N, d] finite, labels [N] in range.
 
-    The rows and the means of `before` are to be distances from one origin near the
-    mean of the rows. The increments of the means do not depend on it.
+    Rows and the means of `before` are distances from one origin near the mean of the
+    rows.
     """
     num_classes = len(before.weights)
     kept = weights[:, None]
@@ -89,10 +85,7 @@ def increments(
 
 
 def union_increments(before: Moments, other: Moments) -> Moments:
-    """What the samples of `other` add to the moments, save for `other` itself.
-
-    To be added with the weights and the scatter of `other`, which stay as they are.
-    """
+    """What the samples of `other` add, beside its own weights and scatter."""
     delta = other.means - before.means
     share = _share(other.weights, before.weights)
     across = jnp.sqrt(share * before.weights)[:, None] * delta
@@ -100,6 +93,6 @@ def union_increments(before: Moments, other: Moments) -> Moments:
 
 
 def _share(part: jax.Array, rest: jax.Array) -> jax.Array:
-    """The share of a part in the whole, 0 of nothing."""
+    """The share of a part in the whole; 0 where there is nothing."""
     whole = part + rest
     return part / jnp.where(whole > 0, whole, 1.0)

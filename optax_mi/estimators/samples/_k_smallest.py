@@ -1,10 +1,8 @@
 """Distances to the nearest neighbours: the k smallest of each row of a tile.
 
-Rows are cut into buckets. The k smallest elements lie in the k buckets with the
-smallest minima: those minima are k elements, none of them above what another bucket
-holds. With about sqrt(k N) buckets a row costs one pass of minima and 2 k passes over
-sqrt(k N) elements, in any dtype. `jax.lax.top_k` is a sort of whole rows on the CPU
-wherever XLA rewrites it: in float64, and when only some of its results are used.
+Columns are dealt into about sqrt(k N) buckets. The k smallest elements lie in the k
+buckets with the smallest minima, so a row costs one pass of minima and 2 k passes over
+sqrt(k N) elements, where XLA on the CPU makes a sort of whole rows of `jax.lax.top_k`.
 """
 
 import math
@@ -17,17 +15,13 @@ import jax.numpy as jnp
 def bucket_count(columns: int, k: int) -> int:
     """Number of buckets, a power of 2, for the k smallest of so many columns.
 
-    A tile whose width is a multiple of it is read in place, and takes half the time of
-    others: pad with inf before the loop over tiles, to columns + -columns % buckets.
+    Pad with inf to a multiple of it before a loop: its tiles are then read in place.
     """
     return 2 ** round(math.log2(k * columns) / 2)
 
 
 def kth_smallest(tile: jax.Array, k: int) -> jax.Array:
-    """The k-th smallest [T] of each row of a tile [T, N], equal elements counted apart.
-
-    Elements may be inf, and none may be nan; `k` is at most N.
-    """
+    """The k-th smallest [T] of each row of a tile [T, N] without nan, k at most N."""
     return k_smallest(tile, k)[:, -1]
 
 
@@ -57,10 +51,10 @@ def k_smallest(tile: jax.Array, k: int) -> jax.Array:
 def k_smallest_in_buckets(
     minima: jax.Array, depth: int, k: int, read: Callable[[jax.Array], jax.Array]
 ) -> jax.Array:
-    """The k smallest [T, k] in ascending order, of rows whose minima [T, B] are known.
+    """The k smallest [T, k], ascending, of rows whose bucket minima [T, B] are known.
 
-    Bucket b holds columns b, b + B, ..., `depth` of them. `read` gives the elements at
-    columns [M, T], the last axis being the rows; `k` is at most B.
+    Bucket b holds columns b, b + B, ..., `depth` of them, and k is at most B. `read`
+    gives the elements at columns [M, T], the last axis being the rows.
     """
     rows, width = minima.shape
     least, bucket = _knock_out(jax.lax.optimization_barrier(minima).T, k)
@@ -72,10 +66,7 @@ def k_smallest_in_buckets(
 
 
 def _knock_out(x: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """The k smallest [k, T] of each column of [M, T], ascending, and their indices.
-
-    Indices of finite elements differ from one another.
-    """
+    """The k smallest [k, T] of each column of [M, T], ascending, and their indices."""
     index = jax.lax.broadcasted_iota(jnp.int32, x.shape, 0)
 
     def step(x: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

@@ -1,4 +1,4 @@
-"""Mutual information by pairwise distances, of a sample of an epoch."""
+"""Mutual information from pairwise distances, in a sample of an epoch."""
 
 import jax
 
@@ -16,29 +16,25 @@ def kde(
     distance: Distance = "kl",
     sample_size: int = 1024,
 ) -> MIEstimator:
-    r"""Estimates I(T; Y) of an epoch, T being x with Gaussian noise added.
+    r"""Estimates I(T; Y) of an epoch, T being the outputs with Gaussian noise added.
 
-    :func:`kde_mi` applied to a uniform sample of M of the epoch's samples, kept in the
-    state as :func:`nearest_neighbors` does: 4 M (features + 1) bytes. The estimate,
-    once an epoch, compares all pairs, O(M**2 features). A smaller sample reads more
-    information, since more of its samples lie alone: compare values of one M.
+    :func:`kde_mi`, in nats, of a uniform sample of M of the epoch's samples (Vitter,
+    ACM TOMS 11(1), 1985) that is kept in the state. A smaller sample reads more, since
+    more of its samples lie alone: compare values of one M.
 
     Args:
-      features: number of columns of the outputs.
+      features: number of output columns d.
       num_classes: number of classes C, at least 2.
       bandwidth: standard deviation of the noise, as in :func:`kde_mi`.
       distance: `"kl"` or `"bhattacharyya"`, as in :func:`kde_mi`.
-      sample_size: number of samples M that are kept.
+      sample_size: number of samples M; the state takes 4 M (d + 1) bytes.
 
     Returns:
-      An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [...,
-      features]; `labels`, integers of shape [...]; and `weights`, None or of shape
-      [...], of which all that are positive count the same. Samples that are not finite,
-      out of range or of weight 0 are dropped and counted.
+      An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [..., d], and
+      `labels`, integers of shape [...]; all positive weights count the same.
 
     Raises:
-      TypeError, ValueError: as :func:`kde_mi`; in `update`, shapes or dtypes that do
-        not fit.
+      TypeError, ValueError: an argument is out of its range.
 
     Example:
       >>> import jax
@@ -49,10 +45,6 @@ def kde(
       >>> state = estimator.update(estimator.init(), outputs=x, labels=labels)
       >>> print(f"{estimator.estimate(state).mi:.2f}")
       0.30
-
-    References:
-      As :func:`kde_mi`; and Vitter, Random sampling with a reservoir, ACM TOMS 11(1),
-      1985.
     """
     kind = check_kind(features, num_classes, None)
     check_bandwidth(bandwidth, distance)

@@ -1,18 +1,13 @@
 r"""Mutual information of noisy vectors and their class, from pairwise distances.
 
-With T = X + noise of standard deviation s, the distribution of T given the samples is a
-mixture of N Gaussians, and that of T in class c one of N_c. Both entropies are, up to
-a term that their difference loses,
-
 .. math::
+    \hat I = \hat H(T) - \hat H(T \mid Y), \qquad
     \hat H(T) = -\frac1N \sum_i \ln \frac1N \sum_j k_{ij}, \qquad
     \hat H(T \mid Y) = -\frac1N \sum_i \ln \frac{1}{N_{y_i}}
                        \sum_{j:\, y_j = y_i} k_{ij},
 
-with :math:`k_{ij} = \exp(-\|x_i - x_j\|^2 / 2 s^2)`, where the exponent is the
-Kullback-Leibler divergence of components i and j, or :math:`\exp(-\|x_i - x_j\|^2 / 8
-s^2)`, where it is their Bhattacharyya distance (Kolchinsky and Tracey, 2017, equations
-10 and 11). The sums are at least :math:`k_{ii} = 1`: their logarithms need no shift.
+up to a term that cancels. The sums are at least :math:`k_{ii} = 1`: their logarithms
+need no shift.
 """
 
 import math
@@ -51,54 +46,37 @@ def kde_mi(
     distance: Distance = "kl",
     clip: bool = True,
 ) -> MIEstimate:
-    r"""Estimates I(T; Y) in nats of a class Y and T, x with Gaussian noise added.
-
-    The information in a deterministic layer is infinite or that in its input; with
-    noise of standard deviation s, the `bandwidth`, on every column it is finite, and
+    r"""Estimates I(T; Y) in nats of a class Y and T, the outputs with Gaussian noise.
 
     .. math::
-        \hat I(T; Y) = \hat H(T) - \hat H(T \mid Y)
-            = \frac1N \sum_i \ln \frac{\frac{1}{N_{y_i}} \sum_{j:\, y_j = y_i} k_{ij}}
-                                   {\frac1N \sum_j k_{ij}},
-        \qquad k_{ij} = e^{-\|x_i - x_j\|^2 / 2 s^2}.
+        \hat I(T; Y) = \frac1N \sum_i
+            \ln \frac{\frac{1}{N_{y_i}} \sum_{j:\, y_j = y_i} k_{ij}}
+                     {\frac1N \sum_j k_{ij}}, \qquad
+        k_{ij} = e^{-\|x_i - x_j\|^2 / 2 s^2}, \quad s = \mathrm{bandwidth}.
 
-    Of the mixture of Gaussians that the samples make, :math:`\hat H(T)` and
-    :math:`\hat H(T \mid Y)` are both upper bounds, or both lower bounds with 8 for 2 in
-    the kernel. Their difference bounds :math:`I(T; Y)` from neither side. What does is
-    :math:`\hat H(T)` of one kind less :math:`\hat H(T \mid Y)` of the other: with
-    `bound="upper"`, :math:`\hat H(T) - H(T \mid X)` bounds I(T; X), and so I(T; Y),
-    from above. Both estimates tend to H(Y) where classes lie many bandwidths apart, and
-    to 0 where the bandwidth is much larger than the spread; both are at most H(Y). All
-    is said of the samples as they are: with few of them in many dimensions each lies
-    alone, and the class of each is known.
-
-    Takes O(N**2 d) operations, N**2 / 2 kernels, and O(N d) memory besides one tile of
-    256 kernels each way, 1024 for the standard error. Distances of two columns or more
-    come from a matrix product, so that their squares err by a few eps of the largest
-    squared distance to the mean: use float64 where that is over 1e5 bandwidths squared.
+    As a difference of two bounds on entropies it bounds I(T; Y) from neither side, but
+    is at most H(Y). Few samples in many dimensions lie alone, and read H(Y) whatever
+    the data.
 
     Args:
-      x: real samples, [N] or [N, d].
-      labels: class labels [N], integers; those outside [0, C) are dropped and counted.
-      bandwidth: standard deviation s of the noise, in the units of x, positive. It is
-        part of what is measured, not a matter of tuning: compare values of one s.
-      num_classes: number of classes C; None means the largest label + 1, which cannot
-        be seen inside jit and vmap.
-      weights: None, or booleans [N]; samples with False are dropped and counted.
-      bound: "upper", by Kullback-Leibler divergences, or "lower", by Bhattacharyya
-        distances: which bound on the entropies.
+      outputs: real samples, [N] or [N, d].
+      labels: integer class labels [N].
+      bandwidth: standard deviation s of the noise, in the units of the outputs,
+        positive. It is part of what is measured: compare values of one s.
+      num_classes: number of classes C; None (not under jit) is the largest label + 1.
+      mask: None, or booleans [N]; samples with False are dropped and counted.
+      distance: between the Gaussians around samples: `"kl"`, their Kullback-Leibler
+        divergence, or `"bhattacharyya"`, which has 8 for 2 in the kernel.
       clip: whether to clip to [0, H(Y)].
 
     Returns:
-      An :class:`MIEstimate`; `entropy` is that of the labels as they came. `std_error`
-      is the delta method's for both sums, good to about a tenth; from 256 of the
-      samples where there are more than 1024. Without a valid sample, or with one class,
-      the estimate is 0 nats. `chance` is 0, though every sample is in its own kernel:
-      of independent x the estimate is not 0, and near H(Y) at narrow bandwidths.
+      An :class:`MIEstimate`. `std_error` is the delta method's, good to about a tenth.
+      With no valid sample or one class it is 0 nats. `chance` is 0, though independent
+      outputs read more than 0, and near H(Y) at narrow bandwidths.
 
     Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit, a bandwidth that is not
-        positive and finite, an unknown bound.
+      TypeError, ValueError: shapes or dtypes do not fit, or an argument is out of its
+        range.
 
     Example:
       >>> import jax
@@ -112,9 +90,7 @@ def kde_mi(
       0.01
 
     References:
-      Kolchinsky and Tracey, Estimating mixture entropy with pairwise distances, Entropy
-      19(7):361, 2017, equations 10 and 11. Saxe et al., On the information bottleneck
-      theory of deep learning, ICLR 2018 (its use on layers).
+      Kolchinsky and Tracey, Entropy 19(7):361, 2017, equations 10 and 11.
     """
     check_bandwidth(bandwidth, distance)
     labels, num_classes = class_ids("labels", labels, num_classes)
@@ -130,11 +106,7 @@ def kde_mi(
 
 
 def check_bandwidth(bandwidth: jax.typing.ArrayLike, distance: str) -> None:
-    """Raises unless the bandwidth is a positive scalar and the distance known.
-
-    Raises:
-      TypeError, ValueError: it is not.
-    """
+    """Raises unless the bandwidth is a positive, finite scalar, the distance known."""
     check_choice("distance", distance, tuple(_EXPONENTS))
     check_number("bandwidth", bandwidth, lambda s: s > 0, "positive and finite")
     if shape := jnp.shape(bandwidth):
@@ -225,10 +197,7 @@ def _kernels(rows: _Points, columns: _Points) -> tuple[jax.Array, jax.Array]:
 
 
 def _kernel_sums(points: _Points) -> jax.Array:
-    """Sums over j of the kernels in the class of i, and of all, [2, T, B].
-
-    Kernels are symmetric, so the tiles on and above the diagonal give all the sums.
-    """
+    """Sums over j of the kernels in the class of i, and of all, [2, T, B]."""
     tiles, rows = points.labels.shape
     dtype = points.x.dtype
     diagonal = jnp.eye(rows, dtype=bool)
@@ -236,7 +205,7 @@ def _kernel_sums(points: _Points) -> jax.Array:
     def tile(j: jax.Array, state: Any) -> Any:
         i, sums = state
         both = _kernels(_tile(points, i), _tile(points, j))
-        # Of a sample with itself, and of the dropped, whose logarithm is not used.
+        # For a sample with itself, and for the dropped, whose logarithm is not used.
         both = [jnp.where(diagonal & (i == j), 1.0, part) for part in both]
         right = jnp.stack([jnp.sum(part, 1) for part in both])
         below = jnp.stack([jnp.sum(part, 0) for part in both])
@@ -250,7 +219,7 @@ def _kernel_sums(points: _Points) -> jax.Array:
 
 
 def _some(samples: int) -> np.ndarray:
-    """Samples to take the standard error from: all of few, a tile of many."""
+    """The samples that give the standard error: all of few, a tile of many."""
     if samples <= 4 * _TILE:
         return np.arange(samples)
     # Multiples of the golden ratio mod 1 are evenly spread, and without a period.
@@ -260,7 +229,7 @@ def _some(samples: int) -> np.ndarray:
 def _shifts(
     points: _Points, same: jax.Array, every: jax.Array, some: np.ndarray
 ) -> jax.Array:
-    """What more of a sample would add to the logarithms of all samples, [M]."""
+    """What a repeat of a sample would add to the logarithms of all samples, [M]."""
     queries = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[some], points)
 
     def add(j: jax.Array, total: jax.Array) -> jax.Array:

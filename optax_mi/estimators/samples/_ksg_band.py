@@ -1,14 +1,12 @@
 r"""Joint neighbours in the plane, by bands around the sorted order.
 
-The distance of samples i and j is :math:`\max(|x_i - x_j|, |y_i - y_j|)`. In the order
-of x the k nearest of a sample lie within some :math:`\sqrt{k N} / 2` places, and the
-k-th smallest distance r among the samples in a band of places is that among all of them
-if :math:`r \le |x_i - x_j|` for j at either edge of the band: whatever lies beyond is
-farther in x alone. Three passes leave every sample with an r that is certain:
+The distance of samples i and j is :math:`\max(|x_i - x_j|, |y_i - y_j|)`. The k-th
+smallest distance r within a band of places in the order of x is that among all samples
+if :math:`r \le |x_i - x_j|` for j at either edge of the band. Three passes leave every
+sample with an r that is certain:
 
-1. around each sample, a band in the order of x;
-2. for those left over, a band in the order of y, in which many of them are neighbours,
-   since they are those that lie far out in y;
+1. a band of about :math:`\sqrt{k N}` places in the order of x around each sample;
+2. for those left over, which lie far out in y, a band in the order of y;
 3. for those left over again, all samples.
 """
 
@@ -47,8 +45,7 @@ def count_in_plane(
 ) -> tuple[jax.Array, jax.Array]:
     """Numbers of samples within reach in x and in y [N], each sample itself included.
 
-    `x` and `y` [N] hold inf where not `valid`; for `box` see `tile_reach`. Exact,
-    however many samples are left to the last pass, which makes N distances for each.
+    `x` and `y` [N] hold inf where not `valid`; for `box` see `tile_reach`.
     """
     samples = len(x)
     unit = math.sqrt(k * samples)
@@ -130,7 +127,7 @@ def _band(by: _Sorted, k: int, width: int, box: bool) -> jax.Array:
 def _search(
     by: _Sorted, reach: jax.Array, k: int, columns: int, box: bool
 ) -> jax.Array:
-    """Reach along and across [2, N], what was not known sought among `columns` samples.
+    """Reach along and across [2, N]; the unknown is sought among `columns` samples.
 
     Rows that follow one another in the order share those around them.
     """
@@ -180,10 +177,7 @@ def _if_certain(
     before: jax.Array,
     box: bool,
 ) -> jax.Array:
-    """The reach where no sample beyond the edges matters, else -1.
-
-    A box takes all samples at the distance of the k-th, so that none may be beyond.
-    """
+    """The reach where no sample beyond the edges matters, else -1."""
     edge = jnp.minimum(after, before)
     certain = (farthest < edge) | (farthest == 0) if box else farthest <= edge
     return jnp.where(certain[None, :], reach, -1.0)
@@ -192,8 +186,7 @@ def _if_certain(
 def _count(sample: jax.Array, ordered: jax.Array, reach: jax.Array) -> jax.Array:
     """Number of samples [N] not farther than `reach` from each, itself included.
 
-    Distances are computed as those that the reach came from were: `sample - reach`
-    would be rounded.
+    Distances are those that the reach came from; `sample - reach` would be rounded.
     """
 
     def compare(place: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,14 +1,9 @@
 r"""Mutual information of real vectors by nearest neighbours.
 
-With :math:`\psi` the digamma function and distances in the maximum norm,
-
 .. math::
     \hat I_1 &= \psi(N) + \psi(k)
         - \langle \psi(n_x + 1) + \psi(n_y + 1) \rangle, \\
     \hat I_2 &= \psi(N) + \psi(k) - 1 / k - \langle \psi(n_x) + \psi(n_y) \rangle .
-
-For the first, :math:`n_x` is the number of other samples nearer in x than the k-th
-neighbour in (x, y); for the second, of those not farther in x than any of the k.
 """
 
 import functools
@@ -40,57 +35,46 @@ def ksg_mi(
     key: jax.Array | int | None = 0,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""Estimates I(X; Y) of real vectors by their k nearest neighbours.
+    r"""Estimates I(X; Y) in nats of real vectors by their k nearest neighbours.
 
-    With all distances in the maximum norm, and :math:`n_x` the number of other samples
+    With distances in the maximum norm, and :math:`n_x` the number of other samples
     nearer in x than the k-th neighbour in (x, y) is,
 
     .. math::
         \hat I = \psi(N) + \psi(k)
-            - \langle \psi(n_x + 1) + \psi(n_y + 1) \rangle ,
+            - \langle \psi(n_x + 1) + \psi(n_y + 1) \rangle .
 
-    the first algorithm of Kraskov, Stögbauer and Grassberger. The second counts the
-    samples not farther in x (in y) than the k nearest reach in x (in y),
+    The second algorithm counts the samples not farther in x (in y) than the k nearest
+    reach; it has less bias and more variance:
 
     .. math::
-        \hat I = \psi(N) + \psi(k) - 1 / k - \langle \psi(n_x) + \psi(n_y) \rangle ,
+        \hat I = \psi(N) + \psi(k) - 1 / k - \langle \psi(n_x) + \psi(n_y) \rangle .
 
-    and has less bias and more variance. Neither binning nor a model of the densities is
-    involved. In one dimension each the first is what scikit-learn computes in
-    `mutual_info_regression`, without its scaling and jitter.
-
-    The true value does not depend on the units of x and y, but the estimate of a finite
-    sample does: bring both to about the same spread first, each column of a vector too.
-    Values above some :math:`\psi(N) - \psi(k)` are out of reach, and those of many
-    dimensions are too low long before: strong dependence takes many samples.
-
-    In one dimension each, time is about O(N sqrt(k N)), more where many samples lie far
-    out or are tied in both x and y; else O(N**2 d). Memory is O(k N) and
-    O(N d), with tiles of 80,000 distances, never O(N**2).
+    The estimate depends on the units: bring all columns to about the same spread first.
+    It cannot exceed some :math:`\psi(N) - \psi(k)`, and is too low long before in many
+    dimensions.
 
     Args:
-      x: samples of shape [N] or [N, d]. float64 is computed as such, else float32.
-      y: samples of shape [N] or [N, e]. Class labels: see :func:`ross_mi`.
+      outputs: real samples X, [N] or [N, d].
+      labels: real samples Y, [N] or [N, e]. For class labels see :func:`ross_mi`.
       k: number of neighbours, at least 1 and less than N; more have less variance and
         more bias.
       algorithm: 1 or 2, as above.
-      weights: None or booleans of shape [N], which samples to use.
-      key: with a key, noise of some hundred steps of the dtype breaks ties in x and y,
-        which the derivation excludes. Without, samples tied with the k-th neighbour are
-        beyond it for the first algorithm, unless they equal the sample itself, and all
-        among the nearest for the second.
-      clip: whether an estimate below 0 is set to 0.
+      mask: None, or booleans [N]; samples with False are dropped and counted.
+      key: None, or a key for noise of some hundred steps of the dtype, which breaks
+        ties. Without, samples tied with the k-th neighbour are beyond it for the first
+        algorithm, unless they equal the sample itself, and among the nearest for the
+        second.
+      clip: whether to set an estimate below 0 to 0.
 
     Returns:
-      An :class:`MIEstimate`. Samples that are masked out or have a value that is not
-      finite are dropped. `entropy` is infinite. `std_error` takes the terms of the mean
-      as independent, which neighbours are not quite; it knows nothing of the bias.
-      Where x or y is constant, `mi` is 0; with k valid samples or fewer it is 0 with a
-      `std_error` of nan.
+      An :class:`MIEstimate` with an infinite `entropy`. `std_error` takes neighbours as
+      independent, and leaves out the bias. Where X or Y is constant, `mi` is 0; with k
+      valid samples or fewer it is 0 with a `std_error` of nan.
 
     Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit, k that is no Python int
-        in [1, N), an algorithm other than 1 and 2.
+      TypeError, ValueError: shapes or dtypes do not fit, k is not a Python int in [1,
+        N), or the algorithm is unknown.
 
     Example:
       >>> import jax

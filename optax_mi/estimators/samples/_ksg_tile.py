@@ -1,8 +1,7 @@
 r"""Joint neighbours in any dimension, from tiles of distances.
 
 Some samples against all: distances :math:`\max_c |x_{ic} - x_{jc}|` column by column,
-the same for y, the k-th smallest of their maximum, and from the same two tiles what
-lies within reach. Memory is that of a few tiles.
+the same for y, the k-th smallest of their maximum, and what lies within reach.
 """
 
 import jax
@@ -53,13 +52,10 @@ def tile_reach(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Distance of the k-th neighbour, reach in x and reach in y, [T] each.
 
-    Args:
-      x: distances in x [T, N] `as_bits`, each row with the sample's from itself.
-      y: as `x`.
-      k: number of neighbours, less than N.
-      box: whether the reach is the largest distance in x, and in y, of those samples
-        that are not farther than the k-th neighbour. Otherwise it is, for both, the
-        largest number less than the distance of the k-th neighbour, or 0.
+    `x` and `y` are distances [T, N] `as_bits`, the sample's own among them. For a `box`
+    the reach is the largest distance, in x and in y, of the samples not farther than
+    the k-th neighbour; else, in both, the largest number below that neighbour's
+    distance, or 0.
     """
     joint = jnp.maximum(x, y)
     farthest = kth_smallest(to_float(joint), k + 1)
@@ -73,10 +69,9 @@ def tile_reach(
 
 
 def as_bits(difference: jax.Array) -> jax.Array:
-    """Absolute values as integers of the same order.
+    """Absolute values as integers of the same order, nan being more than inf.
 
-    Maxima and minima of floating numbers cost twice as much on the CPU, since they must
-    pass nan on. As an integer nan is above inf: the distance of what is not there.
+    XLA on the CPU takes maxima of integers faster, since floats must pass nan on.
     """
     integer = jnp.int32 if difference.dtype == jnp.float32 else jnp.int64
     return jax.lax.bitcast_convert_type(jnp.abs(difference), integer)
@@ -120,9 +115,6 @@ def _chebyshev(query: jax.Array, columns: jax.Array) -> jax.Array:
 
 
 def _count(near: jax.Array, width: int) -> jax.Array:
-    """Number of elements [T] that are true of [T, N], N a multiple of `width`.
-
-    XLA on the CPU vectorises sums over any axis but the last: two of them, kept apart.
-    """
+    """Number of true elements [T] of [T, N], by sums that XLA vectorises on the CPU."""
     parts = near.reshape(len(near), -1, width).sum(1, dtype=jnp.int32)
     return jax.lax.optimization_barrier(parts).sum(1, dtype=jnp.int32)

@@ -1,12 +1,10 @@
 r"""A uniform sample of an epoch, of fixed size, for estimators that need samples.
 
-Of n samples that came, each is among the M kept with probability :math:`M / n`: the
-first M fill the places; the n-th after them takes a random place with probability
-:math:`M / n` (Vitter, Random sampling with a reservoir, ACM TOMS 11(1), 1985, algorithm
-R). The reservoir of two samples draws from theirs without replacement, so that the
-number from the first is hypergeometric.
+The first M samples fill the places; the n-th after them takes a random place with
+probability :math:`M / n` (Vitter, Random sampling with a reservoir, ACM TOMS 11(1),
+1985, algorithm R). The reservoir of two samples draws from theirs without replacement.
 
-The random numbers follow from the number of updates, which is in the state: the same
+Random numbers follow from the number of updates, which is in the state: the same
 batches leave the same sample, wherever they are computed.
 """
 
@@ -87,7 +85,7 @@ def _places(state: Reservoir, valid: jax.Array, size: int) -> jax.Array:
     place = jnp.where(number <= size, number - 1, random)
     takes = valid & ((number <= size) | accepted)
     place = jnp.where(takes, place, size)
-    # Of several samples for one place the last stays: a scatter keeps any of them.
+    # If several samples take one place, the last stays: a scatter keeps any of them.
     order = jnp.arange(1, valid.size + 1, dtype=jnp.int32)
     last = jnp.zeros(size, jnp.int32).at[place].max(order, mode="drop")
     stays = jnp.take(last, place, mode="fill", fill_value=0) == order

@@ -1,14 +1,10 @@
 r"""Mutual information of real vectors and class labels, by nearest neighbours.
 
-Let sample i be of a class of :math:`N_c` samples, :math:`k_c = \min(k, N_c - 1)`, and
-:math:`r_i` its distance to the :math:`k_c`-th nearest of its class. With :math:`m_i`
-the samples of any class nearer than that, itself counted,
-
 .. math::
     \hat I = \psi(N) - \langle \psi(N_c) \rangle + \langle \psi(k_c) \rangle
-             - \langle \psi(m_i) \rangle .
+             - \langle \psi(m_i) \rangle
 
-Samples are taken in the order of their classes, those that take no part last.
+of samples in the order of their classes, those that take no part last.
 """
 
 import functools
@@ -54,63 +50,39 @@ def ross_mi(
     key: jax.Array | int | None = 0,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""Estimates I(X; Y) of real vectors and class labels from nearest neighbours.
-
-    The estimate of Ross, in nats, which needs no bins and no model of the densities:
+    r"""Estimates I(X; Y) in nats of vectors and class labels by nearest neighbours.
 
     .. math::
         \hat I = \psi(N) - \langle \psi(N_c) \rangle + \langle \psi(k_c) \rangle
                  - \langle \psi(m_i) \rangle ,
 
-    where sample i has a class of :math:`N_c` samples, its :math:`k_c`-th nearest
-    neighbour in that class, :math:`k_c = \min(k, N_c - 1)`, is at distance
-    :math:`r_i`, and :math:`m_i` samples of all classes, itself among them, are nearer
-    than :math:`r_i`; where :math:`r_i = 0`, as many as are equal to it. These are the
-    rules of `sklearn.feature_selection.mutual_info_classif` for ties and for small
-    classes; in one dimension the values are the same, to rounding.
+    where sample i is in a class of :math:`N_c` samples, :math:`k_c = \min(k, N_c - 1)`,
+    and :math:`m_i` samples of all classes, itself among them, are nearer than the
+    :math:`k_c`-th neighbour in its class; where that is at distance 0, as many as equal
+    it.
 
-    A sample alone in its class takes no part in the information, nor in N, though it
-    does in `entropy` and `count`. With no class of two samples it is 0 nats. `x` that
-    is constant gives 0 too, or less with `clip=False`.
-
-    The distance is Euclidean: bring columns to comparable scales first. With two
-    columns or more squared distances come from a product of matrices, after a sample
-    near the mean is taken off. Samples on a grid, such as whole numbers, keep exact
-    ties. Otherwise distances below about :math:`\sqrt{\epsilon}\, d^{1/4}` times that
-    from the mean, some 1e-3 of it in float32, cannot be told from 0 and count as ties;
-    for finer clusters pass float64.
-
-    One column takes O(N log N) time and O(N + C) memory, more O(N^2 d) time and, over
-    two copies of `x`, tiles of 8 MiB (16 in float64), or of 64 N (128 N) bytes if that
-    is more. For the information of each of many features map over them,
-    `jax.lax.map(lambda f: ross_mi(f, labels, num_classes=C), x.T, batch_size=8)`,
-    which is as fast as `jax.vmap` and takes the memory of eight.
+    The distance is Euclidean: bring columns to comparable scales first. In two columns
+    or more, distances below some 1e-3 of those from the mean count as 0 unless samples
+    lie on a grid, such as whole numbers; pass float64 for finer clusters.
 
     Args:
-      x: real samples [N] or [N, d]. A sample that is not finite is dropped.
-      labels: integer class ids [N]; others than 0 to C - 1, such as -1 for padding, are
-        dropped.
-      k: neighbours to look at, less than N. More of them have less variance and more
-        bias.
-      num_classes: number of classes C; None is the largest label + 1, and is not
-        possible inside jit.
-      weights: None or a boolean mask [N]; samples where it is False are dropped.
-      key: a PRNG key adds noise of 2e-5 standard deviations (4e-11 in float64) to each
-        column, which breaks ties. None, the default, leaves `x` as it is.
+      outputs: real samples, [N] or [N, d].
+      labels: integer class labels [N].
+      k: number of neighbours, less than N; more have less variance and more bias.
+      num_classes: number of classes C; None (not under jit) is the largest label + 1.
+      mask: None, or booleans [N]; samples with False are dropped and counted.
+      key: None, or a key for noise of 2e-5 standard deviations of each column (4e-11 in
+        float64), which breaks ties.
       clip: whether to clip the estimate to [0, H(Y)].
 
     Returns:
-      An :class:`MIEstimate`, float64 for float64 samples and else float32. Its
-      `entropy` is the plug-in entropy of the labels that are valid. Its `std_error` is
-      from the spread of the N terms as if they were independent; neighbours are not,
-      and the true one is up to 1.4 times as large. It is nan where no class has two
-      samples.
+      An :class:`MIEstimate`. A sample alone in its class counts in `entropy` and
+      `num_samples` only; with no class of two it is 0 nats with a `std_error` of nan.
+      `std_error` takes neighbours as independent, and is up to 1.4 times too small.
 
     Raises:
-      ValueError: shapes that do not fit, `k` not in [1, N), no `num_classes` inside
-        jit.
-      TypeError: complex samples, labels that are not integers, weights that are not
-        boolean.
+      TypeError, ValueError: shapes or dtypes do not fit, k is not a Python int in [1,
+        N), or `num_classes` is needed.
 
     Example:
       >>> import jax
@@ -122,8 +94,7 @@ def ross_mi(
       0.64 of 0.69 nats
 
     References:
-      Ross, Mutual information between discrete and continuous data sets, PLoS ONE
-      9(2):e87357, 2014, equation 3.
+      Ross, PLoS ONE 9(2):e87357, 2014, equation 3.
     """
     labels, num_classes = class_ids("labels", labels, num_classes)
     k = check_static_int("k", k, 1)
@@ -194,8 +165,7 @@ def _radius_on_line(
 ) -> jax.Array:
     """Distances [N] to the k-th of the same class, of samples in order of class and x.
 
-    In a class in order the k nearest of a sample lie around it: with the sample they
-    are k + 1 in a row, of which the sample is one.
+    The k nearest of a sample in its class are, with it, k + 1 in a row.
     """
     first = (jnp.cumsum(sizes) - sizes).at[labels].get(mode="clip")
     size = sizes.at[labels].get(mode="clip")
@@ -220,10 +190,7 @@ def _furthest(
     end: int | jax.Array,
     holds: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-    """The last index from `start` that way, within [0, end), at which `holds` is true.
-
-    It is true at the start and, that way, false from some index on.
-    """
+    """The last index from `start` that way, within [0, end), with `holds` all along."""
     bits = len(start).bit_length()
 
     def leap(i: jax.Array, at: jax.Array) -> jax.Array:
@@ -371,12 +338,7 @@ def _count_in_tiles(
 
 
 def _center(x: jax.Array, used: jax.Array) -> jax.Array:
-    """`x` less a sample near the mean, 0 where not used.
-
-    Products of small numbers lose less. A sample is taken off and not the mean since
-    differences of samples are exact where samples are whole numbers or on a grid: then
-    all distances are, and ties remain ties.
-    """
+    """`x` less a sample near the mean, 0 where not used: exact, and so keeps ties."""
     kept = used[:, None]
     count = jnp.maximum(jnp.sum(kept, dtype=x.dtype), 1.0)
     mean = jnp.sum(jnp.where(kept, x, 0.0), 0, keepdims=True) / count

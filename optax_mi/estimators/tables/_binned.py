@@ -1,4 +1,4 @@
-"""Mutual information of binned vectors and class labels, of an epoch."""
+"""Mutual information of binned vectors and class labels, over an epoch."""
 
 import functools
 
@@ -27,31 +27,28 @@ def binned(
 ) -> MIEstimator:
     r"""Estimates I(X; Y) of an epoch from binned vectors and class labels.
 
-    The streaming form of :func:`binned_mi`: a table of class by symbol, where the
-    symbol of a row is its bin if x has one column and there are as many buckets as
-    bins, and the bucket that the hash of all its bins falls into otherwise. Patterns
-    that share a bucket can only lower the information, by the data-processing
-    inequality; the table holds at most :math:`\ln(\mathrm{buckets})` nats.
+    .. math::
+        \hat I = \sum_{s, y} \hat p(s, y)
+                 \ln \frac{\hat p(s, y)}{\hat p(s)\, \hat p(y)}
 
-    The accumulator takes 12 C `buckets` bytes; an update reads the batch once and adds
-    one number for each sample.
+    in nats, the streaming form of :func:`binned_mi`. A symbol s is the bin of a single
+    column if there are as many buckets, and otherwise the bucket of a hash of all bins
+    of a row: what shares a bucket can only lower the value.
 
     Args:
       num_classes: number of classes C, at least 2.
-      low: lower end of the first bin, of every column.
+      low: lower end of the first bin, for all columns.
       high: upper end of the last bin; values beyond count in the outermost bins.
-      num_bins: bins a column, at least 2.
+      num_bins: bins for each column, at least 2.
       buckets: number of symbols that are told apart, at least 2.
-      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`.
+      bias_correction: as in :func:`contingency`.
 
     Returns:
       An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [..., d] or
-      [...]; `labels`, integers of shape [...], dropped and counted when out of range;
-      and `weights`, None or of shape [...]. Rows that are not finite are dropped and
-      counted. `std_error` is the delta method's.
+      [...], and `labels`, integers of shape [...]. `std_error` is the delta method's.
 
     Raises:
-      TypeError, ValueError: numbers that do not fit; in `update`, shapes or dtypes.
+      TypeError, ValueError: an argument is out of its range.
 
     Example:
       >>> import jax.numpy as jnp
@@ -63,9 +60,6 @@ def binned(
       >>> state = estimator.update(state, outputs=activations, labels=labels)
       >>> print(f"{estimator.estimate(state).mi:.4f} nats")
       0.6931 nats
-
-    References:
-      As :func:`binned_mi`.
     """
     num_classes = check_static_int("num_classes", num_classes, 2)
     num_bins = check_static_int("num_bins", num_bins, 2)

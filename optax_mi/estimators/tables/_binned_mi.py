@@ -1,15 +1,12 @@
 r"""Mutual information of binned vectors and class labels.
 
-Every column of x is cut into B bins of equal width. The bins of a row together are a
-symbol :math:`s`, and in nats
-
 .. math::
     \hat I = \hat H(Y) + \hat H(S) - \hat H(S, Y),
-    \qquad \hat H(S) = -\sum_s \hat p_s \ln \hat p_s .
+    \qquad \hat H(S) = -\sum_s \hat p_s \ln \hat p_s,
 
-There are B**d symbols, far more than samples, so a symbol is told by a hash of its
-bins: with column j's bin :math:`b_j` and random odd :math:`a_j`, it is
-:math:`\sum_j a_j b_j \bmod 2^{32}`, whose bits are then mixed.
+where the symbol :math:`s` of a row is the B-ary pattern of its bins :math:`b_j`, told
+by a hash: :math:`\sum_j a_j b_j \bmod 2^{32}` with random odd :math:`a_j`, its bits
+mixed.
 """
 
 import functools
@@ -59,33 +56,27 @@ def binned_mi(
         \hat I = \sum_{s, y} \hat p(s, y)
                  \ln \frac{\hat p(s, y)}{\hat p(s)\, \hat p(y)}
 
-    in nats, where a symbol s is the pattern of bins of a whole row. The value depends
-    on the bins, and once most patterns occur only once it is H(Y) whatever the data:
-    use it in few dimensions, or to compare with publications that did. Memory beside
-    the arrays: O(N), or O(C B) in one dimension; patterns are told apart by hashes of
-    64 bits.
+    in nats, where a symbol s is the pattern of bins of a whole row. Once most patterns
+    occur only once, as in more than a few dimensions, it is H(Y) whatever the data.
 
     Args:
-      x: real vectors of shape [N, d], or [N] for d = 1. A row that is not finite is
-        dropped and counted.
-      labels: integer class ids of shape [N]; others than 0 to C - 1 are dropped.
-      num_bins: bins a column, at least 2.
-      low: lower end of the first bin, a number or one a column; None takes the smallest
-        value of each column. Values beyond the ends count in the outermost bins.
-      high: upper end of the last bin; None takes the largest value of each column.
-      num_classes: number of classes C; None takes the largest label + 1, which needs
-        labels with values: inside jit give the number.
-      weights: None, or real of shape [N]; a sample of weight 0 is dropped.
-      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`, see
-        :func:`contingency`.
+      outputs: real vectors of shape [N, d], or [N] for d = 1.
+      labels: integer class ids of shape [N].
+      num_bins: bins for each column, at least 2.
+      low: lower end of the first bin, a number or one for each column; None takes each
+        column's smallest value. Values beyond the ends count in the outermost bins.
+      high: upper end of the last bin, likewise; None takes the largest value.
+      num_classes: number of classes C; None (not under jit) is the largest label + 1.
+      weights: None, or a real weight of each sample, [N].
+      bias_correction: as in :func:`contingency`.
       clip: whether to clip the value to [0, H(Y)], which a correction may leave.
 
     Returns:
       An :class:`MIEstimate`, whose `std_error` is the delta method's.
 
     Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit, no samples, `num_bins`
-        below 2, low >= high, `num_classes` missing where it is needed.
+      TypeError, ValueError: shapes or dtypes do not fit, there are no samples, an
+        argument is out of its range, or `num_classes` is needed.
 
     Example:
       >>> import jax.numpy as jnp
@@ -95,8 +86,7 @@ def binned_mi(
       0.6931 nats
 
     References:
-      Shwartz-Ziv and Tishby, Opening the black box of deep neural networks via
-      information, arXiv:1703.00810, 2017, for networks' layers.
+      Shwartz-Ziv and Tishby, arXiv:1703.00810, 2017, for networks' layers.
     """
     num_bins = check_static_int("num_bins", num_bins, 2)
     check_bias_correction(bias_correction)

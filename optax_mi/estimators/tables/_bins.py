@@ -27,7 +27,7 @@ def check_ends(low: Any, high: Any) -> None:
 def bins_of(
     x: jax.Array, low: jax.typing.ArrayLike, high: jax.typing.ArrayLike, num_bins: int
 ) -> jax.Array:
-    """The bin of each value, int32 in [0, num_bins); of nan it is 0."""
+    """The bin of each value, int32 in [0, num_bins); 0 for nan."""
     # As many axes as x, for those who forbid that ranks be promoted.
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
     low, high = (jnp.broadcast_to(jnp.asarray(e, x.dtype), row) for e in (low, high))

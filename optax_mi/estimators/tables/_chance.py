@@ -1,35 +1,21 @@
 r"""What a joint table reads, on average, of outputs that know nothing of the labels.
 
-Row y of the table is the mean of :math:`n_y` samples of the outputs' probabilities q.
-If those do not depend on the label, the plug-in MI is the divergence of such means from
-the mean m of all, and a class x takes part in it with
-:math:`m\, \mathrm{E}[\bar r \ln \bar r]`, where :math:`\bar r` is the mean of
-:math:`n_y` values of :math:`r = q_x / m_x`. Both ends are known:
-
-.. math::
-    \mathrm{E}[\bar r \ln \bar r] =
-    \begin{cases}
-        j = \mathrm{E}[r \ln r] & n = 1 \\
-        s / 2n,\ s = \mathrm{Var}(r) & n \to \infty
-    \end{cases}
-
-In between it is :math:`\ln(1 + A / n)` with an A that goes from :math:`e^j - 1` to
-:math:`s / 2`, and hardly moves:
+With labels of shares :math:`p_y` and :math:`n_y` samples, and outputs that are class x
+with probability q, of mean :math:`m_x`,
 
 .. math::
     b = \sum_y p_y \sum_x m_x \ln\!\left(1 + \frac{A_x(n_y)\, c_y}{n_y}\right), \qquad
     A(n) = \frac s2 + \frac{e^j - 1 - s / 2}{1 + 0.7\, n/s + 0.175\, (n/s)^2},
 
-with :math:`c_y = (1 - p_y) N / (N - 1)`, as the row is drawn from the N samples without
-replacement. For hard counts :math:`s = 1/m - 1` and :math:`j = -\ln m`; A / n is then
-within 1 % of what makes the formula exact for Poisson counts, from which the two
-constants are. To first order,
-:math:`b = \frac{K - 1}{2N} \sum_x \mathrm{Var}(q_x) / m_x` for K classes of labels:
-Miller's :math:`(K - 1)(C - 1) / 2N` for hard counts.
+where :math:`r = q_x / m_x`, :math:`s = \mathrm{Var}(r)`, :math:`j = \mathrm{E}[r \ln
+r]` and :math:`c_y = (1 - p_y) N / (N - 1)`, since a row is drawn without replacement.
+Each term is :math:`m\, \mathrm{E}[\bar r \ln \bar r]` for the mean of :math:`n_y`
+values of r, exact for one sample (j) and for many (s / 2n), with constants fitted to
+Poisson counts.
 
-References: Miller, in Quastler (ed.), Information Theory in Psychology, 1955. Vinh,
-Epps and Bailey, Information theoretic measures for clusterings comparison, JMLR 11,
-2837-2854, 2010, for the exact value of hard counts.
+References: Miller, in Quastler (ed.), Information Theory in Psychology, 1955, for the
+first order. Vinh, Epps and Bailey, JMLR 11, 2837-2854, 2010, for the exact value of
+hard counts, whose :math:`s = 1/m - 1` and :math:`j = -\ln m`.
 """
 
 import jax
@@ -46,10 +32,10 @@ def chance_of(
     spread: jax.Array | None = None,
     copies: jax.Array | None = None,
 ) -> jax.Array:
-    """Nats read by chance of `count` samples with these shares [R] and [C].
+    """Nats read by chance from `count` samples with these shares [R] and [C].
 
-    `spread` [2, C] are the means of q (1 - q) and of -q ln q, None for hard counts,
-    where both are 0. `copies` [C] tells how many outputs have a share.
+    `spread` [2, C] are the means of q (1 - q) and of -q ln q; None for hard counts,
+    where both are 0. `copies` [C] tells how many outputs have each share.
     """
     of_labels = None
     if len(p_label) > _BINS:
@@ -77,11 +63,7 @@ def chance_of(
 
 
 def group_shares(shares: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Few shares for many [K], and how many each is for: their means in bins of a log.
-
-    Cells of up to five samples have bins of their own; with the others b moves by less
-    than 0.1 %.
-    """
+    """Few shares for many [K], means in bins of a log, and how many each is for."""
     some = shares > 0
     place = jnp.log2(jnp.where(some, shares * count, 1.0)) + 8.0
     place = jnp.clip(jnp.round(place * _PER_DOUBLING), 0, _BINS - 1).astype(jnp.int32)

@@ -32,64 +32,37 @@ def contingency(
     buckets: int | None = None,
     bias_correction: BiasCorrection | None = None,
 ) -> MIEstimator:
-    r"""Estimates I(prediction; label) from the joint table of an epoch.
-
-    The plug-in estimate of the mutual information in nats,
+    r"""Estimates I(prediction; label) of an epoch from its joint table.
 
     .. math::
         \hat I = \sum_{y, x} \hat p(y, x)
-                 \ln \frac{\hat p(y, x)}{\hat p(y)\, \hat p(x)},
+                 \ln \frac{\hat p(y, x)}{\hat p(y)\, \hat p(x)}
 
-    where :math:`\hat p` is the joint table of true class y and predicted class x,
-    divided by its sum. Soft counts add a sample's predicted probabilities
-    :math:`\mathrm{softmax}(\mathrm{outputs})` to the row of its label; hard counts add
-    its weight to the column of the argmax. Soft counts move before the argmax does and
-    are less noisy; hard ones are what `sklearn.metrics.mutual_info_score` computes.
-    Soft counts estimate the information that a class *drawn* from the softmax has on
-    the label, which is below that of the outputs wherever the network is not certain.
-
-    The accumulator holds three float32 tables of C x C, 12 C**2 bytes, in which counts
-    are exact up to 2**48 samples, and for soft counts 24 C bytes more; an update adds
-    O(N C) operations to the train step.
-    For vocabularies of tens of thousands of classes see :func:`variational`, or put
-    them into buckets.
-
-    Buckets are the classes modulo their number B. Both the label and the prediction
-    are replaced by their bucket, in a table of B x B; soft counts add the probabilities
-    of a bucket's classes. By the data-processing inequality
-    :math:`I(x \bmod B;\, y \bmod B) \le I(x; y)`, and `entropy` is that of the bucketed
-    labels.
+    in nats, where :math:`\hat p` is the table of true class y and predicted class x
+    over its sum. Hard counts add a sample to the column of its argmax; soft ones add
+    its :math:`\mathrm{softmax}(\mathrm{outputs})`, so that they estimate the
+    information in a class *drawn* from the softmax: less than that in the outputs
+    wherever the network is not certain.
 
     Args:
-      num_classes: number of classes C, at least 2.
+      num_classes: number of classes C, at least 2; the state takes 12 C**2 bytes.
       soft: whether logits count as probabilities (True) or by their argmax (False).
-        Integer outputs are class ids either way.
-      buckets: number of buckets B, from 2 to C, or None for the classes themselves.
-      bias_correction: `"miller_madow"`, `"grassberger"` or `"chao_shen"` correct each
-        entropy for the small number of samples a cell. They need `soft=False`: soft
-        counts leave no cell empty. None, the default, is the plug-in estimate.
+      buckets: None, or a number B from 2 to C: labels and predictions are replaced by
+        their remainder modulo B, for a lower bound; `entropy` is then that of the
+        buckets.
+      bias_correction: None, or `"miller_madow"`, `"grassberger"` or `"chao_shen"`,
+        which corrects the entropies for few samples in a cell. Needs `soft=False`.
 
     Returns:
-      An :class:`MIEstimator`. Its `update` takes
-
-      - `outputs`: logits of shape [..., C] (for probabilities pass their logarithm;
-        -inf masks a class), or integer class ids of shape [...];
-      - `labels`: integer class ids of shape [...]; others than 0 to C - 1, such as -1
-        for padding, are dropped and counted;
-      - `weights`: None or an array of shape [...]; a sample of weight 0 is dropped.
-
-      Its `std_error` is the delta method's: of a sample's information
-      :math:`\sum_x q_x \ln \frac{p(x, y)}{p(x) p(y)}`, where soft counts vary less than
-      hard ones by what their probabilities tell. Near I = 0, where the first order
-      vanishes, it is some :math:`\sqrt 2` of the true one, and the distribution is not
-      normal. Its `chance` is for the table of a finite sample; a bias correction takes
-      off what it can.
+      An :class:`MIEstimator`. Its `update` takes `outputs`, logits of shape [..., C]
+      (for probabilities pass their logarithm; -inf masks a class) or integer class ids
+      of shape [...], and `labels`, integers of shape [...]. `std_error` is the delta
+      method's, about :math:`\sqrt 2` times the true one near I = 0; `chance` is the
+      table's bias, less what a bias correction takes off.
 
     Raises:
-      TypeError, ValueError: `num_classes` is below 2 or not a Python int, `buckets` is
-        not in [2, C], the bias correction is unknown or asked of soft counts; in
-        `update`, shapes or dtypes that do not fit, or more than 2**23 samples in one
-        batch.
+      TypeError, ValueError: an argument is out of its range, or a bias correction is
+        asked of soft counts.
 
     Example:
       >>> import jax.numpy as jnp
@@ -103,11 +76,9 @@ def contingency(
       0.0000 nats; 1 sample dropped
 
     References:
-      Miller, Note on the bias of information estimates, in Quastler (ed.),
-      *Information Theory in Psychology*, 1955. Grassberger, Entropy estimates from
-      insufficient samplings, arXiv:physics/0307138, 2003. Chao and Shen, Nonparametric
-      estimation of Shannon's index of diversity when there are unseen species in
-      sample, Environmental and Ecological Statistics 10, 2003.
+      Miller, in Quastler (ed.), *Information Theory in Psychology*, 1955. Grassberger,
+      arXiv:physics/0307138, 2003. Chao and Shen, Environmental and Ecological
+      Statistics 10, 2003.
     """
     num_classes = check_static_int("num_classes", num_classes, 2)
     size = num_classes
@@ -174,8 +145,7 @@ def _bucket_sums(rows: jax.Array, buckets: int) -> jax.Array:
 def _softmax(logits: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Probabilities [..., C] and their logarithms; 0 where a sample is not kept.
 
-    The operations are those of the cross-entropy and its gradient, so that XLA, which
-    merges equal ones, takes the exponentials once for both.
+    By the operations of the cross-entropy, so that XLA takes the exponentials once.
     """
     top = jnp.max(logits, -1)
     shift = jnp.where(jnp.isfinite(top), top, 0.0)

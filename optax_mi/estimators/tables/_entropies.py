@@ -1,11 +1,11 @@
-r"""Entropies of a sample, and what corrects their bias.
+r"""Entropies of a sample, and corrections of their bias.
 
 With N samples, K cells in use, :math:`n_i` samples in cell i and :math:`f_1` cells of
-one sample, in place of the plug-in entropy :math:`\hat H = -\sum_i \hat p_i \ln
-\hat p_i`,
+one sample,
 
 .. math::
-    \hat H_\text{MM} &= \hat H + \frac{K - 1}{2N} \\
+    \hat H &= -\sum_i \hat p_i \ln \hat p_i, \qquad
+    \hat H_\text{MM} = \hat H + \frac{K - 1}{2N} \\
     \hat H_\text{G} &= \ln N - \frac1N \sum_i n_i G(n_i), \qquad
         G(n) = \psi(n) + \frac{(-1)^n}{2}
         \left[ \psi\left(\tfrac{n+1}{2}\right) - \psi\left(\tfrac n2\right) \right] \\
@@ -13,9 +13,7 @@ one sample, in place of the plug-in entropy :math:`\hat H = -\sum_i \hat p_i \ln
         {1 - (1 - \tilde p_i)^N}, \qquad
         \tilde p_i = \left(1 - \frac{f_1}{N}\right) \frac{n_i}{N} .
 
-References: Miller, in Quastler (ed.), Information Theory in Psychology, 1955.
-Grassberger, Entropy estimates from insufficient samplings, arXiv:physics/0307138, 2003.
-Chao and Shen, Environmental and Ecological Statistics 10, 429-443, 2003.
+References: those of :func:`optax_mi.estimators.contingency`.
 """
 
 import math
@@ -40,8 +38,7 @@ def entropy_of(
 ) -> jax.Array:
     """Entropy in nats of probabilities [...] estimated from `count` samples.
 
-    Grassberger's and Chao and Shen's formulas are about whole numbers of samples, to
-    which weighted cells are rounded.
+    Weighted cells are rounded to whole numbers of samples where a formula needs these.
     """
     plugin = -jnp.sum(p * log_or_zero(p))
     if bias_correction is None:
@@ -65,7 +62,7 @@ def entropy_of(
 
 
 def _grassberger(cells: jax.Array) -> jax.Array:
-    """G(n) = 2 psi(2m) - psi(m) - ln 2, m = n // 2: the duplication formula of psi."""
+    """G(n) = 2 psi(2m) - psi(m) - ln 2 with m = n // 2, by the duplication formula."""
     half = jnp.floor(cells / 2).astype(jnp.int32)
     at_least_two = (
         2.0 * digamma(2 * half, cells.dtype) - digamma(half, cells.dtype) - math.log(2)

@@ -32,7 +32,7 @@ def check_table_size(num_classes: int) -> None:
 
 
 def empty_table(labels: int, outputs: int, soft: bool = False) -> _sums.LongSum:
-    """The table of no samples, of which some may be probabilities if it is `soft`."""
+    """The table of no samples; `soft` if samples may be probabilities."""
     joint, totals = jnp.zeros((labels, outputs)), jnp.zeros(3)
     spread = jnp.zeros((2, outputs)) if soft else None
     return _sums.zeros(Counts(joint, totals, spread))
@@ -50,10 +50,7 @@ def add_joint(
     joint: jax.Array,
     spread: jax.Array | None = None,
 ) -> _sums.LongSum:
-    """The table after a batch that made its recent part `joint`.
-
-    `spread` [2, C] is what the batch adds to that of the table; None adds nothing.
-    """
+    """The table after a batch that made its recent part `joint`, and adds `spread`."""
     totals = state.recent.totals + samples.totals
     before = state.recent.spread
     after = before if spread is None else before + spread

@@ -6,9 +6,8 @@ With :math:`\hat p` the table divided by its sum,
     \hat I = \sum_{yx} \hat p_{yx} \ln \frac{\hat p_{yx}}{\hat p_{y} \hat p_{x}},
     \qquad \hat H(Y) = -\sum_y \hat p_y \ln \hat p_y .
 
-The delta method gives its variance for N multinomial draws, that of the pointwise
-information divided by N. A correction replaces each entropy of
-:math:`I = H(Y) + H(X) - H(Y, X)`.
+Its variance is that of the pointwise information over N, by the delta method. A
+correction replaces each entropy of :math:`I = H(Y) + H(X) - H(Y, X)`.
 """
 
 from collections.abc import Sequence
@@ -32,8 +31,8 @@ def plugin_estimate(
 ) -> MIEstimate:
     """MI of a joint table [label, output] of weights, from `count` samples.
 
-    `spread` [2, C] are the weighted sums of q (1 - q) and -q ln q, where the samples
-    were not single outputs but probabilities q of them.
+    `spread` [2, C]: weighted sums of q (1 - q) and -q ln q, for probabilities q of
+    outputs.
     """
     by_label, by_output = joint.sum(1), joint.sum(0)
     total = by_label.sum()
@@ -64,11 +63,9 @@ def plugin_estimate(
 def _softness(
     p: jax.Array, p_label: jax.Array, p_output: jax.Array, not_hard: jax.Array
 ) -> jax.Array:
-    r"""Variance of probabilities q within a label, of what it is for single outputs.
+    r"""Variance of probabilities q within a label over that of single outputs.
 
-    Single outputs of mean m have the variance :math:`m_x (1 - m_x)`; q has less, by the
-    mean of :math:`q_x (1 - q_x)`. In [0, 1]: 0 if q is the same for all samples of a
-    label, 1 if it is always 0 or 1.
+    In [0, 1]: 0 if q is the same for all samples of a label, 1 if it is always 0 or 1.
     """
     single = p_output - jnp.sum(p * _divide(p, p_label[:, None]), 0)
     most = jnp.sum(_divide(single, p_output))
@@ -77,7 +74,7 @@ def _softness(
 
 
 def _divide(a: jax.Array, b: jax.Array) -> jax.Array:
-    """A / b, and 0 where b is not positive."""
+    """`a / b`, and 0 where b is not positive."""
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
 
 
@@ -90,11 +87,10 @@ def gathered_estimate(
     entropies: Sequence[jax.Array] | None = None,
     clip: bool = True,
 ) -> MIEstimate:
-    """MI of samples that are p [N] of the whole: for tables of mostly empty cells.
+    """MI of samples that are p [N] of the whole, for tables of mostly empty cells.
 
-    `shares` [N] are what each sample's label, output, and both have of the whole;
-    `margins` the shares of all labels and outputs; `entropies` are corrected ones of
-    label, output and both.
+    `shares` [N] are those of each sample's label, output, and both; `margins` those of
+    all labels and outputs; `entropies` corrected ones of label, output and both.
     """
     label, output, both = (log_or_zero(share) for share in shares)
     pointwise = both - label - output
@@ -113,7 +109,7 @@ def gathered_estimate(
 def _chance_left(
     chance: jax.Array, plain: jax.Array, corrected: jax.Array
 ) -> jax.Array:
-    """What a correction leaves of the chance: it takes `plain - corrected` off."""
+    """What of the chance is left once a correction took `plain - corrected` off."""
     return jnp.maximum(chance - (plain - corrected), 0.0)
 
 
@@ -126,7 +122,7 @@ def delta_estimate(
     clip: bool,
     chance: jax.Array | None = None,
 ) -> MIEstimate:
-    """The estimate with the delta method's standard error, `variance` of one sample."""
+    """The estimate with the delta method's standard error; `variance` is per sample."""
     std_error = jnp.sqrt(variance / jnp.maximum(count, 1.0))
     return MIEstimate(
         mi=jnp.clip(mi, 0.0, entropy) if clip else mi,

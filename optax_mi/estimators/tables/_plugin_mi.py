@@ -1,4 +1,4 @@
-"""One-shot plug-in mutual information of whole arrays of predictions and labels."""
+"""Plug-in mutual information of whole arrays of predictions and labels."""
 
 import functools
 from typing import Any
@@ -43,34 +43,27 @@ def plugin_mi(
                  \ln \frac{\hat p(y, x)}{\hat p(y)\, \hat p(x)}
 
     in nats, over true classes y and predicted classes x: the one-shot form of
-    :func:`contingency`, which explains soft counts and buckets. Hard counts are exact
-    integers. Memory, besides the arrays: the table of C x C, and O(C) for each of 65536
-    samples at a time. `.normalized` is Theil's U adjusted for chance; other normalised
-    forms follow with :func:`plugin_entropy`.
+    :func:`contingency`. `.normalized` is Theil's U adjusted for chance.
 
     Args:
       outputs: integer class ids of shape [...], or logits of shape [..., C]. For
         probabilities pass their logarithm.
-      labels: integer class ids of shape [...]; others than 0 to C - 1 are dropped and
-        counted.
-      num_classes: number of classes C. None reads it off logits, or takes the largest
-        id + 1, which needs arrays with values: inside jit give the number.
-      weights: None, or of shape [...]; a sample of weight 0 or False is dropped.
+      labels: integer class ids of shape [...].
+      num_classes: number of classes C; None reads it off logits, or means the largest
+        id + 1, which cannot be seen inside jit and vmap.
+      weights: None, or real or boolean of shape [...].
       soft: whether logits count as probabilities (True) or by their argmax (False).
-      buckets: replace ids by their remainder modulo this number, for a lower bound
-        where a table of all classes is too large.
-      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`; of hard
-        counts only.
+      buckets: as in :func:`contingency`.
+      bias_correction: as in :func:`contingency`.
       clip: whether to clip the value to [0, H(label)], which a correction may leave.
 
     Returns:
-      An :class:`MIEstimate`, whose `std_error` and `chance` are as of
-      :func:`contingency`.
+      An :class:`MIEstimate`, with `std_error` and `chance` as of :func:`contingency`.
 
     Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit, no samples, `num_classes`
-        missing where it is needed, a table of more than 2**31 cells, a correction of
-        soft counts.
+      TypeError, ValueError: shapes or dtypes do not fit, there are no samples,
+        `num_classes` is needed, the table has 2**31 cells or more, or a bias correction
+        is asked of soft counts.
 
     Example:
       >>> import jax.numpy as jnp
@@ -83,8 +76,7 @@ def plugin_mi(
       0.1927 nats
 
     References:
-      Cover and Thomas, *Elements of Information Theory*, equation 2.28. For the
-      corrections see :func:`contingency`.
+      Cover and Thomas, *Elements of Information Theory*, equation 2.28.
     """
     labels, classes = class_ids("labels", labels, _classes_of(outputs, num_classes))
     is_ids = are_ids(outputs)
@@ -191,21 +183,25 @@ def table_mi(
     bias_correction: BiasCorrection | None = None,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""I(X; Y) from a joint table of counts, [label, output].
+    r"""I(X; Y) in nats from a joint table of counts, [label, output].
+
+    .. math::
+        \hat I = \sum_{y, x} \hat p_{yx} \ln \frac{\hat p_{yx}}{\hat p_y\, \hat p_x}
 
     Args:
-      joint: table of counts or weights, of shape [R, C]. Cells that are negative or not
-        finite are dropped and counted. Probabilities do as well, but with a sum of 1
-        they leave `count`, `std_error` and corrections without a meaning.
-      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`.
+      joint: counts or weights of shape [R, C]; cells that are negative or not finite
+        are dropped and counted. Of probabilities, whose sum is 1, `num_samples`,
+        `std_error` and corrections mean nothing.
+      bias_correction: as in :func:`contingency`.
       clip: whether to clip the value to [0, H(label)].
 
     Returns:
-      An :class:`MIEstimate`; `entropy` is that of the rows, and `count` the sum.
+      An :class:`MIEstimate`; `entropy` is that of the rows, `num_samples` the table's
+      sum.
 
     Raises:
-      ValueError: not a table, an empty one, or an unknown correction.
-      TypeError: complex numbers.
+      TypeError, ValueError: not a table of real numbers, an empty one, or an unknown
+        correction.
 
     Example:
       >>> from optax_mi.estimators import table_mi
@@ -241,18 +237,18 @@ def plugin_entropy(
 
     Args:
       labels: integers of shape [...]; those outside [0, C) are ignored.
-      num_classes: number of classes C; None takes the largest label + 1.
+      num_classes: number of classes C; None means the largest label + 1.
       weights: None, or of shape [...].
-      bias_correction: None, `"miller_madow"`, `"grassberger"` or `"chao_shen"`.
+      bias_correction: as in :func:`contingency`.
 
     Returns:
-      The entropy, a scalar; 0 of no samples.
+      The entropy, a scalar; 0 if every label is ignored.
 
     Raises:
       TypeError, ValueError: as :func:`plugin_mi`.
 
     Example:
-      The normalised form that scikit-learn calls `normalized_mutual_info_score`:
+      scikit-learn's `normalized_mutual_info_score`:
 
       >>> import jax.numpy as jnp
       >>> from optax_mi.estimators import plugin_entropy, plugin_mi

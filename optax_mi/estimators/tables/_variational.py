@@ -28,47 +28,38 @@ class Losses(NamedTuple):
 
 
 def variational(*, num_classes: int) -> MIEstimator:
-    r"""Estimates a lower bound on I(output; label) in O(C) memory.
-
-    The cross-entropy of any decoder :math:`q(y \mid x)` bounds the conditional entropy
-    from above, so in nats
+    r"""Estimates a lower bound on I(output; label), in O(C) memory.
 
     .. math::
         I(X; Y) \ge \hat H(Y) + \frac1N \sum_n \ln q(y_n \mid x_n),
         \qquad q = \mathrm{softmax}(\mathrm{outputs}),
 
-    with equality where the network is calibrated. The value is clipped to [0, H(Y)]:
-    a network that is confidently wrong reads 0. The accumulator is 24 C bytes, 1.2 MB
-    for a vocabulary of 50,000; an update costs the log-softmax that the loss computes
-    anyway, and one scatter of N pairs.
+    in nats, with equality where the network is calibrated. The value is clipped to [0,
+    H(Y)]: a network that is confidently wrong reads 0.
 
     Args:
-      num_classes: number of classes C, at least 2.
+      num_classes: number of classes C, at least 2; the state takes 24 C bytes.
 
     Returns:
-      An :class:`MIEstimator`. Its `update` takes `outputs`, logits of shape [..., C];
-      `labels`, integers of shape [...], dropped and counted when out of range; and
-      `weights`, None or of shape [...]. A sample whose loss is not finite is dropped
-      and counted. `std_error` is the delta method's.
+      An :class:`MIEstimator`. Its `update` takes `outputs`, logits of shape [..., C],
+      and `labels`, integers of shape [...]; a sample whose loss is not finite is
+      dropped too. `std_error` is the delta method's.
 
     Raises:
-      TypeError, ValueError: `num_classes` is below 2 or not a Python int; in `update`,
-        shapes or dtypes that do not fit.
+      TypeError, ValueError: `num_classes` is below 2 or not a Python int.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from optax_mi.estimators import variational
       >>> estimator = variational(num_classes=2)
-      >>> probabilities = jnp.array([[0.9, 0.1], [0.1, 0.9]])
-      >>> state = estimator.update(
-      ...     estimator.init(), outputs=jnp.log(probabilities), labels=jnp.array([0, 1])
-      ... )
+      >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.1, 0.9]]))
+      >>> state, labels = estimator.init(), jnp.array([0, 1])
+      >>> state = estimator.update(state, outputs=logits, labels=labels)
       >>> print(f"{estimator.estimate(state).mi:.4f}")  # ln 2 + ln 0.9
       0.5878
 
     References:
-      Barber and Agakov, The IM algorithm: a variational approach to information
-      maximization, NIPS 2003, equation 3.
+      Barber and Agakov, The IM algorithm, NIPS 2003, equation 3.
     """
     num_classes = check_static_int("num_classes", num_classes, 2)
 
@@ -114,5 +105,5 @@ def estimate_bound(state: _sums.LongSum, clip: bool) -> MIEstimate:
     # Variance of -ln p(y) - loss, the pointwise information.
     second = jnp.sum(p * log_p**2) + 2.0 * jnp.sum(log_p * loss_share) + square
     variance = jnp.maximum(second - bound**2, 0.0)
-    # Of independent outputs the bound is negative: nothing is read by chance.
+    # For independent outputs the bound is negative: nothing is read by chance.
     return delta_estimate(bound, entropy, variance, count, dropped, clip)

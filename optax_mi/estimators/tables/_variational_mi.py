@@ -23,25 +23,25 @@ def variational_mi(
     weights: jax.typing.ArrayLike | None = None,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""A lower bound on I(output; label) of whole arrays of logits.
+    r"""A lower bound on I(output; label) of whole arrays of logits, in nats.
 
     .. math::
-        I(X; Y) \ge \hat H(Y) + \frac1N \sum_n \ln q(y_n \mid x_n)
+        I(X; Y) \ge \hat H(Y) + \frac1N \sum_n \ln q(y_n \mid x_n),
+        \qquad q = \mathrm{softmax}(\mathrm{outputs}),
 
-    in nats, the one-shot form of :func:`variational`. Memory beside the arrays: O(C),
-    and 16 MB for a block of rows.
+    the one-shot form of :func:`variational`.
 
     Args:
       outputs: logits of shape [..., C].
-      labels: integers of shape [...]; others than 0 to C - 1 are dropped and counted.
-      weights: None, or of shape [...]; a sample of weight 0 is dropped.
+      labels: integers of shape [...].
+      weights: None, or of shape [...].
       clip: whether to clip the value to [0, H(label)]; the bound may be below 0.
 
     Returns:
       An :class:`MIEstimate`, whose `std_error` is the delta method's.
 
     Raises:
-      TypeError, ValueError: shapes or dtypes that do not fit, no samples.
+      TypeError, ValueError: shapes or dtypes do not fit, or there are no samples.
 
     Example:
       >>> import jax.numpy as jnp
@@ -49,9 +49,6 @@ def variational_mi(
       >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.1, 0.9]]))
       >>> print(f"{variational_mi(logits, jnp.array([0, 1])).mi:.4f}")
       0.5878
-
-    References:
-      As :func:`variational`.
     """
     logits = as_array("outputs", outputs)
     if logits.ndim == 0:
