@@ -55,7 +55,7 @@ def flatten_leading(
 def read_classes(
     outputs: Array, labels: Array, weights: Array | None = None, *, num_classes: int
 ) -> Samples:
-    """Class ids [...], those of the largest of logits [..., C], and class labels [...]."""
+    """Class ids [...], or the argmax of logits [..., C], and class labels [...]."""
     if not are_ids(outputs):
         logits = read_logits(outputs, labels, weights, num_classes=num_classes)
         return logits._replace(outputs=_argmax(logits.outputs))
