@@ -66,7 +66,7 @@ def advance(total: LongSum, recent: Any, samples: int) -> LongSum:
     )
     # A loop of at most one round works in place, where XLA's conditional would copy
     # the tables at every update.
-    return jax.lax.while_loop(lambda t: t.pending >= _FOLD_AT, _fold, total)
+    return jax.lax.while_loop(_is_full, _fold, total)
 
 
 def merge(total: LongSum, other: LongSum) -> LongSum:
@@ -75,6 +75,10 @@ def merge(total: LongSum, other: LongSum) -> LongSum:
     for values in (other.high, other.low, other.recent):
         total = _add(total, values)
     return total
+
+
+def _is_full(total: LongSum) -> jax.Array:
+    return total.pending >= _FOLD_AT
 
 
 def _fold(total: LongSum) -> LongSum:
