@@ -119,7 +119,7 @@ def _ross(
     sizes = jnp.zeros(num_classes, jnp.int32).at[labels].add(valid.astype(jnp.int32))
     total = jnp.sum(sizes)
     shares = sizes.astype(x.dtype) / jnp.maximum(total, 1).astype(x.dtype)
-    entropy = -jnp.sum(shares * log_or_zero(shares))
+    entropy = jnp.abs(jnp.sum(shares * log_or_zero(shares)))
 
     # A sample alone in its class has no neighbour, and takes no part.
     sizes = jnp.where(sizes > 1, sizes, 0)
