@@ -23,13 +23,11 @@ for name, value in compile_once.items():
 
 # `make test` asks for little effort at compiling, since most programs run but once. Of
 # it JAX 0.10 spends the most on its way to emit code, and still has the one before.
-if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") and jax.__version_info__[1] == 10:
-    flags = (
-        "xla_cpu_use_fusion_emitters=false",
-        "xla_cpu_parallel_codegen_split_count=1",
-    )
-    os.environ["XLA_FLAGS"] = " ".join(
-        [os.environ.get("XLA_FLAGS", ""), *(f"--{flag}" for flag in flags)]
+little_effort = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"
+if little_effort and jax.__version_info__[:2] == (0, 10):
+    os.environ["XLA_FLAGS"] = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false "
+        "--xla_cpu_parallel_codegen_split_count=1"
     )
 
 # Eight CPU devices, in this process alone.
