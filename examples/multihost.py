@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if jax.process_index() == 0:
             print(
                 f"epoch {seen.epoch}: learning rate {seen.learning_rate:.5g}, "
-                f"{seen.mi:.5g} of {seen.entropy:.5g} nats known of {seen.num_samples:.0f} "
+                f"{seen.mi:.5g} of {seen.entropy:.5g} nats of {seen.num_samples:.0f} "
                 "samples",
                 flush=True,
             )

@@ -212,7 +212,7 @@ def _nearer(distance: jax.Array, radius: jax.Array) -> jax.Array:
 def _sort_by_class(
     labels: jax.Array, place: jax.Array, num_classes: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Labels [N] and places [N], in [0, N), in the order of the label, then the place."""
+    """Labels and places [N], in [0, N), in the order of the label, then the place."""
     base = jnp.uint32(len(labels))
     if (num_classes + 1) * len(labels) > 2**32:
         labels, place = jax.lax.sort((labels, place), num_keys=2, is_stable=False)
