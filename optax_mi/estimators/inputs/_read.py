@@ -116,18 +116,14 @@ def read_vectors(
     for x in rows:
         valid &= jnp.all(jnp.isfinite(x), -1)
     if mask is not None:
-        mask = as_array("mask", mask)
-        if mask.dtype != jnp.bool_:
+        weights = as_array("mask", mask)
+        if weights.dtype != jnp.bool_:
             raise TypeError(
-                f"mask must be boolean, got dtype {mask.dtype}: this estimator counts "
+                f"mask must be boolean, got dtype {weights.dtype}: this estimator counts "
                 "samples, and cannot weigh them. Pass mask=weights > 0."
             )
-    kept = weigh(
-        valid,
-        weights if mask is None else mask,
-        rows[0].dtype,
-        "weights" if mask is None else "mask",
-    )
+    name = "weights" if mask is None else "mask"
+    kept = weigh(valid, weights, rows[0].dtype, name)
     used = kept > 0
     x, *y = (_flat(jnp.where(used[..., None], x, 0.0)) for x in rows)
     labels = y[0] if y else jnp.where(used, labels, 0).ravel()
@@ -136,10 +132,8 @@ def read_vectors(
 
 def are_ids(outputs: Array) -> bool:
     """Whether outputs are class ids: integers or booleans."""
-    if not hasattr(outputs, "dtype"):
-        outputs = as_array("outputs", outputs)
-    kinds = jnp.integer, jnp.bool_
-    return any(jnp.issubdtype(outputs.dtype, kind) for kind in kinds)
+    dtype = getattr(outputs, "dtype", None) or as_array("outputs", outputs).dtype
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.integer, jnp.bool_))
 
 
 def _ids(name: str, ids: Array, num_classes: int) -> jax.Array:

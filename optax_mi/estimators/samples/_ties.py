@@ -36,13 +36,12 @@ def break_ties(key: Key | None, x: jax.Array, valid: jax.Array) -> jax.Array:
 
 def as_key(key: Key | None) -> jax.Array | None:
     """A key from a key, a seed, or None."""
-    if (
-        key is None
-        or jnp.ndim(key)
-        or not jnp.issubdtype(jnp.result_type(key), jnp.integer)
-    ):
-        return key
-    return jax.random.key(key)
+    if key is None:
+        return None
+    seed = jnp.asarray(key)
+    if seed.ndim == 0 and jnp.issubdtype(seed.dtype, jnp.integer):
+        return jax.random.key(seed)
+    return seed
 
 
 def _break_ties(x: jax.Array, noise: jax.Array, valid: jax.Array) -> jax.Array:
