@@ -111,9 +111,9 @@ def pack(estimate: MIEstimate) -> MIEstimate:
     return MIEstimate(*map(pack_number, estimate))
 
 
-def unpack(packed: MIEstimate) -> MIEstimate:
+def unpack(state: MIEstimate) -> MIEstimate:
     """The estimate out of a state."""
-    return MIEstimate(*map(_unpack, packed))
+    return MIEstimate(*map(_unpack, state))
 
 
 def pack_number(number: jax.typing.ArrayLike) -> jax.Array:
