@@ -1,24 +1,49 @@
-"""Accumulators whose batch is spread over the devices of a `jax.shard_map`."""
+"""Accumulators whose batch is spread over the devices of `jax.shard_map` or `pmap`."""
+
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from optax_mi.estimators import MIEstimator
-from optax_mi.estimators.arithmetic import varying_axes
+from optax_mi.estimators.arithmetic import _sums, varying_axes
 
 
 def check_same_on_all_devices(before: chex.ArrayTree, after: chex.ArrayTree) -> None:
-    """Raises if an accumulator came to differ between the devices of a shard_map."""
+    """Raises if an accumulator differs between devices, or if it cannot be told."""
     new = sorted(varying_axes(after) - varying_axes(before))
     if new:
         raise ValueError(
             f"The batch differs between devices along the mesh axes {new}, so each "
             f"would get a learning rate of its own: pass axis_name={tuple(new)}."
         )
+    axes = tuple(getattr(jax.sharding.get_abstract_mesh(), "manual_axes", ()))
+    # Whoever checks what varies knows that an index does.
+    if axes and not varying_axes(jax.lax.axis_index(axes[0])):
+        raise ValueError(
+            "Inside jax.pmap, or jax.shard_map with check_vma=False, it cannot be told "
+            "whether the batch is the same on all devices. If it is not, each would "
+            f"get a learning rate of its own: pass axis_name={axes}, the axes that it "
+            "is split over; axis_name=() says that it is the same."
+        )
 
 
-def merge_across(
+def update_across(
+    estimator: MIEstimator,
+    state: chex.ArrayTree,
+    extra_args: dict[str, Any],
+    axis_name: str | tuple[str, ...],
+) -> chex.ArrayTree:
+    """The accumulator after the batch of all devices, the same on all of them."""
+    if not estimator.additive:
+        part = estimator.update(estimator.init(), **extra_args)
+        return estimator.merge(state, _merge_across(estimator, part, axis_name))
+    part = estimator.update(_sums.of_a_batch(estimator.init()), **extra_args)
+    return _sums.add_across(state, part, axis_name)
+
+
+def _merge_across(
     estimator: MIEstimator, part: chex.ArrayTree, axis_name: str | tuple[str, ...]
 ) -> chex.ArrayTree:
     """The accumulator of every device's part, the same on all of them."""

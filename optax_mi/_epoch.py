@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from optax_mi._checks import required_keywords
-from optax_mi._devices import check_same_on_all_devices, merge_across
+from optax_mi._devices import check_same_on_all_devices, update_across
 from optax_mi.estimators import MIEstimate, MIEstimator
 from optax_mi.estimators._base import no_estimate, pack
 from optax_mi.rules import DecayRule
@@ -118,13 +118,12 @@ def observe(
         state = jax.tree.map(jnp.asarray, state)
     estimator, before = settings.estimator, state.estimator_state
     _check_keywords(estimator, extra_args)
-    if settings.axis_name is None:
-        after = estimator.update(before, **extra_args)
-        check_same_on_all_devices(before, after)
+    if settings.axis_name:
+        after = update_across(estimator, before, extra_args, settings.axis_name)
     else:
-        part = estimator.update(estimator.init(), **extra_args)
-        whole = merge_across(estimator, part, settings.axis_name)
-        after = estimator.merge(before, whole)
+        after = estimator.update(before, **extra_args)
+        if settings.axis_name is None:
+            check_same_on_all_devices(before, after)
     return state._replace(
         num_updates=_increment(state.num_updates),
         updates_in_epoch=_increment(state.updates_in_epoch),

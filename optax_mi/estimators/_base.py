@@ -168,6 +168,8 @@ class MIEstimator(NamedTuple):
       merge: `merge(state, other) -> state`, the accumulator of both samples.
       bounded: whether H(Y) is finite, as it is for classes; False for real labels.
       gathers: whether later updates add samples, so that a longer epoch tells more.
+      additive: whether the accumulator is one of this package's sums, to which the
+        parts of a batch that devices hold add up.
 
     Example:
       >>> import jax.numpy as jnp
@@ -187,3 +189,4 @@ class MIEstimator(NamedTuple):
     merge: MergeFn
     bounded: bool = True
     gathers: bool = True
+    additive: bool = False

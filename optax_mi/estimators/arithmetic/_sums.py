@@ -52,8 +52,21 @@ def value(total: LongSum) -> Any:
     )
 
 
-def advance(total: LongSum, recent: Any, samples: int) -> LongSum:
+def of_a_batch(nothing: LongSum) -> LongSum:
+    """A sum of nothing that keeps the next batch as `recent`, however large it is."""
+    return nothing._replace(high=None, low=None)
+
+
+def add_across(total: LongSum, part: LongSum, axis_name: Any) -> LongSum:
+    """The total after a batch of which each device has a part, see `of_a_batch`."""
+    recent, samples = jax.lax.psum((part.recent, part.pending), axis_name)
+    return advance(total, jax.tree.map(jnp.add, total.recent, recent), samples)
+
+
+def advance(total: LongSum, recent: Any, samples: int | jax.Array) -> LongSum:
     """The total after a batch of so many samples made `recent` what it is given as."""
+    if total.high is None:
+        return total._replace(recent=recent, pending=total.pending + samples)
     # The loop must end with the types that it began with, also in shard_map.
     total = LongSum(
         jax.tree.map(vary_like, total.high, recent),

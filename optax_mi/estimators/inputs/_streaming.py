@@ -42,6 +42,7 @@ def streaming(
     estimate: EstimateFn,
     merge: MergeFn,
     bounded: bool = True,
+    additive: bool = False,
 ) -> MIEstimator:
     """The estimator whose `update` adds to the state what `read` makes of a batch."""
 
@@ -62,4 +63,4 @@ def streaming(
             )
         return add(state, samples)
 
-    return MIEstimator(init, update, estimate, merge, bounded)
+    return MIEstimator(init, update, estimate, merge, bounded, additive=additive)

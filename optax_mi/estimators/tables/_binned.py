@@ -81,4 +81,4 @@ def binned(
         return estimate_table(state, bias_correction)
 
     read = functools.partial(read_vectors, batch=True, num_classes=num_classes)
-    return streaming(init, read, add, estimate, _sums.merge)
+    return streaming(init, read, add, estimate, _sums.merge, additive=True)

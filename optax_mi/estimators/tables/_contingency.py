@@ -126,7 +126,7 @@ def contingency(
     def estimate(state: _sums.LongSum) -> MIEstimate:
         return estimate_table(state, bias_correction)
 
-    return streaming(init, read, add, estimate, _sums.merge)
+    return streaming(init, read, add, estimate, _sums.merge, additive=True)
 
 
 def bucket(ids: jax.Array, buckets: int, num_classes: int) -> jax.Array:

@@ -89,7 +89,7 @@ def variational(*, num_classes: int) -> MIEstimator:
         return estimate_bound(state, clip=True)
 
     read = functools.partial(read_logits, num_classes=num_classes)
-    return streaming(init, read, add, estimate, _sums.merge)
+    return streaming(init, read, add, estimate, _sums.merge, additive=True)
 
 
 def estimate_bound(state: _sums.LongSum, clip: bool) -> MIEstimate:
