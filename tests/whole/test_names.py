@@ -95,7 +95,7 @@ def test_no_field_of_ours_is_one_of_optax():
         for name, fields in our_names().items()
         if {name, *fields} & theirs
     }
-    assert not shared, shared
+    assert not shared, str(shared)
 
 
 def test_what_is_ours_is_found_by_name_beside_adam():
