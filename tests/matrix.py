@@ -22,7 +22,7 @@ PACKAGES = ("jax", "optax", "flax", "orbax-checkpoint")
 # Whatever reaches for a version: every wrapper of Optax, modules and checkpoints of
 # Flax and Orbax, and JAX's meshes. What -k leaves out differs in our own code alone.
 TESTS = [
-    *("-m", "not slow", "-k", "not (gaussian or measured or mi_sgd)"),
+    *("-m", "not slow", "-k", "not (gaussian or mi_sgd)"),
     *("optax_mi/flax.py", "tests/layerwise", "tests/test_devices.py"),
     *("tests/test_flax.py", "tests/test_flax_capture.py", "tests/test_inspect.py"),
     *("tests/test_restore.py", "tests/whole/test_checkpoint.py"),

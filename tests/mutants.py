@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 SUITES = {
     "_decay": [
         "test_checks.py",
-        "test_epochs.py",
+        "test_epoch.py",
         "test_restore.py::test_wrong_types_are_told_what_to_do",
         "whole/test_faults.py::test_a_schedule_that_fails_for_a_step",
         "whole/test_sharding.py::test_shard_map_over_two_axes",

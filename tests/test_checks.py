@@ -9,6 +9,14 @@ import optax
 import pytest
 
 from optax_mi import mi_decay, mi_sgd
+from optax_mi._checks import (
+    check_int,
+    check_number,
+    check_rates,
+    check_static_int,
+    concrete,
+    required_keywords,
+)
 from optax_mi.estimators import contingency, measured, variational
 from optax_mi.rules import residual_rule
 
@@ -58,6 +66,44 @@ def test_arguments(factory, kwargs, error, match):
 def test_nobody_but_the_user_knows_lr_max(factory):
     with pytest.raises(TypeError, match="argument: 'lr_max'"):
         factory(num_classes=3)
+
+
+@pytest.mark.parametrize("value", [1, 0.5, np.float32(1), np.ones(()), jnp.ones(())])
+def test_numbers_of_every_kind_are_numbers(value):
+    check_number("it", value, lambda x: x > 0, "positive")
+
+
+@pytest.mark.parametrize("value", [True, "1", b"1", None, [1.0], np.ones(2)])
+def test_what_is_no_number(value):
+    with pytest.raises(TypeError, match="it must be a number, got"):
+        check_number("it", value, lambda x: True, "anything")
+
+
+def test_what_is_traced_is_not_looked_at():
+    def check(value):
+        check_number("it", value, lambda x: False, "nothing")
+        check_rates(value, 2.0, 3.0)
+        return concrete(value) is None
+
+    assert jax.jit(lambda x: jnp.asarray(check(x)))(1.0)
+    assert concrete(np.float32(0.5)) == 0.5
+
+
+def test_ints_have_a_range_and_shapes_are_told_from_numbers():
+    assert check_int("n", np.int64(3), 1) == 3
+    assert type(check_static_int("n", np.int32(2**31 - 1), 1)) is int
+    with pytest.raises(ValueError, match=r"n must be below 2\*\*31, got n=2147483648"):
+        check_int("n", 2**31, 1)
+    with pytest.raises(ValueError, match="n must be at least 1, got n=0"):
+        check_int("n", jnp.int32(0), 1)
+    with pytest.raises(TypeError, match=r"a Python int, got n=3\..*static_args=\('n',"):
+        check_static_int("n", jnp.int32(3), 1)
+
+
+def test_the_keywords_without_default_are_required():
+    estimator = measured(1.0)
+    assert required_keywords(estimator) == ("mi",)
+    assert required_keywords(contingency(num_classes=3)) == ("outputs", "labels")
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])

@@ -277,6 +277,7 @@ def test_finds_fashion_mnist_where_it_is_given_or_installed(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiles_fast")
 def test_the_fashion_script_resumes_and_reports(tmp_path, monkeypatch, capsys):
     write_idx(tmp_path / "fashion_mnist")
     monkeypatch.setattr("suite.tasks.BATCH", 4)
@@ -306,6 +307,7 @@ def test_the_fashion_script_says_what_is_missing(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiles_fast")
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_trains_on_image_files(tmp_path, name):
     if name == "mnist":
