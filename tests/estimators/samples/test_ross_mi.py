@@ -14,7 +14,6 @@ from optax_mi.estimators.samples import _ross_mi
 from optax_mi.estimators.samples._ross_mi import ross_mi
 from tests.estimators.samples.helpers import by_trees
 
-
 # Most tests share a shape, a number of classes and a mask, and so two programs, for one
 # column and for three: every other compiles anew.
 SAMPLES = CLASSES = 301
