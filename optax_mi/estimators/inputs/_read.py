@@ -42,13 +42,14 @@ def flatten_leading(
       TypeError, ValueError: shapes or dtypes that do not fit, no samples.
     """
     outputs, labels = _arrays(outputs, labels)
+    check_class_labels(labels)
+    if labels.size == 0:
+        raise ValueError(f"labels has shape {labels.shape}: there are no samples.")
     if jnp.issubdtype(outputs.dtype, jnp.integer):
         outputs = _check_ids(outputs, labels).ravel()
     else:
         outputs = _check_logits(outputs, labels, num_classes)
         outputs = outputs.reshape(-1, num_classes)
-    if labels.size == 0:
-        raise ValueError(f"labels has shape {labels.shape}: there are no samples.")
     if weights is not None:
         weights = jnp.asarray(weights)
         check_shape("weights", weights, labels.shape)
