@@ -37,14 +37,14 @@ def flatten_leading(
     outputs: Array, labels: Array, weights: Array | None, *, num_classes: int
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Logits [N, C] or class ids [N], labels [N] and weights, of whole arrays [...]."""
+    if not jnp.size(labels):
+        raise ValueError(f"labels has shape {jnp.shape(labels)}: there are no samples.")
     if are_ids(outputs):
         outputs, labels = _check_outputs(outputs, labels, num_classes)
         outputs = outputs.ravel()
     else:
         outputs, labels = _check_logits(outputs, labels, num_classes)
         outputs = outputs.reshape(-1, num_classes)
-    if labels.size == 0:
-        raise ValueError(f"labels has shape {labels.shape}: there are no samples.")
     if weights is not None:
         weights = as_array("weights", weights)
         check_shape("weights", weights, labels.shape)

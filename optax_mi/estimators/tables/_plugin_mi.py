@@ -124,13 +124,13 @@ def _plugin_mi(
     bias_correction: BiasCorrection | None,
     clip: bool,
 ) -> MIEstimate:
+    arrays = flatten_leading(outputs, labels, weights, num_classes=num_classes)
     estimator = contingency(
         num_classes=num_classes,
         soft=soft,
         buckets=buckets,
         bias_correction=bias_correction,
     )
-    arrays = flatten_leading(outputs, labels, weights, num_classes=num_classes)
     block = BLOCK if arrays[0].ndim == 1 else block_of_rows(num_classes)
     if soft or (weights is not None and weights.dtype != jnp.bool_):
 

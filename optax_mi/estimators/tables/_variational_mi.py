@@ -62,11 +62,11 @@ def _variational_mi(
     outputs: jax.Array, labels: jax.Array, weights: jax.Array | None, *, clip: bool
 ) -> MIEstimate:
     num_classes = outputs.shape[-1]
+    arrays = flatten_leading(outputs, labels, weights, num_classes=num_classes)
     estimator = variational(num_classes=num_classes)
 
     def add(state: Any, outputs: Any, labels: Any, weights: Any) -> Any:
         return estimator.update(state, outputs=outputs, labels=labels, weights=weights)
 
-    arrays = flatten_leading(outputs, labels, weights, num_classes=num_classes)
     block = block_of_rows(num_classes)
     return estimate_bound(over_blocks(add, estimator.init(), arrays, block), clip)

@@ -1,5 +1,7 @@
 """What comes through the door, and what is told to those it is shut to."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -135,12 +137,13 @@ def test_what_float32_cannot_hold_is_not_finite():
 )
 def test_whole_arrays_are_float64_if_one_of_them_is(dtypes, wide):
     first, second = (np.ones((5, 2), dtype) for dtype in dtypes)
+    kind = {"batch": True, "features": 2, "label_features": 2}
+    batch_of_pairs = partial(read_vectors, **kind)
     with jax.enable_x64(True):
         for pair in ((first, second), (second, first)):
             once = jax.eval_shape(read_vectors, *pair)
             assert {a.dtype for a in once} == {np.dtype("f8" if wide else "f4")}
-            kind = {"batch": True, "features": 2, "label_features": 2}
-            batch = jax.eval_shape(lambda *a: read_vectors(*a, **kind), *pair)
+            batch = jax.eval_shape(batch_of_pairs, *pair)
             assert {a.dtype for a in batch} == {np.dtype("f4")}
 
 

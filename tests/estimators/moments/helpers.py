@@ -60,6 +60,15 @@ def noisy_truth(x, y, noise):
     return (np.linalg.slogdet(total)[1] - np.linalg.slogdet(given_y)[1]) / 2
 
 
+def shrunk_truth(x, y, share):
+    """Of real labels, all correlations times 1 - share; without a correction."""
+    joint = np.corrcoef(np.c_[x, y].astype(float).T)
+    shrunk = (1 - share) * joint + share * np.eye(len(joint))
+    k = x.shape[1]
+    parts = [np.linalg.slogdet(a)[1] for a in (shrunk[:k, :k], shrunk[k:, k:], shrunk)]
+    return (parts[0] + parts[1] - parts[2]) / 2
+
+
 def real_data(seed=0, samples=400, columns=3, others=3):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(samples, columns))

@@ -18,6 +18,7 @@ from tests.estimators.moments.helpers import (
     class_truth,
     real_data,
     real_truth,
+    shrunk_truth,
 )
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -124,14 +125,6 @@ def test_collinear_and_constant_columns_change_nothing_and_are_finite():
     # A constant column costs no degree of freedom either.
     more = raw(np.c_[x, x * 0 + 7], y)
     np.testing.assert_allclose(more.mi, real_truth(x, y), atol=5 * FLOAT32)
-
-
-def shrunk_truth(x, y, share):
-    joint = np.corrcoef(np.c_[x, y].astype(float).T)
-    shrunk = (1 - share) * joint + share * np.eye(len(joint))
-    k = x.shape[1]
-    parts = [np.linalg.slogdet(a)[1] for a in (shrunk[:k, :k], shrunk[k:, k:], shrunk)]
-    return (parts[0] + parts[1] - parts[2]) / 2
 
 
 def test_shrinkage_multiplies_correlations():

@@ -21,7 +21,7 @@ either = pytest.mark.parametrize("classes", [1, 4])
 
 
 def data(classes):
-    """Rows far from 0 next to their spread, labels, of which one never comes, weights."""
+    """Rows far from 0 for their spread, labels, of which one never comes, weights."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, max(classes - 1, 1), BATCHES * BATCH)
     rows = MEAN + rng.normal(size=(len(labels), COLUMNS)) + labels[:, None]

@@ -13,8 +13,8 @@ from scipy import special, stats
 from optax_mi.estimators.samples._kde_mi import kde_mi
 
 SCALES = {"kl": 2, "bhattacharyya": 8}
-# Most tests share these and a mask, and so one program for one column and one for three,
-# of either distance: every other compiles anew. The second of two tiles is not full.
+# Most tests share these and a mask, and so two programs of either distance, for one
+# column and for three: every other compiles anew. The second of two tiles is not full.
 SAMPLES = CLASSES = 300
 ALL = np.ones(SAMPLES, bool)
 
