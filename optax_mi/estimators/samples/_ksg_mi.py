@@ -108,12 +108,12 @@ def _ksg(
     x, y, valid = samples.outputs, samples.labels, samples.kept
     dtype = x.dtype
     k = check_neighbors(k, len(x))
-    key = as_key(key)
-    keys = [None] * 2 if key is None else jax.random.split(key)
-    x, y = (
-        _equal_spread(break_ties(part, a, valid), valid)
-        for part, a in zip(keys, (x, y), strict=True)
-    )
+    if key is not None:
+        keys = jax.random.split(as_key(key))
+        x, y = (
+            _equal_spread(break_ties(part, a, valid), valid)
+            for part, a in zip(keys, (x, y), strict=True)
+        )
     # What is dropped is infinitely far from everything.
     x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
     count = jnp.sum(valid, dtype=jnp.int32)

@@ -30,7 +30,7 @@ from optax_mi.estimators.inputs import (
 )
 from optax_mi.estimators.samples._k_smallest import bucket_count, k_smallest_in_buckets
 from optax_mi.estimators.samples._shared import check_neighbors, finish
-from optax_mi.estimators.samples._ties import as_key, break_ties
+from optax_mi.estimators.samples._ties import break_ties
 
 # Elements of a tile of distances.
 _TILE_SIZE = 2**21
@@ -115,7 +115,8 @@ def _ross(
     samples = read_vectors(outputs, labels, mask=mask, num_classes=num_classes)
     x, labels, valid = samples.outputs, samples.labels, samples.kept
     k = check_neighbors(k, len(x))
-    x = break_ties(as_key(key), x, valid)
+    if key is not None:
+        x = break_ties(key, x, valid)
     sizes = jnp.zeros(num_classes, jnp.int32).at[labels].add(valid.astype(jnp.int32))
     total = jnp.sum(sizes)
     shares = sizes.astype(x.dtype) / jnp.maximum(total, 1).astype(x.dtype)

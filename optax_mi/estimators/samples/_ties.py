@@ -19,14 +19,12 @@ _FAR = 64
 
 
 def break_ties(key: Key | None, x: jax.Array, valid: jax.Array) -> jax.Array:
-    """`x` [N, d] with noise on tied values, column by column; as it is without a key.
+    """`x` [N, d] with noise on tied values, column by column.
 
     Each column comes back as distances from its commonest value. There floating numbers
     are finest, and noise on many ties needs that most.
     """
-    if key is None:
-        return x
-    noise = jax.random.uniform(key, x.shape, x.dtype, -_SHARE, _SHARE)
+    noise = jax.random.uniform(as_key(key), x.shape, x.dtype, -_SHARE, _SHARE)
 
     def column(args: tuple[jax.Array, jax.Array]) -> jax.Array:
         return _break_ties(*args, valid)
@@ -34,10 +32,8 @@ def break_ties(key: Key | None, x: jax.Array, valid: jax.Array) -> jax.Array:
     return jax.lax.map(column, (x.T, noise.T)).T
 
 
-def as_key(key: Key | None) -> jax.Array | None:
-    """A key from a key, a seed, or None."""
-    if key is None:
-        return None
+def as_key(key: Key) -> jax.Array:
+    """A key from a key or a seed."""
     seed = jnp.asarray(key)
     if seed.ndim == 0 and jnp.issubdtype(seed.dtype, jnp.integer):
         return jax.random.key(seed)

@@ -1,60 +1,74 @@
-"""What arrays tell before they are traced."""
+"""Arrays before they are traced: names in errors, and 64 bits that 32 would cut."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_mi.estimators.inputs import as_arrays, count_classes, find_classes
-from optax_mi.estimators.inputs._arrays import check_class_labels
+from optax_mi.estimators import contingency, gaussian, gaussian_mi, kde_mi, ross_mi
+from optax_mi.estimators.inputs import array_or_none, as_array, check_fits, host_vectors
 
-pytestmark = pytest.mark.usefixtures("strict")
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(300, 2))
+LABELS = (X[:, 0] > 0).astype(int)
 
 
 def test_arrays_of_jax_stay_what_they_are():
     ours, theirs = jnp.arange(3), np.arange(3.0)
-    same, nothing, new = as_arrays(ours, None, theirs)
-    assert same is ours
-    assert nothing is None
-    assert isinstance(new, jax.Array)
-    np.testing.assert_array_equal(new, theirs)
-    # A tracer is one already.
-    jax.make_jaxpr(lambda x: as_arrays(x)[0] is x or pytest.fail("was converted"))(ours)
+    assert as_array("x", ours) is not None
+    np.testing.assert_array_equal(as_array("x", theirs), theirs)
+    assert array_or_none("x", None) is None
 
 
-@pytest.mark.parametrize("labels", [[4, -1, 0], np.array([[0, 4]], np.uint8)])
-def test_classes_are_the_largest_label_and_one_more(labels):
-    assert find_classes(labels, None) == 5
-    # What the caller knows better is not looked for.
-    assert find_classes(labels, 7) == 7
-    assert count_classes("labels", jnp.asarray(labels)) == 5
+@pytest.mark.parametrize("array", [None, "abc", {"a": 1}, [[1, 2], [3]], object()])
+def test_what_is_no_array_of_numbers_is_named(array):
+    with pytest.raises(TypeError, match="outputs must be an array of numbers, got"):
+        as_array("outputs", array)
 
 
-def test_given_classes_need_no_values():
-    assert jax.eval_shape(lambda y: jnp.zeros(find_classes(y, 3)), 0).shape == (3,)
-
-
+@pytest.mark.parametrize("offset", [1e5, 1e8, -1e12])
 @pytest.mark.parametrize(
-    ("labels", "num_classes", "error", "message"),
-    [
-        ([0.0, 1.0], None, TypeError, r"must be integers, got dtype float.*argmax"),
-        ([True, False], None, TypeError, "must be integers, got dtype bool"),
-        ([-1, -2], None, ValueError, "an element of at least 0, got a largest of -1"),
-        (np.zeros(0, int), None, ValueError, r"shape \(0,\): there are no samples"),
-        ([0], 0, ValueError, "num_classes must be at least 1, got num_classes=0"),
-        ([0], 2.0, TypeError, r"num_classes must be an int, got num_classes=2\.0"),
-    ],
+    "measure",
+    [ross_mi, gaussian_mi, lambda x, y: kde_mi(x, y, bandwidth=0.5)],
+    ids=["ross", "gaussian", "kde"],
 )
-def test_what_is_refused(labels, num_classes, error, message):
-    with pytest.raises(error, match=message):
-        find_classes(labels, num_classes)
+def test_an_offset_that_float32_cannot_hold_changes_nothing(measure, offset):
+    alone, moved = measure(X, LABELS).mi, measure(X + offset, LABELS).mi
+    # What float64 itself loses at 1e12 is 1e-4.
+    np.testing.assert_allclose(moved, alone, atol=0.01)
 
 
-def test_traced_labels_are_told_to_pass_the_number():
-    with pytest.raises(ValueError, match=r"num_classes is needed .* where outputs can"):
-        jax.jit(lambda ids: count_classes("outputs", ids))(jnp.arange(2))
+def test_time_stamps_of_64_bits():
+    seconds = np.round(X[:, :1] * 1e4).astype(np.int64)
+    stamps = 1_700_000_000_000_000_000 + seconds
+    np.testing.assert_allclose(
+        ross_mi(stamps, LABELS).mi, ross_mi(seconds, LABELS).mi, atol=1e-5
+    )
+    unsigned = stamps.astype(np.uint64)
+    assert ross_mi(unsigned, LABELS).mi == ross_mi(stamps, LABELS).mi
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32"])
-def test_labels_may_be_any_integers(dtype):
-    check_class_labels(jnp.zeros(2, dtype))
+def test_padding_does_not_steer_where_the_columns_lie():
+    far = X + 1e8
+    far[::7] = 1e30
+    labels = np.where(np.arange(300) % 7, LABELS, -1)
+    kept = np.arange(300) % 7 > 0
+    np.testing.assert_allclose(
+        gaussian_mi(far, labels).mi, gaussian_mi(X[kept], LABELS[kept]).mi, atol=1e-4
+    )
+
+
+def test_near_0_nothing_is_moved():
+    np.testing.assert_array_equal(host_vectors("x", X), X.astype(np.float32))
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(host_vectors("x", X + 1e8), X + 1e8)
+
+
+def test_a_batch_that_would_be_cut_is_an_error_that_says_x64():
+    estimator = gaussian(features=2, num_classes=2)
+    with pytest.raises(ValueError, match=r"outputs lies so far from 0 .* JAX to x64"):
+        estimator.update(estimator.init(), outputs=X + 1e8, labels=LABELS)
+    check_fits("outputs", X)
+    # Logits may lie anywhere: float32 rounds them as every network does.
+    logits = contingency(num_classes=2)
+    logits.update(logits.init(), outputs=X + 1e3, labels=LABELS)

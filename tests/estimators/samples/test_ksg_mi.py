@@ -24,9 +24,9 @@ each_shape = pytest.mark.parametrize(
 
 
 def measure(x, y, algorithm=1, mask=None):
-    """Not clipped, of three neighbours."""
+    """Not clipped, of three neighbours, of the samples as they are."""
     mask = np.ones(len(x), bool) if mask is None else mask
-    return ksg_mi(x, y, algorithm=algorithm, mask=mask, clip=False)
+    return ksg_mi(x, y, algorithm=algorithm, mask=mask, clip=False, key=None)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,9 @@ def test_equals_scikit_learn(samples, k):
     assert all_passes == (samples == 7000)
     with jax.enable_x64(True):
         column = jax.ShapeDtypeStruct((samples,), float)
-        compiled = jax.jit(partial(ksg_mi, k=k)).lower(column, column).compile()
+        compiled = (
+            jax.jit(partial(ksg_mi, k=k, key=None)).lower(column, column).compile()
+        )
         # A matrix of all distances would be 392 MB in the last case.
         assert compiled.memory_analysis().temp_size_in_bytes < 2**22
         for kind in KINDS:
@@ -75,7 +77,7 @@ def test_equals_its_definition(samples, columns, algorithm, k):
                 np.stack([pair[i] for pair in drawn[:width]], -1)
                 for i, width in enumerate(columns)
             )
-            got = ksg_mi(x, y, k=k, algorithm=algorithm, clip=False).mi
+            got = ksg_mi(x, y, k=k, algorithm=algorithm, clip=False, key=None).mi
             truth = definition(x, y, k, algorithm)
             np.testing.assert_allclose(got, truth, atol=1e-9, err_msg=kind)
 
@@ -243,7 +245,7 @@ def test_too_few_or_constant_samples_are_zero(samples, columns, algorithm):
 
 def test_clip_cuts_below_zero_only():
     x, y = np.random.default_rng(0).integers(0, 3, (2, 400, 1)).astype(np.float32)
-    clipped = partial(ksg_mi, mask=np.ones(400, bool))
+    clipped = partial(ksg_mi, mask=np.ones(400, bool), key=None)
     assert measure(x, y).mi < 0
     assert clipped(x, y).mi == 0
     x, y = (a[:, None].astype(np.float32) for a in pairs("correlated", 400))

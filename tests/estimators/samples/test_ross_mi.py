@@ -35,8 +35,10 @@ def sample(kind, dimensions, classes=4, seed=0):
     return x, labels
 
 
-def measure(x, labels, k=3, mask=ALL, clip=False, **options):
-    return ross_mi(x, labels, k=k, num_classes=CLASSES, mask=mask, clip=clip, **options)
+def measure(x, labels, k=3, mask=ALL, clip=False, key=None, **options):
+    """Of the samples as they are, ties and all."""
+    fixed = {"num_classes": CLASSES, "mask": mask, "clip": clip, "key": key}
+    return ross_mi(x, labels, k=k, **fixed, **options)
 
 
 columns = pytest.mark.parametrize("dimensions", [1, 3])
@@ -86,7 +88,7 @@ def test_equal_vectors_are_ties_in_float32():
     # Coordinates on no grid: distances of equal vectors round to other values than 0.
     x, labels = sample("plain", 20)
     x, labels = np.tile(x[:100], (5, 1)).astype(np.float32), np.tile(labels[:100], 5)
-    estimate = ross_mi(x, labels)
+    estimate = ross_mi(x, labels, key=None)
     truth = digamma(len(x)) - digamma(np.bincount(labels)[labels]).mean()
     np.testing.assert_allclose(
         estimate.mi, truth + digamma(3) - digamma(5), rtol=0, atol=1e-5
@@ -190,7 +192,7 @@ def test_samples_alone_in_their_class_count_for_the_entropy_only():
 
 def test_classes_too_many_for_one_key_to_hold_label_and_place():
     x, labels = sample("plain", 1)
-    many = ross_mi(x, labels * 5_000_000, num_classes=15_000_001, clip=False)
+    many = ross_mi(x, labels * 5_000_000, num_classes=15_000_001, clip=False, key=None)
     chex.assert_trees_all_close(measure(x, labels), many, rtol=1e-5)
 
 
@@ -236,15 +238,33 @@ def test_no_gradient_flows_through_the_estimate():
     np.testing.assert_array_equal(gradient, np.zeros_like(x))
 
 
-def test_jitter_breaks_ties_and_moves_little_else():
-    key = jax.random.key(0)
-    x, labels = sample("plain", 1)
-    plain, moved = measure(x, labels).mi, measure(x, labels, key=key).mi
-    np.testing.assert_allclose(plain, moved, atol=0.01)
-    assert plain != moved
-    # Two values: of all samples with one of them, some are now nearer than others.
+@columns
+def test_ties_are_broken_by_default_and_nothing_else_moves(dimensions):
+    x, labels = sample("plain", dimensions)
+    as_it_is, broken = measure(x, labels), measure(x, labels, key=0)
+    # Whoever has no ties gets the same but for where the samples lie.
+    np.testing.assert_allclose(as_it_is.mi, broken.mi, atol=2 / SAMPLES)
+    # Of samples with equal values, some are now nearer than others.
     x = np.sign(x)
-    assert measure(x, labels, key=key).mi > measure(x, labels).mi + 0.1
+    broken = measure(x, labels, key=0)
+    assert broken.mi > measure(x, labels).mi + 0.1
+    assert measure(x, labels, key=jax.random.key(0)).mi == broken.mi
+    assert measure(x, labels, key=1).mi != broken.mi
+
+
+@pytest.mark.parametrize("dimensions", [2, 20])
+def test_clusters_far_apart_and_any_scale(dimensions):
+    """Distances are told where squares of the coordinates would round them away."""
+    x, labels = sample("plain", dimensions)
+    x = x.astype(np.float32)
+    side = np.where(np.random.default_rng(3).random(SAMPLES) < 0.5, 1, -1)[:, None]
+    for apart in (0.0, 100.0, 1e4):
+        far = (x + apart * side).astype(np.float32)
+        truth = by_trees(far.astype(float), labels, 3)
+        np.testing.assert_allclose(measure(far, labels).mi, truth, atol=6 / SAMPLES)
+    truth = measure(x, labels).mi
+    for scale in (2.0**-75, 2.0**75):
+        np.testing.assert_allclose(measure(scale * x, labels).mi, truth, atol=1e-6)
 
 
 def test_clip_is_to_the_entropy_of_the_labels():

@@ -1,0 +1,106 @@
+"""Conventions for class ids: what has one meaning is taken, what has none is told."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optax_mi.estimators import contingency, plugin_mi, ross_mi
+from optax_mi.estimators.inputs import class_ids
+
+LABELS = np.arange(90) % 3
+GUESS = np.where(np.arange(90) % 10, LABELS, (LABELS + 1) % 3)
+MI = float(plugin_mi(GUESS, LABELS).mi)
+
+
+@pytest.mark.parametrize("labels", [[4, -1, 0], np.array([[0, 4]], np.uint8)])
+def test_classes_are_the_largest_label_and_one_more(labels):
+    ids, classes = class_ids("labels", labels)
+    assert classes == 5
+    np.testing.assert_array_equal(ids, labels)
+    # What the caller knows better is not looked for.
+    assert class_ids("labels", labels, 7)[1] == 7
+
+
+@pytest.mark.parametrize(
+    ("ids", "num_classes", "error", "message"),
+    [
+        ([0.0, 1.0], None, TypeError, r"must be integers, got dtype float.*argmax"),
+        ([-1, -2], None, ValueError, "an element of at least 0, got a largest of -1"),
+        (np.zeros(0, int), None, ValueError, r"shape \(0,\): there are no samples"),
+        ([0], 0, ValueError, "num_classes must be at least 1, got num_classes=0"),
+        ([0], 2.0, TypeError, r"num_classes must be an int, got num_classes=2\.0"),
+        (np.eye(3, dtype=int), None, ValueError, r"is one-hot: pass ids\.argmax\(-1\)"),
+        (np.eye(3, dtype=bool), 3, ValueError, "is one-hot"),
+        ([1, -1, 1], None, ValueError, r"is -1 and 1, .* pass \(ids \+ 1\) // 2"),
+        ([1, -1, 1], 2, ValueError, "is -1 and 1"),
+        ([1, 2, 3], 3, ValueError, "goes from 1 to num_classes=3"),
+        ([1, 2, 3, -1], 3, ValueError, "goes from 1 to num_classes=3"),
+        ([0, 1, 255], None, ValueError, "has 255, which marks .* num_classes=C"),
+    ],
+)
+def test_what_would_lose_a_class_is_an_error(ids, num_classes, error, message):
+    with pytest.raises(error, match=message):
+        class_ids("ids", ids, num_classes)
+
+
+def test_padding_is_dropped():
+    for padding in (-1, -100, 255):
+        padded = np.append(LABELS, [padding] * 5)
+        got = plugin_mi(np.append(GUESS, [0] * 5), padded, num_classes=3)
+        assert (float(got.mi), int(got.dropped)) == (pytest.approx(MI), 5)
+
+
+def test_booleans_are_two_classes():
+    want = plugin_mi((GUESS == 1).astype(int), (LABELS == 1).astype(int)).mi
+    assert plugin_mi(GUESS == 1, LABELS == 1).mi == want
+    assert jax.jit(lambda x, y: plugin_mi(x, y, num_classes=2).mi)(
+        GUESS == 1, LABELS == 1
+    ) == pytest.approx(float(want))
+
+
+def test_ids_far_apart_are_numbered_anew():
+    sparse = np.array([7, 10**6, 2**40])
+    got = plugin_mi(sparse[GUESS], sparse[LABELS])
+    assert float(got.mi) == pytest.approx(MI, rel=1e-6)
+    ids, classes = class_ids("ids", np.append(sparse[LABELS], -1))
+    assert classes == 3
+    np.testing.assert_array_equal(ids, np.append(LABELS, -1))
+    unsigned = sparse.astype(np.uint64) + 2**63
+    assert class_ids("ids", unsigned)[1] == 3
+
+
+def test_nan_that_became_an_integer_is_no_class():
+    labels = LABELS.astype(np.int64)
+    labels[:10] = np.iinfo(np.int64).min
+    for classes in (None, 3):
+        got = plugin_mi(GUESS, labels, num_classes=classes)
+        assert int(got.dropped) == 10
+
+
+def test_labels_may_have_an_axis_of_one():
+    logits = np.eye(3)[GUESS] * 9
+    one, two = (plugin_mi(logits, y, soft=False).mi for y in (LABELS, LABELS[:, None]))
+    assert one == two
+    x = RNG.normal(size=(90, 2)) + LABELS[:, None]
+    assert ross_mi(x, LABELS[:, None]).mi == ross_mi(x, LABELS).mi
+
+
+RNG = np.random.default_rng(0)
+
+
+def test_one_logit_is_that_of_class_1():
+    logit, labels = RNG.normal(size=90).astype(np.float32), LABELS % 2
+    want = plugin_mi(np.stack([0 * logit, logit], -1), labels).mi
+    for given in (logit, logit[:, None]):
+        assert plugin_mi(given, labels, num_classes=2).mi == want
+        with pytest.raises(ValueError, match="With one logit a sample.*num_classes=2"):
+            plugin_mi(given[:1] if given.ndim == 1 else given, labels[: len(given)])
+        estimator = contingency(num_classes=2)
+        state = estimator.update(estimator.init(), outputs=given, labels=labels)
+        assert estimator.estimate(state).mi == pytest.approx(float(want), abs=1e-6)
+
+
+def test_traced_ids_are_told_to_pass_the_number():
+    with pytest.raises(ValueError, match=r"num_classes is needed .* where ids can"):
+        jax.jit(lambda ids: class_ids("ids", ids)[0])(jnp.arange(2))
