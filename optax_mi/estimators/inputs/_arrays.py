@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Rows that tell where a column lies, and how many of its spreads from 0 are too far.
-_ROWS, _TOO_FAR = 1024, 64.0
+# Rows that tell where a column lies. In spreads of it, the distance from 0 at which it
+# is moved, and that at which float32 has less than a thousand steps for the spread.
+_ROWS, _FAR, _TOO_FAR = 1024, 64.0, 2.0**14
 
 
 def as_array(name: str, array: Any) -> jax.Array:
@@ -50,39 +51,52 @@ def as_numpy(name: str, array: Any) -> np.ndarray:
 
 def host_vectors(name: str, array: Any) -> jax.Array:
     """Vectors for an estimator to which it makes no difference where they lie."""
-    if not isinstance(array, jax.Array):
-        array = as_numpy(name, array)
-        centre = _far_centre(array)
-        if centre is not None:
-            with np.errstate(invalid="ignore", over="ignore"):
-                array = (array - centre).astype(np.float32)
-    return as_array(name, array)
+    if isinstance(array, jax.Array):
+        return as_array(name, array)
+    x = as_numpy(name, array)
+    quartiles = _quartiles(x)
+    if quartiles is not None:
+        low, centre, high = quartiles
+        if np.any(abs(centre) > _FAR * (high - low)):
+            x = _move(x, centre)
+    return as_array(name, x)
 
 
 def check_fits(name: str, array: Any) -> None:
     """Raises unless 32 bits tell the vectors of a batch from one another."""
-    if not isinstance(array, jax.Array) and (
-        _far_centre(as_numpy(name, array)) is not None
-    ):
+    if isinstance(array, jax.Array):
+        return
+    quartiles = _quartiles(as_numpy(name, array))
+    if quartiles is None:
+        return
+    low, centre, high = quartiles
+    # Of a column that is the same for most there is little to tell.
+    if np.any((high > low) & (abs(centre) > _TOO_FAR * (high - low))):
         raise ValueError(
             f"{name} lies so far from 0 that float32 cannot tell its values from one "
             "another: take off the means of its columns, or set JAX to x64."
         )
 
 
-def _far_centre(x: np.ndarray) -> np.ndarray | None:
-    """The medians of columns that are cut to 32 bits, if they are far from 0."""
+def _quartiles(x: np.ndarray) -> np.ndarray | None:
+    """Quartiles [3, ...] of columns that are about to be cut to 32 bits."""
     if x.dtype.itemsize < 8 or x.dtype.kind not in "fiu" or x.ndim == 0 or not x.size:
         return None
     if jnp.result_type(float) == jnp.float64:
         return None
-    # A few rows in order are enough, and what is padding does not steer a median.
+    # A few rows are enough, and padding in less than a quarter of them steers nothing.
     some = x[:: -(-len(x) // _ROWS)]
-    with np.errstate(invalid="ignore", over="ignore"):
-        finite = np.where(np.isfinite(some), some, np.nan).astype(float)
-        if np.isnan(finite).all(0).any():
-            return None
-        low, centre, high = np.nanquantile(finite, (0.1, 0.5, 0.9), axis=0)
-    if not (abs(centre) > _TOO_FAR * (high - low)).any():
+    finite = np.where(np.isfinite(some), some, np.nan).astype(float)
+    if np.isnan(finite).all(0).any():
         return None
-    return centre.astype(x.dtype) if x.dtype.kind in "iu" else centre
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.nanquantile(finite, (0.25, 0.5, 0.75), axis=0)
+
+
+def _move(x: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """`x` [N, ...] less the centre of its columns."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        if x.dtype.kind == "u":
+            # Differences modulo 2**64 are right, as signed numbers.
+            return (x - centre.astype(x.dtype)).view(np.int64).astype(np.float32)
+        return (x - centre.astype(x.dtype)).astype(np.float32)

@@ -7,6 +7,7 @@ binned before its rows are dropped here.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_mi.estimators.inputs._arrays import as_array, check_fits
 from optax_mi.estimators.inputs._class_ids import check_ids, class_ids
@@ -37,8 +38,8 @@ def flatten_leading(
     outputs: Array, labels: Array, weights: Array | None, *, num_classes: int
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Logits [N, C] or class ids [N], labels [N] and weights, of whole arrays [...]."""
-    if not jnp.size(labels):
-        raise ValueError(f"labels has shape {jnp.shape(labels)}: there are no samples.")
+    if not np.size(labels):
+        raise ValueError(f"labels has shape {np.shape(labels)}: there are no samples.")
     if are_ids(outputs):
         outputs, labels = _check_outputs(outputs, labels, num_classes)
         outputs = outputs.ravel()
@@ -119,8 +120,8 @@ def read_vectors(
         weights = as_array("mask", mask)
         if weights.dtype != jnp.bool_:
             raise TypeError(
-                f"mask must be boolean, got dtype {weights.dtype}: this estimator counts "
-                "samples, and cannot weigh them. Pass mask=weights > 0."
+                f"mask must be boolean, got dtype {weights.dtype}: this estimator "
+                "counts samples, and cannot weigh them. Pass mask=weights > 0."
             )
     name = "weights" if mask is None else "mask"
     kept = weigh(valid, weights, rows[0].dtype, name)

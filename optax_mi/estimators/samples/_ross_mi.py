@@ -230,8 +230,8 @@ def _count_in_space(
     """Labels [N] in order, and the number of samples nearer than the radius."""
     place = jnp.arange(len(x), dtype=jnp.int32)
     labels, place = _sort_by_class(labels, place, len(sizes))
-    x = _center(x[place], labels < len(sizes))
     # One unit for all columns, in which no square overflows or vanishes.
+    x = _center(x[place] * jnp.min(power_of_two(x)), labels < len(sizes))
     x = x * jnp.min(power_of_two(x))
     nothing = jnp.zeros(len(x), x.dtype)
     if x.shape[1] <= _FEW_COLUMNS:

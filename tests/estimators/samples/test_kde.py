@@ -45,7 +45,11 @@ def test_a_short_epoch_reads_as_the_one_shot_function():
         ({"num_classes": 1}, ValueError, "num_classes must be at least 2"),
         ({"bandwidth": 0.0}, ValueError, "bandwidth must be positive and finite"),
         ({"bandwidth": "wide"}, TypeError, "bandwidth must be a number"),
-        ({"distance": "euclid"}, ValueError, "distance must be one of"),
+        (
+            {"distance": "euclid"},
+            ValueError,
+            "distance must be 'kl' or 'bhattacharyya'",
+        ),
         ({"sample_size": 1}, ValueError, "sample_size must be at least 2"),
     ],
 )
