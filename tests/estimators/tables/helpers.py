@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from scipy import special, stats
+from sklearn.metrics import mutual_info_score
 
 CORRECTIONS = ("miller_madow", "grassberger", "chao_shen")
 
@@ -47,3 +48,23 @@ def slow_mi(table, correction=None):
     parts = (table.sum(1), table.sum(0), table)
     label, output, both = (slow_entropy(part, correction) for part in parts)
     return label + output - both
+
+
+def activations(rows, columns, dtype="float32", seed=0):
+    """Vectors, or numbers if `columns` is None, and the class that shifts them."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, rows)
+    shape = (rows,) if columns is None else (rows, columns)
+    shift = labels.reshape(-1, *[1] * (len(shape) - 1))
+    return (rng.normal(size=shape) + 0.7 * shift).astype(dtype), labels
+
+
+def slow_binned_mi(x, labels, num_bins, low=None, high=None):
+    """Patterns of bins told apart as whole rows."""
+    x = x.reshape(len(x), -1)
+    low = x.min(0) if low is None else low
+    high = x.max(0) if high is None else high
+    bins = np.floor((x - low) / ((high - low) / num_bins)).astype(int)
+    rows = np.clip(bins, 0, num_bins - 1)
+    _, symbols = np.unique(rows, axis=0, return_inverse=True)
+    return mutual_info_score(labels, symbols.ravel())
