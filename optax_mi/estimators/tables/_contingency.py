@@ -11,7 +11,13 @@ from optax_mi.estimators.arithmetic import (
     log_or_zero,
     weighted_total,
 )
-from optax_mi.estimators.inputs import Samples, read_classes, read_logits, streaming
+from optax_mi.estimators.inputs import (
+    Samples,
+    are_ids,
+    read_classes,
+    read_logits,
+    streaming,
+)
 from optax_mi.estimators.tables._entropies import (
     BiasCorrection,
     check_bias_correction,
@@ -105,8 +111,7 @@ def contingency(
         labels: jax.typing.ArrayLike,
         weights: jax.typing.ArrayLike | None,
     ) -> Samples:
-        floating = jnp.issubdtype(jnp.asarray(outputs).dtype, jnp.floating)
-        reader = read_logits if soft and floating else read_classes
+        reader = read_logits if soft and not are_ids(outputs) else read_classes
         return reader(outputs, labels, weights, num_classes=num_classes)
 
     def add(state: _sums.LongSum, samples: Samples) -> _sums.LongSum:
