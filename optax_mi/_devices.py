@@ -1,24 +1,16 @@
 """Accumulators whose batch is spread over the devices of a `jax.shard_map`."""
 
-from typing import Any
-
+import chex
 import jax
 import jax.numpy as jnp
 
 from optax_mi.estimators import MIEstimator
+from optax_mi.estimators.arithmetic import varying_axes
 
 
-def check_same_on_all_devices(before: Any, after: Any) -> None:
+def check_same_on_all_devices(before: chex.ArrayTree, after: chex.ArrayTree) -> None:
     """Raises if an accumulator came to differ between the devices of a shard_map."""
-
-    def axes(tree: Any) -> frozenset[str]:
-        types = [jax.typeof(leaf) for leaf in jax.tree.leaves(tree)]
-        # Where a type keeps them depends on the version of JAX.
-        return frozenset().union(
-            *(t.mat.varying if hasattr(t, "mat") else t.vma for t in types)
-        )
-
-    new = sorted(axes(after) - axes(before))
+    new = sorted(varying_axes(after) - varying_axes(before))
     if new:
         raise ValueError(
             f"The batch differs between devices along the mesh axes {new}, so each "
@@ -27,8 +19,8 @@ def check_same_on_all_devices(before: Any, after: Any) -> None:
 
 
 def merge_across(
-    estimator: MIEstimator, part: Any, axis_name: str | tuple[str, ...]
-) -> Any:
+    estimator: MIEstimator, part: chex.ArrayTree, axis_name: str | tuple[str, ...]
+) -> chex.ArrayTree:
     """The accumulator of every device's part, the same on all of them."""
     size = jax.lax.axis_size(axis_name)
     mine = jnp.arange(size) == jax.lax.axis_index(axis_name)
@@ -41,7 +33,7 @@ def merge_across(
 
     parts = jax.tree.map(gather, part)
 
-    def fold(i: jax.Array, merged: Any) -> Any:
+    def fold(i: jax.Array, merged: chex.ArrayTree) -> chex.ArrayTree:
         return estimator.merge(merged, jax.tree.map(lambda x: x[i], parts))
 
     return jax.lax.fori_loop(0, size, fold, estimator.init())

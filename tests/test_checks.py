@@ -14,7 +14,7 @@ from optax_mi.rules import residual_rule
 
 LABELS = jnp.array([0, 1, 2])
 LOGITS = jnp.eye(3)
-OK = {"num_classes": 3, "steps_per_epoch": 10}
+OK = {"lr_max": 1.0, "num_classes": 3, "steps_per_epoch": 10}
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,21 @@ def test_arguments(factory, kwargs, error, match):
         factory(**{**OK, **kwargs})
 
 
+@pytest.mark.parametrize("factory", [mi_decay, mi_sgd])
+def test_nobody_but_the_user_knows_lr_max(factory):
+    with pytest.raises(TypeError, match="argument: 'lr_max'"):
+        factory(num_classes=3)
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_bounds_are_within_bounds(rate):
-    mi_decay(1.0, lr_min=rate, init_lr=rate, **OK)
+    mi_decay(lr_min=rate, init_lr=rate, **OK)
 
 
 @pytest.mark.parametrize("make", [contingency, variational])
 def test_num_classes_of_the_estimators(make):
     with pytest.raises(ValueError, match="num_classes must be at least 2"):
-        make(1)
+        make(num_classes=1)
 
 
 def test_a_traced_num_classes_names_static_args():
@@ -98,7 +104,7 @@ def test_a_wrapper_that_strips_the_signal_fails_loudly():
 
 
 def test_a_measured_signal_is_named():
-    tx = mi_decay(estimator=measured(1.0), steps_per_epoch=1)
+    tx = mi_decay(1.0, estimator=measured(1.0), steps_per_epoch=1)
     with pytest.raises(TypeError, match=r"missing mi\. .*mi=\.\.\."):
         tx.update(LOGITS, tx.init(LOGITS), outputs=LOGITS, labels=LABELS)
 
@@ -117,7 +123,7 @@ def test_a_measured_signal_is_named():
     ],
 )
 def test_batches(make, outputs, labels, weights, error, match):
-    estimator = make(3)
+    estimator = make(num_classes=3)
     with pytest.raises(error, match=match):
         jax.eval_shape(
             lambda: estimator.update(

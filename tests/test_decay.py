@@ -318,7 +318,7 @@ class TestUpdates:
             ]
             jax.tree.map(np.testing.assert_array_equal, *results)
             states = [state for _, state in results]
-        split = mi_sgd(axis_name="x", **options)
+        split = mi_sgd(0.5, axis_name="x", **options)
         with pytest.raises(NameError, match="unbound axis name: x"):
             split.update(PARAMS, split.init(PARAMS), outputs=LOGITS, labels=LABELS)
 
@@ -367,7 +367,7 @@ class TestPurity:
                 seen = {"outputs": scale * LOGITS, "labels": LABELS}
                 return tx.update(PARAMS, state, **seen)[1], None
 
-            return jax.lax.scan(step, tx.init(PARAMS), length=3)[0].learning_rate
+            return jax.lax.scan(step, tx.init(PARAMS), length=3)[0].current_lr
 
         alone = jax.jit(rate)
         np.testing.assert_allclose(

@@ -125,7 +125,7 @@ def test_a_network_that_knows_nothing_keeps_its_learning_rate(
 
     def rate(key):
         keys = jax.random.split(key, steps)
-        return jax.lax.scan(step, tx.init(ONE), keys)[0].learning_rate
+        return jax.lax.scan(step, tx.init(ONE), keys)[0].current_lr
 
     rates = jax.jit(lambda keys: jax.lax.map(rate, keys))(
         jax.random.split(jax.random.key(num_classes), runs)

@@ -86,4 +86,4 @@ def test_diagnostics_before_and_after_an_epoch():
 
 def test_the_learning_rate_is_also_found_by_name():
     state = optax.chain(optax.sgd(1.0, momentum=0.9), make(0.25)).init(PARAMS)
-    assert optax.tree.get(state, "learning_rate") == 0.25
+    assert optax.tree.get(state, "current_lr") == 0.25

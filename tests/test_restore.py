@@ -200,10 +200,12 @@ def test_what_does_not_fit_is_named(tx, params, missing, message):
 
 def test_another_rule_does_not_read_what_the_first_remembers():
     one, other = (
-        mi_decay(num_classes=3, steps_per_epoch=2, rule=rule())
+        mi_decay(1.0, num_classes=3, steps_per_epoch=2, rule=rule())
         for rule in (residual_rule, proportional_rule)
     )
-    with pytest.raises(ValueError, match=r"(?s)rule_state/mi\..*rule_state/residual\."):
+    with pytest.raises(
+        ValueError, match=r"(?s)rule_state/last_mi\..*rule_state/last_residual\."
+    ):
         restore_state(other.init(PARAMS), untyped(one))
 
 

@@ -214,7 +214,7 @@ def rates(state):
     """The learning rates; nnx.state keeps their names, not the type around them."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     named = [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
-    found = [leaf for path, leaf in named if "learning_rate" in path]
+    found = [leaf for path, leaf in named if "current_lr" in path]
     assert found
     return found
 

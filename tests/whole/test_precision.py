@@ -125,7 +125,7 @@ def test_labels_and_logits_beyond_32_bits_are_dropped(make):
         labels = np.array([0, 1, 2**32, 2**32 + 1, -(2**32), 2**63 - 1, 2, 3])
         logits = 2.0 * EYE[np.arange(8) % CLASSES]
         logits[6, 0] = 1e300
-        estimator = make(CLASSES)
+        estimator = make(num_classes=CLASSES)
         estimate = measure(estimator, logits, labels)
         assert (estimate.num_samples, estimate.dropped) == (3, 5)
 
@@ -272,8 +272,8 @@ def test_a_run_of_more_than_two_to_the_31_updates():
 
     fresh = tx.init(())
     late = fresh._replace(
-        step=jnp.int32(most - 3),
-        epoch=jnp.int32(most - 1),
+        num_updates=jnp.int32(most - 3),
+        num_epochs=jnp.int32(most - 1),
         held=jnp.int32(most),
         rule_state=fresh.rule_state._replace(
             decided=jnp.int32(2**30),

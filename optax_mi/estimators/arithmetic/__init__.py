@@ -19,3 +19,5 @@ from optax_mi.estimators.arithmetic._scatter import weighted_sum as weighted_sum
 from optax_mi.estimators.arithmetic._scatter import weighted_total as weighted_total
 from optax_mi.estimators.arithmetic._sums import MAX_BATCH as MAX_BATCH
 from optax_mi.estimators.arithmetic._units import power_of_two as power_of_two
+from optax_mi.estimators.arithmetic._varying import vary_like as vary_like
+from optax_mi.estimators.arithmetic._varying import varying_axes as varying_axes

@@ -40,9 +40,13 @@ def add_by_label(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Ar
         table,
         labels,
         rows,
-        cpu=lambda table, labels, rows: scatter(table, (labels,), rows),
+        cpu=_scatter_rows,
         default=contract,
     )
+
+
+def _scatter_rows(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
+    return scatter(table, (labels,), rows)
 
 
 def sum_by_label(labels: jax.Array, rows: jax.Array, num_classes: int) -> jax.Array:

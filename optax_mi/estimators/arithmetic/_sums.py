@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from optax_mi.estimators.arithmetic._varying import vary_like
+
 # `recent` is folded once it holds this many samples. The last batch may overshoot, but
 # stays below 2**24, up to where float32 holds every whole number.
 _FOLD_AT = 2**16
@@ -52,21 +54,16 @@ def value(total: LongSum) -> Any:
 
 def advance(total: LongSum, recent: Any, samples: int) -> LongSum:
     """The total after a batch of so many samples made `recent` what it is given as."""
-
-    def typed_like_recent(x: jax.Array, r: jax.Array) -> jax.Array:
-        # Compiles to x. In shard_map it makes x as device-dependent as r, since the
-        # loop below must end with the types that it began with.
-        return jnp.where(r.ravel()[0] == 0, x, x)
-
+    # The loop must end with the types that it began with, also in shard_map.
     total = LongSum(
-        jax.tree.map(typed_like_recent, total.high, recent),
-        jax.tree.map(typed_like_recent, total.low, recent),
+        jax.tree.map(vary_like, total.high, recent),
+        jax.tree.map(vary_like, total.low, recent),
         recent,
         total.pending + samples,
     )
     # A loop of at most one round works in place, where XLA's conditional would copy
     # the tables at every update.
-    return jax.lax.while_loop(lambda t: t.pending >= _FOLD_AT, _fold, total)
+    return jax.lax.while_loop(_is_full, _fold, total)
 
 
 def merge(total: LongSum, other: LongSum) -> LongSum:
@@ -75,6 +72,10 @@ def merge(total: LongSum, other: LongSum) -> LongSum:
     for values in (other.high, other.low, other.recent):
         total = _add(total, values)
     return total
+
+
+def _is_full(total: LongSum) -> jax.Array:
+    return total.pending >= _FOLD_AT
 
 
 def _fold(total: LongSum) -> LongSum:

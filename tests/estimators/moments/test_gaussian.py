@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from optax_mi import learning_rates, mi_decay
+from optax_mi.estimators.moments import _gaussian
 from optax_mi.estimators.moments._gaussian import gaussian
 from optax_mi.estimators.moments._gaussian_mi import gaussian_mi
 from tests.helpers import accumulate, measure, read
@@ -238,10 +239,10 @@ def test_errors_name_the_argument_and_the_fix():
     with pytest.raises(ValueError, match=r"shrinkage must be in \[0, 1\)"):
         gaussian(features=4, num_classes=2, shrinkage=2.0)
     x, labels, estimator = data("classes")
-    with pytest.raises(ValueError, match=r"outputs must have the shape \(600, 4\)"):
+    with pytest.raises(ValueError, match=r"outputs must have the shape \[600, 4\]"):
         estimator.update(estimator.init(), outputs=x[:, :3], labels=labels)
     with pytest.raises(TypeError, match="outputs must be real numbers"):
-        estimator.update(estimator.init(), outputs=x.astype(int), labels=labels)
+        estimator.update(estimator.init(), outputs=x.astype(complex), labels=labels)
     with pytest.raises(TypeError, match="labels must be integers"):
         estimator.update(estimator.init(), outputs=x, labels=x[:, 0])
     with pytest.raises(ValueError, match="weights must have the shape of the samples"):
@@ -249,10 +250,10 @@ def test_errors_name_the_argument_and_the_fix():
             estimator.init(), outputs=x, labels=labels, weights=np.ones((600, 1))
         )
     x, y, estimator = data("real")
-    with pytest.raises(ValueError, match=r"labels must have the shape \(600, 2\)"):
+    with pytest.raises(ValueError, match=r"labels must have the shape \[600, 2\]"):
         estimator.update(estimator.init(), outputs=x, labels=y[:, 0])
     with pytest.raises(TypeError, match="labels must be real numbers"):
-        estimator.update(estimator.init(), outputs=x, labels=y.astype(int))
+        estimator.update(estimator.init(), outputs=x, labels=y.astype(complex))
     with pytest.raises(ValueError, match="more than 8388608 samples: split"):
         jax.eval_shape(
             partial(estimator.update, estimator.init()),

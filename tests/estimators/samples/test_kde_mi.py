@@ -12,14 +12,14 @@ from scipy import special, stats
 
 from optax_mi.estimators.samples._kde_mi import _estimate, kde_mi
 
-SCALES = {"upper": 2, "lower": 8}
+SCALES = {"kl": 2, "bhattacharyya": 8}
 raw = partial(kde_mi, clip=False)
 
 
-def log_kernels(x, bandwidth, bound):
+def log_kernels(x, bandwidth, distance):
     x = np.asarray(x, float).reshape(len(x), -1)
     squares = np.array([np.sum((row - x) ** 2, 1) for row in x])
-    return -squares / (SCALES[bound] * bandwidth**2)
+    return -squares / (SCALES[distance] * bandwidth**2)
 
 
 def mixture_entropy(exponents):
@@ -27,8 +27,8 @@ def mixture_entropy(exponents):
     return -np.mean(special.logsumexp(exponents, axis=1) - np.log(len(exponents)))
 
 
-def truth(x, labels, bandwidth, bound):
-    exponents = log_kernels(x, bandwidth, bound)
+def truth(x, labels, bandwidth, distance):
+    exponents = log_kernels(x, bandwidth, distance)
     value = mixture_entropy(exponents)
     for c in np.unique(labels):
         own = np.flatnonzero(labels == c)
@@ -49,18 +49,18 @@ def data(samples=300, columns=3, classes=4, seed=0):
 @pytest.mark.usefixtures("strict")
 # One tile, several with a part of one, and whole ones.
 @pytest.mark.parametrize(
-    ("samples", "columns", "dtype", "bound"),
+    ("samples", "columns", "dtype", "distance"),
     [
-        (40, 1, "float64", "upper"),
-        (700, 1, "float64", "lower"),
-        (512, 3, "float64", "lower"),
-        (600, 9, "float64", "upper"),
-        (700, 1, "float32", "upper"),
-        (512, 3, "float32", "upper"),
-        (600, 9, "float32", "lower"),
+        (40, 1, "float64", "kl"),
+        (700, 1, "float64", "bhattacharyya"),
+        (512, 3, "float64", "bhattacharyya"),
+        (600, 9, "float64", "kl"),
+        (700, 1, "float32", "kl"),
+        (512, 3, "float32", "kl"),
+        (600, 9, "float32", "bhattacharyya"),
     ],
 )
-def test_equals_scipy(samples, columns, dtype, bound):
+def test_equals_scipy(samples, columns, dtype, distance):
     x, labels = data(samples, columns)
     with jax.enable_x64(dtype == "float64"):
         ours = raw(x.astype(dtype), labels, bandwidth=0.7, distance=distance)
@@ -70,7 +70,7 @@ def test_equals_scipy(samples, columns, dtype, bound):
     # Exponents err by a few eps of the largest squared distance, of the order of 100.
     tolerance = 100 * eps
     np.testing.assert_allclose(
-        ours.mi, truth(x, labels, 0.7, bound), rtol=0, atol=tolerance
+        ours.mi, truth(x, labels, 0.7, distance), rtol=0, atol=tolerance
     )
     shares = np.bincount(labels) / samples
     np.testing.assert_allclose(ours.entropy, stats.entropy(shares), rtol=4 * eps)
@@ -80,8 +80,8 @@ def test_equals_scipy(samples, columns, dtype, bound):
 @pytest.mark.parametrize("columns", [1, 5])
 def test_separated_classes_tell_their_entropy_and_a_wide_kernel_nothing(columns):
     x, labels = data(columns=columns)
-    for bound in SCALES:
-        far = kde_mi(x + 100 * labels[:, None], labels, bandwidth=1.0, distance=bound)
+    for distance in SCALES:
+        far = kde_mi(x + 100 * labels[:, None], labels, bandwidth=1.0, distance=distance)
         np.testing.assert_allclose(far.mi, far.entropy, rtol=1e-6)
         wide = raw(x, labels, bandwidth=1e4, distance=distance)
         assert abs(wide.mi) < 1e-6
@@ -105,16 +105,16 @@ def test_bounds_of_the_entropy_hold_for_the_mixture_by_quadrature(bandwidth):
     within = np.bincount(labels) / 60 @ by_class
     # The estimate with one class of all, and one more apart, gives H(T) itself.
     bounds = {}
-    for bound in SCALES:
-        alone = mixture_entropy(log_kernels(points, bandwidth, bound))
+    for distance in SCALES:
+        alone = mixture_entropy(log_kernels(points, bandwidth, distance))
         mi = float(raw(x, labels, bandwidth=bandwidth, distance=distance).mi)
-        bounds[bound] = alone, alone - mi
-    assert bounds["lower"][0] <= every <= bounds["upper"][0]
-    assert bounds["lower"][1] <= within <= bounds["upper"][1]
+        bounds[distance] = alone, alone - mi
+    assert bounds["bhattacharyya"][0] <= every <= bounds["kl"][0]
+    assert bounds["bhattacharyya"][1] <= within <= bounds["kl"][1]
     # What bounds the information is one kind less the other.
     information = every - within
-    assert bounds["lower"][0] - bounds["upper"][1] <= information
-    assert information <= bounds["upper"][0] - bounds["lower"][1]
+    assert bounds["bhattacharyya"][0] - bounds["kl"][1] <= information
+    assert information <= bounds["kl"][0] - bounds["bhattacharyya"][1]
 
 
 def test_masks_labels_and_bad_rows_leave_samples_out_and_are_counted():
@@ -125,9 +125,9 @@ def test_masks_labels_and_bad_rows_leave_samples_out_and_are_counted():
     mask[3:7] = True
     kept = mask.copy()
     kept[3:7] = False
-    for bound in SCALES:
-        options = {"bandwidth": 0.5, "num_classes": 4, "bound": bound}
-        ours = raw(x, labels, weights=mask, **options)
+    for distance in SCALES:
+        options = {"bandwidth": 0.5, "num_classes": 4, "distance": distance}
+        ours = raw(x, labels, mask=mask, **options)
         rest = raw(x[kept], labels[kept], **options)
         np.testing.assert_allclose(ours.mi, rest.mi, atol=1e-6)
         np.testing.assert_allclose(ours.std_error, rest.std_error, rtol=1e-4)
@@ -138,7 +138,7 @@ def test_masks_labels_and_bad_rows_leave_samples_out_and_are_counted():
 def test_documented_values_where_there_is_nothing_to_know():
     x, labels = data()
     for estimate in (
-        raw(x, labels, bandwidth=1.0, weights=np.zeros(300, bool)),
+        raw(x, labels, bandwidth=1.0, mask=np.zeros(300, bool)),
         raw(x, labels * 0, bandwidth=1.0),
         raw(x * 0, labels, bandwidth=1.0),
     ):
@@ -226,9 +226,9 @@ def test_errors_name_the_argument_and_the_fix():
         kde_mi(x, labels, bandwidth=np.ones(3))
     with pytest.raises(ValueError, match=r"bandwidth must be a scalar, got shape \(3,"):
         jax.jit(partial(kde_mi, num_classes=4))(x, labels, bandwidth=np.ones(3))
-    with pytest.raises(ValueError, match="bound must be 'upper' or 'lower'"):
+    with pytest.raises(ValueError, match=r"distance must be one of \('kl', 'bhattacharyya'\)"):
         kde_mi(x, labels, bandwidth=1.0, distance="both")
     with pytest.raises(TypeError, match="labels must be integers"):
         kde_mi(x, x[:, 0], bandwidth=1.0)
-    with pytest.raises(TypeError, match="weights must be boolean"):
+    with pytest.raises(TypeError, match="mask must be boolean"):
         kde_mi(x, labels, bandwidth=1.0, mask=np.ones(300))

@@ -170,15 +170,13 @@ def gaussian(rho):
 
 # The bias of either is known from experiments only (section III of the paper), and
 # grows with dimension and dependence; bounds in nats here, besides the noise.
-# The bias of either is known from experiments only (section III of the paper), and
-# grows with dimension and dependence; bounds in nats here, besides the noise.
 @pytest.mark.parametrize(
     ("columns", "rho", "algorithm", "bias"),
     [(3, 0.5, 1, 0.05), (3, 0.5, 2, 0.05), (10, 0.2, 1, 0.1)],
 )
 def test_gaussians_have_their_closed_form(columns, rho, algorithm, bias):
     runs = 24
-    got = many(gaussian(features=rho), runs, 1000, columns, algorithm=algorithm).mi
+    got = many(gaussian(rho), runs, 1000, columns, algorithm=algorithm).mi
     truth = -columns / 2 * np.log(1 - rho**2)
     noise = np.std(got) / np.sqrt(runs)
     np.testing.assert_allclose(np.mean(got), truth, atol=bias + 4 * noise)
@@ -202,7 +200,7 @@ def test_uniform_noise_has_its_closed_form():
 @pytest.mark.parametrize(("columns", "algorithm"), [(3, 1), (1, 2)])
 def test_of_independent_samples_it_is_zero_on_average(columns, algorithm):
     runs = 100
-    got = many(gaussian(features=0.0), runs, 400, columns, algorithm=algorithm).mi
+    got = many(gaussian(0.0), runs, 400, columns, algorithm=algorithm).mi
     # The first is unbiased here, as far as the paper could see (its equation 17).
     noise = np.std(got) / np.sqrt(runs)
     assert abs(np.mean(got)) < 4 * noise + (0.005 if algorithm == 2 else 0)
@@ -343,18 +341,18 @@ X = np.arange(10.0)
 @pytest.mark.parametrize(
     ("args", "options", "error", "message"),
     [
-        ((X, X[:9]), {}, ValueError, "as many samples, got 10 in x and 9 in y"),
-        ((X.reshape(5, 2, 1), X), {}, ValueError, r"x must hold samples .*\(5, 2, 1\)"),
-        ((X, X[:, None, None]), {}, ValueError, "y must hold samples"),
-        ((X[:0], X[:0]), {}, ValueError, "N and d at least 1"),
-        ((X * 1j, X), {}, TypeError, "x must be real"),
+        ((X, X[:9]), {}, ValueError, r"labels must have the shape \[10, d\].* \(9,\)"),
+        ((X.reshape(5, 2, 1), X), {}, ValueError, r"outputs must have .*\(5, 2, 1\)"),
+        ((X, X[:, None, None]), {}, ValueError, "labels must have the shape"),
+        ((X[:0], X[:0]), {}, ValueError, "along one axis, at least one"),
+        ((X * 1j, X), {}, TypeError, "outputs must be real"),
         ((X, X), {"k": 10}, ValueError, "k must be less than .* N = 10"),
         ((X, X), {"k": 0}, ValueError, "k must be at least 1, got k=0"),
         ((X, X), {"k": 2.0}, TypeError, "k must be an int"),
         ((X, X), {"k": jnp.int32(2)}, TypeError, "Python int"),
         ((X, X), {"algorithm": 3}, ValueError, "1 or 2, got algorithm=3"),
-        ((X, X), {"weights": X}, TypeError, "weights must be boolean"),
-        ((X, X), {"weights": X[:3] > 0}, ValueError, "weights must have the shape"),
+        ((X, X), {"mask": X}, TypeError, "mask must be boolean"),
+        ((X, X), {"mask": X[:3] > 0}, ValueError, "mask must have the shape"),
     ],
 )
 def test_errors_name_what_is_wrong(args, options, error, message):

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from optax_mi.estimators.inputs._labelled import check_kind
 from scipy import stats
 
 from optax_mi.estimators import MIEstimate
+from optax_mi.estimators.inputs import check_kind
 from optax_mi.estimators.samples._reservoir import sampled
 
 SIZE = 32

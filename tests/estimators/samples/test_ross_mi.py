@@ -160,7 +160,7 @@ def test_standard_error_is_within_a_factor_of_the_spread(dimensions, apart, k):
     x[..., 0] += apart * labels
 
     def one(data):
-        return ross_mi(*data, k, num_classes=3, clip=False)
+        return ross_mi(*data, k=k, num_classes=3, clip=False)
 
     estimate = jax.jit(lambda *data: jax.lax.map(one, data))(x, labels)
     # The spread of 200 is known to 5 percent.
@@ -177,7 +177,7 @@ def test_drops_and_counts_what_cannot_be_used(dimensions):
     bad, padded = x.copy(), labels.copy()
     bad[3, 0], bad[4, -1], padded[5:8] = np.nan, -np.inf, [-1, CLASSES, -7]
     good = mask & ~np.isin(np.arange(SAMPLES), range(3, 8))
-    estimate = measure(bad, padded, weights=mask)
+    estimate = measure(bad, padded, mask=mask)
     alone = measure(x[good], labels[good])
     np.testing.assert_allclose(estimate[:4], alone[:4], rtol=1e-5)
     assert float(estimate.num_samples) == good.sum()
@@ -197,7 +197,7 @@ def test_documented_values_where_there_is_no_information(dimensions):
     assert unique.num_samples == SAMPLES
     np.testing.assert_allclose(unique.entropy, np.log(SAMPLES), rtol=1e-5)
     assert np.isnan(unique.std_error)
-    none = measure(x, labels, weights=np.zeros(SAMPLES, bool))
+    none = measure(x, labels, mask=np.zeros(SAMPLES, bool))
     assert none.mi == none.entropy == none.num_samples == 0
     assert none.dropped == SAMPLES
 
@@ -206,7 +206,7 @@ def test_samples_alone_in_their_class_count_for_the_entropy_only():
     x, labels = sample("plain", 1)
     labels[:5] = np.arange(10, 15)
     estimate = measure(x, labels)
-    others = measure(x, labels, weights=np.arange(SAMPLES) >= 5)
+    others = measure(x, labels, mask=np.arange(SAMPLES) >= 5)
     np.testing.assert_allclose(estimate.mi, others.mi, atol=1e-6)
     np.testing.assert_allclose(estimate.std_error, others.std_error, rtol=1e-5)
     shares = np.unique(labels, return_counts=True)[1] / SAMPLES
@@ -279,22 +279,22 @@ def test_clip_is_to_the_entropy_of_the_labels():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"x": np.zeros((4, 2, 2))}, ValueError, r"x must hold samples .* \(4, 2, 2\)"),
-        ({"x": np.zeros(0)}, ValueError, "N and d at least 1"),
-        ({"x": np.zeros(4, complex)}, TypeError, "x must be real"),
-        ({"labels": np.zeros(3, int)}, ValueError, r"labels .* got .* \(3,\)"),
+        ({"outputs": np.zeros((4, 2, 2))}, ValueError, r"outputs must .* \(4, 2, 2\)"),
+        ({"outputs": np.zeros(0)}, ValueError, "outputs must have the shape"),
+        ({"outputs": np.zeros(4, complex)}, TypeError, "outputs must be real"),
+        ({"labels": np.zeros(3, int)}, ValueError, r"outputs must have the shape \[3, d\].*\(4,\)"),
         ({"labels": np.zeros(4)}, TypeError, "labels must be integers"),
         ({"labels": np.full(4, -1)}, ValueError, "labels must have an element"),
         ({"k": 4}, ValueError, "k must be less than the number of samples, N = 4"),
         ({"k": 0}, ValueError, "k must be at least 1, got k=0"),
         ({"k": 1.0}, TypeError, "k must be an int"),
         ({"num_classes": 0}, ValueError, "num_classes must be at least 1"),
-        ({"weights": np.ones(4)}, TypeError, "weights must be boolean"),
-        ({"weights": np.ones(3, bool)}, ValueError, "weights must have the shape"),
+        ({"mask": np.ones(4)}, TypeError, "mask must be boolean"),
+        ({"mask": np.ones(3, bool)}, ValueError, "mask must have the shape"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments, error, message):
-    valid = {"x": np.zeros(4), "labels": np.zeros(4, int), "k": 1}
+    valid = {"outputs": np.zeros(4), "labels": np.zeros(4, int), "k": 1}
     with pytest.raises(error, match=message):
         ross_mi(**(valid | arguments))
 

@@ -165,9 +165,9 @@ def test_vmap_over_columns_is_a_loop():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: binned_mi(jnp.ones((2, 2, 2)), [0, 1]), r"x must hold samples"),
-        (lambda: binned_mi(jnp.ones((2, 0)), [0, 1]), r"x must hold samples"),
-        (lambda: binned_mi([1.0, 2.0], [0, 1, 2]), "labels must have the shape"),
+        (lambda: binned_mi(jnp.ones((2, 2, 2)), [0, 1]), r"outputs must have the shape"),
+        (lambda: binned_mi(jnp.ones((2, 0)), [0, 1]), r"outputs must have the shape"),
+        (lambda: binned_mi([1.0, 2.0], [0, 1, 2]), "outputs must have the shape"),
         (lambda: binned_mi([1.0, 2.0], [0.0, 1.0]), "labels must be integers"),
         (lambda: binned_mi([1.0, 2.0], [0, 1], num_bins=1), "num_bins must be at"),
         (lambda: binned_mi([1.0], [0], low=1, high=1), "high must be finite and more"),
@@ -187,7 +187,7 @@ def test_vmap_over_columns_is_a_loop():
                 outputs=jnp.ones((3, 2)),
                 labels=jnp.zeros(2, int),
             ),
-            "outputs must have the shape of labels",
+            r"outputs must have the shape \[2, d\]",
         ),
     ],
 )

@@ -11,10 +11,10 @@ from optax_mi.estimators import (
     MIEstimate,
     binned_mi,
     contingency,
-    no_estimate,
     plugin_mi,
     table_mi,
 )
+from optax_mi.estimators._base import no_estimate
 from tests import reference
 from tests.helpers import accumulate, measure, read
 

@@ -1,0 +1,265 @@
+"""One epoch of a learning rate: how it begins, what an update adds, how it ends.
+
+An epoch whose samples cannot tell knowledge from chance does not end but goes on until
+it is twice as long. In the first one the rule may look at what is known, at updates 1,
+2, 4, 8, ... until there is something to see.
+"""
+
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_mi._checks import required_keywords
+from optax_mi._devices import check_same_on_all_devices, merge_across
+from optax_mi.estimators import MIEstimate, MIEstimator
+from optax_mi.estimators._base import no_estimate
+from optax_mi.rules import DecayRule
+
+# Without `steps_per_epoch` an epoch is one part of so many of the updates before it. A
+# rule that thinks in shares of the time so far loses nothing by it.
+_EPOCHS_SO_FAR = 10
+
+# The share of H(Y) that chance may read at the end of an epoch.
+_MOST_CHANCE = 0.5
+
+# So often an epoch can double before its length would not fit an int32.
+_MOST_JOINED = 31
+
+
+class MIDecayState(NamedTuple):
+    """State of :func:`mi_decay`: fixed shapes, whatever the params and their dtypes.
+
+    Attributes:
+      num_updates: number of updates so far, saturating.
+      updates_in_epoch: number of updates in the open epoch.
+      num_epochs: number of epochs closed.
+      held: number of closed epochs whose estimate was unusable: no valid sample, or
+        not finite. They held the learning rate.
+      joined: number of times that the open epoch could not tell knowledge from chance
+        at its end, and went on until it was twice as long.
+      look_at: update of the first epoch after which the rule looks at what is known
+        already; 0 if it need not, or not any more.
+      current_lr: what the next update is multiplied by, if no epoch closes with it.
+      estimate: of the last epoch closed, usable or not; nan nats before the first.
+      estimator_state: accumulator of the open epoch.
+      rule_state: what the rule remembers.
+    """
+
+    num_updates: jax.Array  # shape=(), dtype=int32
+    updates_in_epoch: jax.Array  # shape=(), dtype=int32
+    num_epochs: jax.Array  # shape=(), dtype=int32
+    held: jax.Array  # shape=(), dtype=int32
+    joined: jax.Array  # shape=(), dtype=int32
+    look_at: jax.Array  # shape=(), dtype=int32
+    current_lr: jax.Array  # shape=(), dtype=float32
+    estimate: MIEstimate  # shapes=(), dtypes=float32
+    estimator_state: chex.ArrayTree
+    rule_state: chex.ArrayTree
+
+
+class Settings(NamedTuple):
+    """What :func:`mi_decay` was asked for, all of it checked."""
+
+    estimator: MIEstimator
+    rule: DecayRule
+    lr_max: chex.Numeric
+    lr_min: chex.Numeric | None = None
+    init_lr: chex.Numeric | None = None
+    steps_per_epoch: chex.Numeric | None = None
+    axis_name: str | tuple[str, ...] | None = None
+
+
+def begin(settings: Settings) -> MIDecayState:
+    """The state before the first update."""
+    _, high = _bounds(settings)
+    first = high if settings.init_lr is None else _float32(settings.init_lr)
+    # An array a field: a train step that donates its state may see none twice.
+    num_updates, updates_in_epoch, num_epochs, held, joined = (
+        jnp.zeros((), jnp.int32) for _ in range(5)
+    )
+    return MIDecayState(
+        num_updates=num_updates,
+        updates_in_epoch=updates_in_epoch,
+        num_epochs=num_epochs,
+        held=held,
+        joined=joined,
+        look_at=jnp.full((), settings.rule.look is not None, jnp.int32),
+        current_lr=_within_bounds(settings, first),
+        estimate=no_estimate(),
+        estimator_state=settings.estimator.init(),
+        rule_state=settings.rule.init(),
+    )
+
+
+def observe(
+    settings: Settings, state: MIDecayState, extra_args: dict[str, Any]
+) -> MIDecayState:
+    """The state with one update more in its epoch.
+
+    Raises:
+      TypeError: the state is of something else, or a keyword is missing.
+      ValueError: the batch is spread over devices, and no axis name says so.
+    """
+    if not isinstance(state, MIDecayState):
+        raise TypeError(
+            f"state must be an MIDecayState, got a {type(state).__name__}. If it "
+            "comes from a checkpoint restored without a target, convert it with "
+            "optax_mi.restore_state(tx.init(params), saved)."
+        )
+    estimator, before = settings.estimator, state.estimator_state
+    _check_keywords(estimator, extra_args)
+    if settings.axis_name is None:
+        after = estimator.update(before, **extra_args)
+        check_same_on_all_devices(before, after)
+    else:
+        part = estimator.update(estimator.init(), **extra_args)
+        whole = merge_across(estimator, part, settings.axis_name)
+        after = estimator.merge(before, whole)
+    return state._replace(
+        num_updates=_increment(state.num_updates),
+        updates_in_epoch=_increment(state.updates_in_epoch),
+        estimator_state=after,
+    )
+
+
+def is_due(settings: Settings, state: MIDecayState) -> jax.Array:
+    """Whether the accumulator is to be read: at an epoch's end, or for a look."""
+    looks = (state.look_at > 0) & (state.updates_in_epoch == state.look_at)
+    return _is_over(settings, state) | looks
+
+
+def read(settings: Settings, state: MIDecayState) -> MIDecayState:
+    """The state after its accumulator was read: in a new epoch, or a longer one."""
+    estimator = settings.estimator
+    estimate = estimator.estimate(state.estimator_state)
+    # More samples would help; nan is no matter of samples.
+    doubtful = estimate.chance > _MOST_CHANCE * estimate.entropy
+    goes_on = estimator.gathers & doubtful & (estimate.num_samples > 0)
+    usable = (
+        (estimate.num_samples > 0)
+        & jnp.isfinite(estimate.mi)
+        & ~jnp.isnan(estimate.entropy)
+    )
+    over, tells = _is_over(settings, state), usable & ~goes_on
+    closed = _close(settings, state, estimate, tells)
+    longer = _go_on(settings, state, estimate, tells, over)
+    return _where(over & ~goes_on, closed, longer)
+
+
+def scale(
+    settings: Settings, updates: optax.Updates, state: MIDecayState
+) -> tuple[optax.Updates, MIDecayState]:
+    """Updates times the learning rate, which is in the state."""
+    # Bounds may move, under inject_hyperparams.
+    learning_rate = _within_bounds(settings, state.current_lr)
+    updates = jax.tree.map(lambda u: _times(u, learning_rate), updates)
+    return updates, state._replace(current_lr=learning_rate)
+
+
+def _bounds(settings: Settings) -> tuple[jax.Array, jax.Array]:
+    high, low = _float32(settings.lr_max), settings.lr_min
+    return high / 100 if low is None else _float32(low), high
+
+
+def _within_bounds(settings: Settings, learning_rate: jax.Array) -> jax.Array:
+    low, high = _bounds(settings)
+    # A schedule's nan is no bound: fmax and fmin pass it over.
+    return jnp.fmin(jnp.fmax(learning_rate, low), high)
+
+
+def _is_over(settings: Settings, state: MIDecayState) -> jax.Array:
+    """Whether the open epoch has its length, doubled as often as it joined the next."""
+    length = settings.steps_per_epoch
+    if length is None:
+        length = (state.num_updates - state.updates_in_epoch) // _EPOCHS_SO_FAR
+    # An epoch of no updates, as a schedule may ask, would never end.
+    return state.updates_in_epoch >> state.joined >= jnp.maximum(length, 1)
+
+
+def _close(
+    settings: Settings, state: MIDecayState, estimate: MIEstimate, usable: jax.Array
+) -> MIDecayState:
+    """The state at the beginning of the next epoch, its learning rate decided."""
+    low, high = _bounds(settings)
+    proposed, rule_state = settings.rule.update(
+        state.rule_state,
+        estimate,
+        state.current_lr,
+        step=state.num_updates,
+        lr_min=low,
+        lr_max=high,
+    )
+    moves = usable & jnp.isfinite(proposed)
+    falls = jnp.minimum(proposed, state.current_lr)
+    return MIDecayState(
+        num_updates=state.num_updates,
+        updates_in_epoch=jnp.zeros_like(state.updates_in_epoch),
+        num_epochs=_increment(state.num_epochs),
+        held=jnp.where(moves, state.held, _increment(state.held)),
+        joined=jnp.zeros_like(state.joined),
+        look_at=jnp.zeros_like(state.look_at),
+        current_lr=jnp.where(moves, falls, state.current_lr),
+        estimate=estimate,
+        estimator_state=settings.estimator.init(),
+        rule_state=_where(moves, rule_state, state.rule_state),
+    )
+
+
+def _go_on(
+    settings: Settings,
+    state: MIDecayState,
+    estimate: MIEstimate,
+    tells: jax.Array,
+    over: jax.Array,
+) -> MIDecayState:
+    """The state in the same epoch, after a look or with more updates to come."""
+    look, at = settings.rule.look, state.look_at
+    seen = state.rule_state if look is None else look(state.rule_state, estimate)
+    joined = jnp.minimum(state.joined + 1, _MOST_JOINED)
+    later = at + jnp.where(state.updates_in_epoch == at, at, 0)
+    return state._replace(
+        joined=jnp.where(over, joined, state.joined),
+        look_at=jnp.where(tells, 0, later),
+        rule_state=_where(tells, seen, state.rule_state),
+    )
+
+
+def _where(condition: jax.Array, new: Any, old: Any) -> Any:
+    """The one or the other tree, in the dtypes of the old one."""
+    return jax.tree.map(
+        lambda n, o: jnp.where(condition, n, o).astype(o.dtype), new, old
+    )
+
+
+def _check_keywords(estimator: MIEstimator, extra_args: dict[str, Any]) -> None:
+    """Raises unless all keywords that the estimator requires are there."""
+    required = required_keywords(estimator)
+    missing = [name for name in required if name not in extra_args]
+    if missing:
+        call = ", ".join(f"{name}=..." for name in required)
+        raise TypeError(
+            f"update() is missing {' and '.join(missing)}. Call it as tx.update(grads, "
+            f"state, params, {call}); with optax_mi.flax.MITrainState, as "
+            "state.apply_gradients(grads=grads, extra_args={...}). If you do pass "
+            "them, a wrapper strips them, as MultiSteps(...).gradient_transformation() "
+            "and flax's TrainState do: put mi_decay outside it."
+        )
+
+
+def _increment(count: jax.Array) -> jax.Array:
+    """Count + 1, held at the largest int32."""
+    return jnp.asarray(optax.safe_increment(count))
+
+
+def _float32(number: chex.Numeric) -> jax.Array:
+    return jnp.asarray(number).astype(jnp.float32)
+
+
+def _times(update: Any, learning_rate: jax.Array) -> jax.Array:
+    """The update times the learning rate, rounded once, in the update's dtype."""
+    update = jnp.asarray(update)
+    dtype = jnp.promote_types(update.dtype, jnp.float32)
+    return (update.astype(dtype) * learning_rate.astype(dtype)).astype(update.dtype)

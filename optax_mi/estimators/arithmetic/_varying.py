@@ -1,0 +1,26 @@
+"""Over which mesh axes of a `jax.shard_map` arrays differ between devices."""
+
+import chex
+import jax
+
+
+def varying_axes(tree: chex.ArrayTree) -> frozenset[str]:
+    """The axes over which any array of a tree may differ between devices."""
+    axes = set()
+    for leaf in jax.tree.leaves(tree):
+        kind = jax.typeof(leaf)
+        # JAX says so in the type, whose attribute is `vma` up to version 0.9.
+        manual = getattr(kind, "manual_axis_type", None)
+        axes |= kind.vma if manual is None else manual.varying
+    return frozenset(axes)
+
+
+def vary_like(array: jax.Array, like: jax.Array) -> jax.Array:
+    """The array, as one that may differ between devices wherever `like` may."""
+    axes = tuple(sorted(varying_axes(like) - varying_axes(array)))
+    if not axes:
+        return array
+    if hasattr(jax.lax, "pcast"):
+        return jax.lax.pcast(array, axes, to="varying")
+    # JAX 0.8.1 has this one alone.
+    return jax.lax.pvary(array, axes)  # pyright: ignore[reportAttributeAccessIssue]
