@@ -54,8 +54,12 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
     Returns:
       A dict from group to learning rate, a float32 scalar. A group is named by the
       dictionary keys on the way to it, joined by "/"; a lone transformation is "all".
-      Names that meet are numbered: "all", "all_2". Without an :class:`MIDecayState` it
-      is empty.
+      Names that meet are numbered: "all", "all_2". Where there is no
+      :class:`MIDecayState`, as in params, it is empty: loggers need not know what is
+      trained. :func:`mi_warnings` says so in words.
+
+    Raises:
+      TypeError: `opt_state` is a transformation.
 
     Example:
       >>> import jax.numpy as jnp
@@ -82,6 +86,9 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
     Returns:
       A dict from group, named as by :func:`learning_rates`, to :class:`MIDiagnostics`,
       whose `_asdict()` suits loggers.
+
+    Raises:
+      TypeError: `opt_state` is a transformation.
 
     Example:
       >>> import jax.numpy as jnp
@@ -115,7 +122,8 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
 
 def _find_states(tree: Any) -> dict[str, MIDecayState]:
     states: dict[str, MIDecayState] = {}
-    for path, state in find_states(tree, lambda node: isinstance(node, MIDecayState)):
+    found = find_states("opt_state", tree, lambda node: isinstance(node, MIDecayState))
+    for path, state in found:
         keys = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
         name = group = "/".join(keys) or "all"
         copies = 1

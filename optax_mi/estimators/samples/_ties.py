@@ -7,8 +7,11 @@ value, or further where that lies nearer than n / 64 samples do. A value that is
 once stays as it is.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_mi.estimators.arithmetic import argsort
 
@@ -32,6 +35,16 @@ def break_ties(key: Key | None, x: jax.Array, valid: jax.Array) -> jax.Array:
         return _break_ties(*args, valid)
 
     return jax.lax.map(column, (x.T, noise.T)).T
+
+
+def check_key(name: str, key: Any) -> None:
+    """Raises unless it is a key, a seed, or None."""
+    if key is None or isinstance(key, jax.Array):
+        return
+    if isinstance(key, bool) or not isinstance(key, int | np.integer):
+        raise TypeError(
+            f"{name} must be a key of jax.random, an int or None, got {key!r:.60}."
+        )
 
 
 def as_key(key: Key | None) -> jax.Array | None:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from optax_mi._checks import check_static_int
+from optax_mi._checks import check_flag, check_static_int
 from optax_mi.estimators._base import MIEstimate, MIEstimator
 from optax_mi.estimators.arithmetic import (
     _sums,
@@ -87,6 +87,7 @@ def contingency(
       Statistics 10, 2003.
     """
     num_classes = check_static_int("num_classes", num_classes, 2)
+    soft = check_flag("soft", soft)
     size = num_classes
     if buckets is not None:
         size = check_static_int("buckets", buckets, 2)
