@@ -29,7 +29,11 @@ def check_number(
     try:
         # float() would also take strings, and an array of one element.
         kinds = int | float | np.number | np.ndarray | jax.Array
-        if not isinstance(value, kinds) or isinstance(value, bool) or getattr(value, "ndim", 0):
+        if (
+            not isinstance(value, kinds)
+            or isinstance(value, bool)
+            or getattr(value, "ndim", 0)
+        ):
             raise TypeError
         number = concrete(value)
     except (TypeError, ValueError):

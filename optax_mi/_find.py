@@ -30,7 +30,6 @@ def find_states(
 
 def leaves_by_name(tree: Any) -> dict[Path, Any]:
     """The leaves by the names on the way to them, the same for typed and untyped."""
-
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     named = {
         tuple(jax.tree_util.keystr((key,), simple=True) for key in path): leaf

@@ -72,8 +72,8 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
       {'body': 0.125, 'head': 0.5}
     """
     return {
-        group: _array(state.current_lr)
-        for group, state in _find_states(opt_state).items()
+        group: array_of(state.current_lr)
+        for group, state in states_by_group(opt_state).items()
     }
 
 
@@ -102,27 +102,28 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
       0.637 of 0.637 nats, 1 dropped
     """
     diagnostics = {}
-    for group, state in _find_states(opt_state).items():
-        estimate = MIEstimate(*map(_array, state.estimate))
+    for group, state in states_by_group(opt_state).items():
+        estimate = MIEstimate(*map(array_of, state.estimate))
         diagnostics[group] = MIDiagnostics(
-            learning_rate=_array(state.current_lr),
+            learning_rate=array_of(state.current_lr),
             mi=estimate.mi,
             entropy=estimate.entropy,
             normalized=estimate.normalized,
             std_error=estimate.std_error,
             num_samples=estimate.num_samples,
             dropped=estimate.dropped,
-            epoch=_array(state.num_epochs),
-            held=_array(state.held),
-            joined=_array(state.joined),
+            epoch=array_of(state.num_epochs),
+            held=array_of(state.held),
+            joined=array_of(state.joined),
             chance=estimate.chance,
         )
     return diagnostics
 
 
-def _find_states(tree: Any) -> dict[str, MIDecayState]:
+def states_by_group(opt_state: Any) -> dict[str, MIDecayState]:
+    """Every MI state, by the names that :func:`learning_rates` gives."""
     states: dict[str, MIDecayState] = {}
-    found = find_states("opt_state", tree, lambda node: isinstance(node, MIDecayState))
+    found = find_states("opt_state", opt_state, _is_ours)
     for path, state in found:
         keys = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
         name = group = "/".join(keys) or "all"
@@ -134,7 +135,11 @@ def _find_states(tree: Any) -> dict[str, MIDecayState]:
     return states
 
 
-def _array(leaf: Any) -> jax.Array:
+def _is_ours(node: Any) -> bool:
+    return isinstance(node, MIDecayState)
+
+
+def array_of(leaf: Any) -> jax.Array:
     """The array in a leaf, which nnx wraps in a Variable."""
     (array,) = jax.tree.leaves(leaf)
     return array

@@ -70,7 +70,7 @@ def test_labels_that_cannot_be():
     for groups in (["conv"], None):
         with pytest.raises(TypeError, match="groups must be a mapping"):
             label_by_path(groups)
-    with pytest.raises(TypeError, match="strings as values, got 1 for.*'conv'"):
+    with pytest.raises(TypeError, match=r"strings as values, got 1 for.*'conv'"):
         label_by_path({"conv": 1})
     with pytest.raises(ValueError, match=r"regular expressions as keys, got '\('"):
         label_by_path({"(": "conv"})

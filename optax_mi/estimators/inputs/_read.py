@@ -234,7 +234,9 @@ def _hint(
         return " If labels are one-hot, pass labels.argmax(-1)."
     if len(shape) != len(leading) + 1:
         return ""
-    elsewhere = [a for a in range(len(leading)) if shape[:a] + shape[a + 1 :] == leading]
+    elsewhere = [
+        a for a in range(len(leading)) if shape[:a] + shape[a + 1 :] == leading
+    ]
     if elsewhere:
         # Of several such axes, the one that is as long as the last should be.
         axis = max(elsewhere, key=lambda a: shape[a] == columns)

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
+from optax_mi._checks import check_flag
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import block_of_rows, over_blocks
-from optax_mi._checks import check_flag
 from optax_mi.estimators.inputs import (
     array_or_none,
     as_array,
