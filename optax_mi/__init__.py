@@ -17,6 +17,9 @@ from optax_mi._average import AverageParamsState as AverageParamsState
 from optax_mi._average import average_params as average_params
 from optax_mi._average import eval_params as eval_params
 
+# Whether all is as it should be, before the first update.
+from optax_mi._check_setup import check_setup as check_setup
+
 # The transformation.
 from optax_mi._decay import MIDecayState as MIDecayState
 from optax_mi._decay import mi_decay as mi_decay
@@ -29,6 +32,9 @@ from optax_mi._inspect import mi_diagnostics as mi_diagnostics
 
 # Out of a checkpoint.
 from optax_mi._restore import restore_state as restore_state
+
+# What goes wrong, in words.
+from optax_mi._warnings import mi_warnings as mi_warnings
 
 # A learning rate for every layer.
 from optax_mi.layerwise import label_by_layer as label_by_layer
@@ -48,6 +54,7 @@ __all__ = [
     "MIDecayState",
     "MIDiagnostics",
     "average_params",
+    "check_setup",
     "estimators",
     "eval_params",
     "label_by_layer",
@@ -58,6 +65,7 @@ __all__ = [
     "mi_decay",
     "mi_diagnostics",
     "mi_sgd",
+    "mi_warnings",
     "reduce_activations",
     "restore_state",
     "rules",

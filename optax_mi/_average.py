@@ -161,6 +161,7 @@ def eval_params(state: Any, params: Any = None) -> Any:
       known, as the state holds them. `nnx.update(model, ...)` takes either.
 
     Raises:
+      TypeError: `state` is a transformation.
       ValueError: there is no average in `state`, two of the same params, or one of some
         params only, of unknown others; `params` is of another structure or shape.
 
@@ -174,7 +175,7 @@ def eval_params(state: Any, params: Any = None) -> Any:
       >>> print(eval_params(state)["w"].dtype, eval_params(state, params)["w"].dtype)
       float32 bfloat16
     """
-    found = [_average_of(node) for _, node in find_states(state, _is_average)]
+    found = [_average_of(node) for _, node in find_states("state", state, _is_average)]
     if not found:
         raise ValueError(
             "state has no average of the params. Put optax_mi.average_params() last in "

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.core import Tracer
 
 
@@ -26,17 +27,30 @@ def check_number(
 ) -> None:
     """Raises unless `value` is a finite scalar that `accept` takes, or is traced."""
     try:
-        if isinstance(value, (str, bytes, bool)):  # Those that float() would take too.
+        # float() would also take strings, and an array of one element.
+        kinds = int | float | np.number | np.ndarray | jax.Array
+        if (
+            not isinstance(value, kinds)
+            or isinstance(value, bool)
+            or getattr(value, "ndim", 0)
+        ):
             raise TypeError
         number = concrete(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}.") from None
+        raise TypeError(f"{name} must be a number, got {value!r:.60}.") from None
     if number is not None and not (math.isfinite(number) and accept(number)):
         raise ValueError(f"{name} must be {requirement}, got {name}={value!r}.")
 
 
 def check_rates(lr_max: Any, lr_min: Any | None, init_lr: Any | None) -> None:
     """Raises unless 0 <= lr_min <= init_lr <= lr_max, as far as they are concrete."""
+    for name, rate in (("lr_max", lr_max), ("lr_min", lr_min), ("init_lr", init_lr)):
+        if callable(rate):
+            raise TypeError(
+                f"{name} must be a number, got {rate!r:.60}. A schedule is not needed, "
+                f"since mi_decay sets the learning rate; if the bound is to move, "
+                f"optax.inject_hyperparams(mi_decay)({name}=schedule, ...) moves it."
+            )
     check_number("lr_max", lr_max, lambda lr: lr > 0, "positive and finite")
     high = concrete(lr_max)
     high = math.inf if high is None else high
@@ -88,11 +102,18 @@ def check_int(name: str, value: Any, minimum: int) -> int:
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raises unless `value` is one of the choices."""
-    if not any(value is choice or value == choice for choice in choices):
+    if getattr(value, "shape", ()) or not any(value == c for c in choices):
         *first, last = map(repr, choices)
         raise ValueError(
             f"{name} must be {', '.join(first)} or {last}, got {name}={value!r}."
         )
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """`value` as a bool, if it is one."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {name}={value!r:.60}.")
+    return bool(value)
 
 
 def check_is(name: str, value: Any, kind: type, example: str) -> None:

@@ -31,10 +31,10 @@ def check_same_on_all_devices(before: chex.ArrayTree, after: chex.ArrayTree) -> 
 
 def update_across(
     estimator: MIEstimator,
-    state: chex.ArrayTree,
+    state: Any,
     extra_args: dict[str, Any],
     axis_name: str | tuple[str, ...],
-) -> chex.ArrayTree:
+) -> Any:
     """The accumulator after the batch of all devices, the same on all of them."""
     if not estimator.additive:
         part = estimator.update(estimator.init(), **extra_args)

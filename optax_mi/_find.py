@@ -9,9 +9,18 @@ Path = tuple[str, ...]
 
 
 def find_states(
-    tree: Any, is_state: Callable[[Any], bool]
+    name: str, tree: Any, is_state: Callable[[Any], bool]
 ) -> list[tuple[tuple[Any, ...], Any]]:
-    """Every state of one kind in an optimizer state or a train state, and its path."""
+    """Every state of one kind in an optimizer state or a train state, and its path.
+
+    Raises:
+      TypeError: the argument of that name is a transformation.
+    """
+    if hasattr(tree, "init") and hasattr(tree, "update"):
+        raise TypeError(
+            f"{name} must be a state, what tx.init(params) returns, and got the "
+            "transformation itself."
+        )
     # An nnx.Optimizer is a pytree only in some versions of flax; its attribute is ours
     # to look into in all, and params of the same train state are passed over.
     tree = getattr(tree, "opt_state", tree)
@@ -21,15 +30,20 @@ def find_states(
 
 def leaves_by_name(tree: Any) -> dict[Path, Any]:
     """The leaves by the names on the way to them, the same for typed and untyped."""
-
-    def names(path: tuple[Any, ...]) -> Path:
-        every = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
-        # An nnx Variable holds its array as `value`, to_pure_dict leaves that out. No
-        # two paths become one: "value" could not have a leaf beside it.
-        return every[:-1] if every[-1:] == ("value",) else every
-
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {names(path): leaf for path, leaf in leaves}
+    named = {
+        tuple(jax.tree_util.keystr((key,), simple=True) for key in path): leaf
+        for path, leaf in leaves
+    }
+    children = children_by_node(named)
+
+    def name(path: Path) -> Path:
+        # An nnx Variable holds its array as `value`, to_pure_dict leaves that out. It
+        # is all that a Variable has, unlike most dataclasses with such a field.
+        boxed = path[-1:] == ("value",) and children[path[:-1]] == {"value"}
+        return path[:-1] if boxed else path
+
+    return {name(path): leaf for path, leaf in named.items()}
 
 
 def places_in_sequences(tree: Any) -> set[Path]:

@@ -56,8 +56,12 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
     Returns:
       A dict from group to learning rate, a float32 scalar. A group is named by the
       dictionary keys on the way to it, joined by "/"; a lone transformation is "all".
-      Names that meet are numbered: "all", "all_2". Without an :class:`MIDecayState` it
-      is empty.
+      Names that meet are numbered: "all", "all_2". Where there is no
+      :class:`MIDecayState`, as in params, it is empty: loggers need not know what is
+      trained. :func:`mi_warnings` says so in words.
+
+    Raises:
+      TypeError: `opt_state` is a transformation.
 
     Example:
       >>> import jax.numpy as jnp
@@ -70,8 +74,8 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
       {'body': 0.125, 'head': 0.5}
     """
     return {
-        group: _array(state.current_lr)
-        for group, state in _find_states(opt_state).items()
+        group: array_of(state.current_lr)
+        for group, state in states_by_group(opt_state).items()
     }
 
 
@@ -85,6 +89,9 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
       A dict from group, named as by :func:`learning_rates`, to :class:`MIDiagnostics`,
       whose `_asdict()` suits loggers.
 
+    Raises:
+      TypeError: `opt_state` is a transformation.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from optax_mi import mi_diagnostics, mi_sgd
@@ -96,7 +103,7 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
       >>> print(f"{seen.mi:.3f} of {seen.entropy:.3f} nats, {seen.dropped:.0f} dropped")
       0.637 of 0.637 nats, 1 dropped
     """
-    states = _find_states(opt_state)
+    states = states_by_group(opt_state)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(states)):
         return _diagnose(states)
     # What has not been measured is nan, and no fault for a debug mode to find.
@@ -107,26 +114,28 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
 def _diagnose(states: dict[str, MIDecayState]) -> dict[str, MIDiagnostics]:
     diagnostics = {}
     for group, state in states.items():
-        estimate = unpack(MIEstimate(*map(_array, state.estimate)))
+        estimate = unpack(MIEstimate(*map(array_of, state.estimate)))
         diagnostics[group] = MIDiagnostics(
-            learning_rate=_array(state.current_lr),
+            learning_rate=array_of(state.current_lr),
             mi=estimate.mi,
             entropy=estimate.entropy,
             normalized=estimate.normalized,
             std_error=estimate.std_error,
             num_samples=estimate.num_samples,
             dropped=estimate.dropped,
-            epoch=_array(state.num_epochs),
-            held=_array(state.held),
-            joined=_array(state.joined),
+            epoch=array_of(state.num_epochs),
+            held=array_of(state.held),
+            joined=array_of(state.joined),
             chance=estimate.chance,
         )
     return diagnostics
 
 
-def _find_states(tree: Any) -> dict[str, MIDecayState]:
+def states_by_group(opt_state: Any) -> dict[str, MIDecayState]:
+    """Every MI state, by the names that :func:`learning_rates` gives."""
     states: dict[str, MIDecayState] = {}
-    for path, state in find_states(tree, lambda node: isinstance(node, MIDecayState)):
+    found = find_states("opt_state", opt_state, _is_ours)
+    for path, state in found:
         keys = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
         name = group = "/".join(keys) or "all"
         copies = 1
@@ -137,7 +146,11 @@ def _find_states(tree: Any) -> dict[str, MIDecayState]:
     return states
 
 
-def _array(leaf: Any) -> jax.Array:
+def _is_ours(node: Any) -> bool:
+    return isinstance(node, MIDecayState)
+
+
+def array_of(leaf: Any) -> jax.Array:
     """The array in a leaf, which nnx wraps in a Variable."""
     (array,) = jax.tree.leaves(leaf)
     return array

@@ -9,16 +9,22 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
-import flax.core
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
-from flax.training.train_state import TrainState
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.core import Tracer
+
+try:
+    import flax.core
+    import flax.linen as nn
+    from flax import nnx
+    from flax.training.train_state import TrainState
+    from flax.traverse_util import flatten_dict, unflatten_dict
+except ImportError as error:
+    raise ImportError(
+        "optax_mi.flax is for networks in flax: pip install 'optax-mi[flax]'."
+    ) from error
 
 
 class MITrainState(TrainState):
@@ -117,12 +123,7 @@ def capture_layers(
       >>> logits.shape, seen["layers_0"].shape
       ((4, 2), (4, 8))
     """
-    paths = layers if isinstance(layers, Mapping) else {path: path for path in layers}
-    if isinstance(layers, str) or not all(isinstance(p, str) for p in paths.values()):
-        raise TypeError(
-            "layers must be a list of paths, or a mapping from group to path, got "
-            f"{layers!r}. For the keys of a mapping pass list(mapping)."
-        )
+    paths = _paths(layers)
     if isinstance(model, nn.Module):
         outputs, called = _capture_linen(model, set(paths.values()), *args, **kwargs)
         hint = (
@@ -143,6 +144,19 @@ def capture_layers(
             f"were {sorted(called)}. {hint}"
         )
     return outputs, {group: called[path][-1] for group, path in paths.items()}
+
+
+def _paths(layers: Any) -> dict[str, str]:
+    """From groups to paths."""
+    if isinstance(layers, Iterable) and not isinstance(layers, str):
+        groups = layers if isinstance(layers, Mapping) else list(layers)
+        paths = groups.values() if isinstance(groups, Mapping) else groups
+        if all(isinstance(path, str) for path in paths):
+            return dict(zip(groups, paths, strict=True))
+    raise TypeError(
+        "layers must be a list of paths, or a mapping from group to path, got "
+        f"{layers!r}. For the keys of a mapping pass list(mapping)."
+    )
 
 
 def _capture_linen(

@@ -6,12 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+try:
+    from matplotlib import colormaps
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+except ImportError as error:
+    raise ImportError(
+        "optax_mi.plotting draws with matplotlib: pip install 'optax-mi[plot]'."
+    ) from error
 
 _MI, _LR, _FAINT = "#1b6ca8", "#c44e2b", "#9a9a9a"
 _ACCURACY = ("#7a5195", "#2f8f5b", "#b8860b", "#555555")

@@ -30,16 +30,16 @@ def is_wanted(node):
 def test_states_come_with_their_paths():
     first, second = Wanted(1.0), Wanted({"deep": Wanted(2.0)})
     tree = ((None, first), {"group": [3.0, second]})
-    found = find_states(tree, is_wanted)
+    found = find_states("tree", tree, is_wanted)
     assert [node for _, node in found] == [first, second]  # not the one within
     paths = [jax.tree_util.keystr(path) for path, _ in found]
     assert paths == ["[0][1]", "[1]['group'][1]"]
-    assert find_states((1.0, None), is_wanted) == []
+    assert find_states("tree", (1.0, None), is_wanted) == []
 
 
 def test_params_of_a_train_state_are_passed_over():
     inside, outside = Wanted(1.0), Wanted(2.0)
-    found = find_states(Train(params=outside, opt_state=(inside,)), is_wanted)
+    found = find_states("tree", Train(params=outside, opt_state=(inside,)), is_wanted)
     assert [node for _, node in found] == [inside]
 
 
@@ -56,6 +56,12 @@ def test_leaves_of_nnx_have_the_same_names_with_and_without_their_variables():
         ((path, leaf),) = leaves_by_name(tree).items()
         assert path == ("layer", "kernel")
         np.testing.assert_array_equal(leaf, np.arange(3.0))
+
+
+def test_a_leaf_beside_one_called_value_has_a_name_of_its_own():
+    tree = {"head": {"value": 1, "scale": 2}, "boxed": {"value": 3}}
+    names = {("boxed",): 3, ("head", "value"): 1, ("head", "scale"): 2}
+    assert leaves_by_name(tree) == names
 
 
 def test_every_node_lists_its_children():

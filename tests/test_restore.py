@@ -160,7 +160,7 @@ CHAIN = optax.chain(optax.sgd(1.0, 0.9), MI)
 @pytest.mark.parametrize(
     ("tx", "params", "missing", "message"),
     [
-        (CHAIN, {}, None, "missing must be 'error' or 'init', got None"),
+        (CHAIN, {}, None, "missing must be 'error' or 'init', got missing=None"),
         (
             CHAIN,
             {"name": "v"},

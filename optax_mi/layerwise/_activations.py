@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi._checks import check_static_int
+from optax_mi.estimators.inputs import as_array
 
 
 def reduce_activations(
@@ -56,7 +57,7 @@ def reduce_activations(
     seed = check_static_int("seed", seed, 0)
 
     def reduce(activation: jax.typing.ArrayLike) -> jax.Array:
-        h = jax.lax.stop_gradient(jnp.asarray(activation))
+        h = as_array("activations", activation)
         if h.ndim < 2:
             raise ValueError(
                 "activations must have the shape [N, ..., channels], got the shape "
@@ -79,4 +80,6 @@ def reduce_activations(
         # The default precision of accelerators would round the rows to bfloat16.
         return jnp.matmul(rows, projection, precision=jax.lax.Precision.HIGHEST)
 
+    if not jax.tree.leaves(activations):
+        raise TypeError(f"activations must have arrays, got {activations!r:.60}.")
     return jax.tree.map(reduce, activations)

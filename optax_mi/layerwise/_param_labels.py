@@ -72,10 +72,16 @@ def label_by_path(groups: Mapping[str, str]) -> Labeller:
     """
     if not isinstance(groups, Mapping):
         raise TypeError(
-            f"groups must be a mapping from pattern to group, got {groups!r}."
+            f"groups must be a mapping from pattern to group, got {groups!r:.60}. "
+            "label_by_layer() needs none."
         )
     patterns = []
     for pattern, group in groups.items():
+        if not isinstance(group, str):
+            raise TypeError(
+                f"groups must have strings as values, got {group!r:.60} for the "
+                f"pattern {pattern!r}."
+            )
         try:
             patterns.append((re.compile(pattern), group))
         except (re.error, TypeError) as error:
@@ -103,11 +109,27 @@ def _labeller(label: Callable[[list[str]], str]) -> Labeller:
     def name(key: Any) -> str:
         return jax.tree_util.keystr((key,), simple=True)
 
-    def of_parameter(path: tuple[Any, ...], _: Any) -> str:
-        # Boxes, linen's of metadata and nnx's Variables, hold the array as `value`;
-        # nnx.Optimizer takes its params out of them in some calls and not in others.
-        if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
-            path = path[:-1]
-        return label([name(key) for key in path])
+    def of(path: tuple[Any, ...], node: Any) -> Any:
+        if not _is_box(node):
+            return label([name(key) for key in path])
+        # nnx.Optimizer takes its params out of their boxes in some calls and not in
+        # others: what is in one has the name of the box.
+        return jax.tree_util.tree_map_with_path(
+            lambda inner, part: of(path + inner[1:], part),
+            node,
+            is_leaf=lambda part: part is not node and _is_box(part),
+        )
 
-    return lambda params: jax.tree_util.tree_map_with_path(of_parameter, params)
+    return lambda params: jax.tree_util.tree_map_with_path(of, params, is_leaf=_is_box)
+
+
+def _is_box(node: Any) -> bool:
+    """Whether it is linen's box of metadata or nnx's Variable, which holds one array.
+
+    Any other dataclass may have a field that is called `value` too.
+    """
+    return any(
+        kind.__module__.startswith("flax.")
+        and kind.__name__ in ("AxisMetadata", "Variable")
+        for kind in type(node).__mro__
+    )

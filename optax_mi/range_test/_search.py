@@ -22,6 +22,7 @@ from optax_mi._checks import (
     required_keywords,
 )
 from optax_mi.estimators import MIEstimator
+from optax_mi.estimators.inputs import as_array
 from optax_mi.range_test._result import LRRangeResult, Runs, find_bounds
 from optax_mi.range_test._runs import (
     Data,
@@ -103,7 +104,8 @@ def lr_range_test(
 
     Raises:
       TypeError, ValueError: an argument is out of its range, `batches` differ in their
-        leading axes, or `loss_fn` returns something else.
+        leading axes, or `loss_fn` returns something else, or raises; then the message
+        says how it is called, and what it raised is the cause.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -143,6 +145,10 @@ def lr_range_test(
     num_seeds = check_static_int("num_seeds", num_seeds, 1)
     if max_parallel is not None:
         max_parallel = check_static_int("max_parallel", max_parallel, 1)
+    _check_callable("loss_fn", loss_fn, "loss_fn(params, batch)")
+    if progress is not None:
+        _check_callable("progress", progress, "progress(done, total)")
+    _check_key(key)
     plan = Plan(
         loss_fn,
         estimator,
@@ -155,8 +161,8 @@ def lr_range_test(
     )
     seeds = jax.random.split(key, num_seeds)
     data = Data(
-        None if callable(params) else params,
-        model_state,
+        None if callable(params) else _arrays("params", params),
+        None if model_state is None else _arrays("model_state", model_state),
         None if callable(batches) else _stack("batches", batches),
         None if eval_batches is None else _stack("eval_batches", eval_batches),
     )
@@ -224,7 +230,7 @@ def _stack(name: str, batches: Any) -> Any:
         if not batches:
             raise ValueError(f"{name} has no batches.")
         batches = jax.tree.map(lambda *parts: np.stack(parts), *batches)
-    batches = jax.tree.map(jnp.asarray, batches)
+    batches = _arrays(name, batches)
     shapes = [x.shape for x in jax.tree.leaves(batches)]
     axes = {shape[:1] for shape in shapes}
     if len(axes) != 1 or not all(axis and axis[0] for axis in axes):
@@ -235,18 +241,71 @@ def _stack(name: str, batches: Any) -> Any:
     return batches
 
 
+def _check_callable(name: str, value: Any, form: str) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, {form}, got {value!r:.60}.")
+
+
+def _check_key(key: Any) -> None:
+    """Raises unless it is a key of `jax.random`, new style or old."""
+    new = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    old = getattr(key, "dtype", None) == jnp.uint32 and key.ndim == 1
+    if not (old or (new and key.ndim == 0)):
+        raise TypeError(f"key must be a key, jax.random.key(0), got {key!r:.60}.")
+
+
+def _arrays(name: str, tree: Any) -> Any:
+    """The pytree with arrays of JAX for leaves, of which there is one at least."""
+    leaves, structure = jax.tree.flatten(tree)
+    if not leaves:
+        raise ValueError(f"{name} must be a pytree of arrays, got {tree!r:.60}.")
+    return structure.unflatten(as_array(name, leaf) for leaf in leaves)
+
+
+def _first(batches: Any) -> Any:
+    return jax.tree.map(lambda x: x[0], batches)
+
+
+def _is_real(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def _shapes_of(name: str, function: Callable[..., Any], **given: Any) -> Any:
+    """What the function returns, as shapes; what it raises, and how it was called."""
+    try:
+        return jax.eval_shape(function, *given.values())
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0].rstrip(".")
+        shapes = ", ".join(
+            f"{key} = {jax.tree.map(lambda x: jax.typeof(x).str_short(), x)}"
+            for key, x in given.items()
+        )
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{name} raises {type(error).__name__}: {said}. It is called as "
+            f"{name}({', '.join(given)}), with {shapes}."
+        ) from error
+
+
 def _check_step(plan: Plan, data: Data, key: jax.Array) -> int:
     """Raises unless a copy can be trained; returns how many bytes one keeps."""
     params = data.params
     if plan.make_params is not None:
-        params = jax.eval_shape(plan.make_params, key)
+        params = _shapes_of("params", plan.make_params, key=key)
     if plan.make_batch is not None:
-        batch = jax.eval_shape(plan.make_batch, key, jnp.zeros((), jnp.int32))
+        step = jnp.zeros((), jnp.int32)
+        batch = _shapes_of("batches", plan.make_batch, key=key, step=step)
     else:
-        batch = jax.eval_shape(lambda x: jax.tree.map(lambda x: x[0], x), data.batches)
-    state = (data.model_state,) if plan.stateful else ()
+        batch = jax.eval_shape(_first, data.batches)
+    if odd := {x.dtype.name for x in jax.tree.leaves(params) if not _is_real(x)}:
+        raise TypeError(f"params must be real, got leaves of dtype {', '.join(odd)}.")
+    state = {"model_state": data.model_state} if plan.stateful else {}
     form = "(loss, (extra_args, model_state))" if state else "(loss, extra_args)"
-    returned = jax.eval_shape(plan.loss_fn, params, *state, batch)
+    given = {"params": params, **state}
+    returned = _shapes_of("loss_fn", plan.loss_fn, **given, batch=batch)
+    if data.eval_batches is not None:
+        batch = jax.eval_shape(_first, data.eval_batches)
+        _shapes_of("loss_fn", plan.loss_fn, **given, eval_batch=batch)
     try:
         loss, extra_args = returned
         model_state = None

@@ -1,6 +1,11 @@
 """Parameters have the same labels whatever they are kept in."""
 
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
 import jax
+import numpy as np
 import pytest
 from flax import nnx
 from flax.core import freeze
@@ -62,8 +67,11 @@ def test_labels_are_the_same_for_every_kind_of_params(kind):
 def test_labels_that_cannot_be():
     with pytest.raises(ValueError, match="depth must be at least 1"):
         label_by_layer(0)
-    with pytest.raises(TypeError, match="groups must be a mapping"):
-        label_by_path(["conv"])
+    for groups in (["conv"], None):
+        with pytest.raises(TypeError, match="groups must be a mapping"):
+            label_by_path(groups)
+    with pytest.raises(TypeError, match=r"strings as values, got 1 for.*'conv'"):
+        label_by_path({"conv": 1})
     with pytest.raises(ValueError, match=r"regular expressions as keys, got '\('"):
         label_by_path({"(": "conv"})
     label = label_by_path({"conv": "conv"})
@@ -71,3 +79,25 @@ def test_labels_that_cannot_be():
         ValueError, match=r"takes the parameter 'dense/kernel'.*\['conv'\]"
     ):
         label({"dense": {"kernel": 0.0}})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Head:
+    """Params of one's own, one of which has the name that boxes have inside."""
+
+    value: Any
+    scale: Any
+
+
+def test_a_field_called_value_keeps_its_name_and_a_box_adds_none():
+    boxed = nn.Partitioned(np.zeros(2), ("data",))
+    twice = nn.Partitioned(boxed, (None,))
+    params = {"head": Head(value=0.0, scale=boxed), "key": twice, "q": {"value": 0.0}}
+    params["nnx"] = Head(value=nnx.Param(0.0), scale=0.0)
+    paths = ["head/value", "head/scale", "key", "nnx/value", "nnx/scale", "q/value"]
+    labels = label_by_path({f"^{path}$": path for path in paths})(params)
+    assert jax.tree.leaves(labels) == paths
+    assert jax.tree.structure(labels) == jax.tree.structure(params)
+    assert jax.tree.leaves(label_by_layer()(Head(0.0, 0.0))) == ["value", "scale"]
+    assert jax.tree.leaves(label_by_layer()(params))[:2] == ["head", "head"]

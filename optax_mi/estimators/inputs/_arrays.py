@@ -5,11 +5,13 @@ that vectors far from 0 can be moved there: mutual information does not change w
 column is moved.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 # Rows that tell where a column lies. In spreads of it, the distance from 0 at which it
 # is moved, and that at which float32 has less than a thousand steps for the spread.
@@ -22,6 +24,8 @@ def as_array(name: str, array: Any) -> jax.Array:
     Raises:
       TypeError: something else than numbers.
     """
+    if isinstance(array, list | tuple) and any(map(_is_traced, array)):
+        array = jnp.asarray(array)
     if not isinstance(array, jax.Array):
         array = jnp.asarray(as_numpy(name, array))
     return jax.lax.stop_gradient(array)
@@ -38,15 +42,41 @@ def as_numpy(name: str, array: Any) -> np.ndarray:
     Raises:
       TypeError: something else than numbers.
     """
+    given = array
     if not isinstance(array, np.ndarray | np.generic):
         try:
-            # Of lists with tracers in them, jnp.asarray knows more.
             array = np.asarray(array)
         except (TypeError, ValueError):
+            # Lists of unequal lengths, and objects that refuse.
             array = np.asarray(None)
-    if array.dtype.kind not in "biufcV":
-        raise TypeError(f"{name} must be an array of numbers, got {array!r:.60}.")
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+        raise TypeError(
+            f"{name} must be an array of numbers, got {_describe(name, given)}."
+        )
     return np.asarray(array)
+
+
+def _is_traced(x: Any) -> bool:
+    return isinstance(x, Tracer)
+
+
+def _describe(name: str, given: Any) -> str:
+    """What was given in place of numbers, and what to do about it."""
+    if isinstance(given, Mapping):
+        return f"a {type(given).__name__} with the keys {list(given)}: pass one value"
+    parts = given.tolist() if isinstance(given, np.ndarray) else given
+    if isinstance(parts, list | tuple) and parts:
+        if all(isinstance(part, str) for part in parts):
+            return f"strings: pass np.unique({name}, return_inverse=True)[1]"
+        if all(isinstance(part, list | tuple) for part in parts):
+            lengths = sorted({len(part) for part in parts})
+            if len(lengths) > 1:
+                return (
+                    f"parts of {lengths[0]} to {lengths[-1]} elements: pad them, and "
+                    "give the padding labels of -1 or weights of 0"
+                )
+    kind = f"{given.dtype} " if isinstance(given, np.ndarray) else ""
+    return f"{kind}{given!r:.60}"
 
 
 def host_vectors(name: str, array: Any) -> jax.Array:

@@ -131,9 +131,9 @@ def read_vectors(
     return Samples(x, labels, kept.ravel())
 
 
-def are_ids(outputs: Array) -> bool:
-    """Whether outputs are class ids: integers or booleans."""
-    dtype = getattr(outputs, "dtype", None) or as_array("outputs", outputs).dtype
+def are_ids(outputs: Array, name: str = "outputs") -> bool:
+    """Whether they are class ids: integers or booleans."""
+    dtype = getattr(outputs, "dtype", None) or as_array(name, outputs).dtype
     return any(jnp.issubdtype(dtype, kind) for kind in (jnp.integer, jnp.bool_))
 
 
@@ -185,6 +185,7 @@ def _check_logits(
             f"outputs must have the shape of labels and a last axis of num_classes, "
             f"{shape}, got outputs of shape {outputs.shape} with labels of shape "
             f"{labels.shape} and num_classes={num_classes}."
+            f"{_hint(outputs.shape, labels.shape, num_classes)}"
         )
     if not jnp.issubdtype(outputs.dtype, jnp.floating):
         raise TypeError(f"outputs must be real logits, got dtype {outputs.dtype}.")
@@ -207,6 +208,7 @@ def _check_rows(
         raise ValueError(
             f"{name} must have the shape [{shape}], that of the samples and a last "
             f"axis of {width}, got {name} of shape {array.shape}."
+            f"{_hint(array.shape, leading, columns, name)}"
         )
     if not any(
         jnp.issubdtype(array.dtype, kind)
@@ -214,6 +216,29 @@ def _check_rows(
     ):
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}.")
     return array
+
+
+def _hint(
+    shape: tuple[int, ...],
+    leading: tuple[int, ...],
+    columns: int | None,
+    name: str = "outputs",
+) -> str:
+    """What would bring an array to the shape of the samples and a last axis."""
+    if name == "outputs" and len(shape) == len(leading) > 1:
+        return " If labels are one-hot, pass labels.argmax(-1)."
+    if len(shape) != len(leading) + 1:
+        return ""
+    elsewhere = [
+        a for a in range(len(leading)) if shape[:a] + shape[a + 1 :] == leading
+    ]
+    if elsewhere:
+        # Of several such axes, the one that is as long as the last should be.
+        axis = max(elsewhere, key=lambda a: shape[a] == columns)
+        return f" Channels first: pass jnp.moveaxis({name}, {axis}, -1)."
+    if len(leading) > 1 and (shape[1], shape[0], *shape[2:-1]) == leading:
+        return f" Time first: pass jnp.swapaxes({name}, 0, 1)."
+    return ""
 
 
 def _flat(rows: jax.Array) -> jax.Array:

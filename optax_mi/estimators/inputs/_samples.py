@@ -42,7 +42,10 @@ def weigh(
     """The weights of samples, 0 where not `valid` or the weight is unusable."""
     if weights is None:
         return valid.astype(dtype)
-    given = as_array(name, weights).astype(dtype)
+    given = as_array(name, weights)
+    if jnp.issubdtype(given.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must be real, got dtype {given.dtype}.")
+    given = given.astype(dtype)
     check_shape(name, given, valid.shape)
     return jnp.where(valid & (given > 0) & jnp.isfinite(given), given, 0.0)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from optax_mi._checks import check_choice
+from optax_mi._checks import check_choice, check_flag
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import power_of_two
 from optax_mi.estimators.inputs import (
@@ -97,7 +97,7 @@ def gaussian_mi(
     """
     corrects = check_shrinkage(shrinkage, bias_correction)
     noise = check_noise(noise, shrinkage)
-    if are_ids(labels):
+    if are_ids(labels, "labels"):
         labels, num_classes = class_ids("labels", labels, num_classes)
     elif num_classes is not None:
         raise ValueError(
@@ -112,8 +112,8 @@ def gaussian_mi(
         shrinkage=shrinkage,
         noise=noise,
         bias_correction=corrects,
-        copula=bool(copula),
-        clip=bool(clip),
+        copula=check_flag("copula", copula),
+        clip=check_flag("clip", clip),
     )
 
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_mi._checks import check_choice, check_number
+from optax_mi._checks import check_choice, check_flag, check_number
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import log_or_zero, sum_by_label
 from optax_mi.estimators.inputs import (
@@ -101,16 +101,16 @@ def kde_mi(
         bandwidth,
         num_classes=num_classes,
         distance=distance,
-        clip=bool(clip),
+        clip=check_flag("clip", clip),
     )
 
 
 def check_bandwidth(bandwidth: jax.typing.ArrayLike, distance: str) -> None:
     """Raises unless the bandwidth is a positive, finite scalar, the distance known."""
     check_choice("distance", distance, tuple(_EXPONENTS))
-    check_number("bandwidth", bandwidth, lambda s: s > 0, "positive and finite")
-    if shape := jnp.shape(bandwidth):
+    if shape := getattr(bandwidth, "shape", ()):
         raise ValueError(f"bandwidth must be a scalar, got shape {shape}.")
+    check_number("bandwidth", bandwidth, lambda s: s > 0, "positive and finite")
 
 
 @partial(jax.jit, static_argnames=("num_classes", "distance", "clip"))

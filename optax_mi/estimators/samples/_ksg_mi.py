@@ -12,14 +12,14 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from optax_mi._checks import check_choice, check_static_int
+from optax_mi._checks import check_choice, check_flag, check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import digamma, power_of_two
 from optax_mi.estimators.inputs import array_or_none, host_vectors, read_vectors
 from optax_mi.estimators.samples._ksg_band import count_in_plane
 from optax_mi.estimators.samples._ksg_tile import count_in_tiles
 from optax_mi.estimators.samples._shared import check_neighbors, finish
-from optax_mi.estimators.samples._ties import as_key, break_ties
+from optax_mi.estimators.samples._ties import as_key, break_ties, check_key
 
 # Up to so many samples all distances take no longer than sorting, and compile faster.
 _FEW = 256
@@ -91,6 +91,8 @@ def ksg_mi(
     check_choice("algorithm", algorithm, (1, 2))
     k = check_static_int("k", k, 1)
     x, y = host_vectors("outputs", outputs), host_vectors("labels", labels)
+    check_key("key", key)
+    clip = check_flag("clip", clip)
     return _ksg(x, y, array_or_none("mask", mask), key, k, algorithm == 2, clip)
 
 

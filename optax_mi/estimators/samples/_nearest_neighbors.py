@@ -9,6 +9,7 @@ from optax_mi.estimators.samples._ksg_mi import ksg_mi
 from optax_mi.estimators.samples._reservoir import sampled
 from optax_mi.estimators.samples._ross_mi import ross_mi
 from optax_mi.estimators.samples._shared import check_neighbors
+from optax_mi.estimators.samples._ties import check_key
 
 
 def nearest_neighbors(
@@ -59,6 +60,7 @@ def nearest_neighbors(
     kind = check_kind(features, num_classes, label_features)
     sample_size = check_static_int("sample_size", sample_size, 2)
     k = check_neighbors(k, sample_size)
+    check_key("key", key)
 
     def measure(x: jax.Array, y: jax.Array, valid: jax.Array) -> MIEstimate:
         if kind.num_classes is None:

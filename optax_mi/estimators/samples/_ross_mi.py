@@ -14,7 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from optax_mi._checks import check_static_int
+from optax_mi._checks import check_flag, check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import (
     digamma,
@@ -30,7 +30,7 @@ from optax_mi.estimators.inputs import (
 )
 from optax_mi.estimators.samples._k_smallest import bucket_count, k_smallest_in_buckets
 from optax_mi.estimators.samples._shared import check_neighbors, finish
-from optax_mi.estimators.samples._ties import break_ties
+from optax_mi.estimators.samples._ties import break_ties, check_key
 
 # Elements of a tile of distances.
 _TILE_SIZE = 2**21
@@ -99,7 +99,9 @@ def ross_mi(
     labels, num_classes = class_ids("labels", labels, num_classes)
     k = check_static_int("k", k, 1)
     x, mask = host_vectors("outputs", outputs), array_or_none("mask", mask)
-    return _ross(x, labels, mask, key, k, num_classes, bool(clip))
+    check_key("key", key)
+    clip = check_flag("clip", clip)
+    return _ross(x, labels, mask, key, k, num_classes, clip)
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))

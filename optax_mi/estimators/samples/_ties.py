@@ -7,8 +7,11 @@ value, or further where that lies nearer than n / 64 samples do. A value that is
 once stays as it is.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_mi.estimators.arithmetic import argsort
 
@@ -18,7 +21,7 @@ _SHARE = 0.1
 _FAR = 64
 
 
-def break_ties(key: Key | None, x: jax.Array, valid: jax.Array) -> jax.Array:
+def break_ties(key: Key, x: jax.Array, valid: jax.Array) -> jax.Array:
     """`x` [N, d] with noise on tied values, column by column.
 
     Each column comes back as distances from its commonest value. There floating numbers
@@ -30,6 +33,16 @@ def break_ties(key: Key | None, x: jax.Array, valid: jax.Array) -> jax.Array:
         return _break_ties(*args, valid)
 
     return jax.lax.map(column, (x.T, noise.T)).T
+
+
+def check_key(name: str, key: Any) -> None:
+    """Raises unless it is a key, a seed, or None."""
+    if key is None or isinstance(key, jax.Array):
+        return
+    if isinstance(key, bool) or not isinstance(key, int | np.integer):
+        raise TypeError(
+            f"{name} must be a key of jax.random, an int or None, got {key!r:.60}."
+        )
 
 
 def as_key(key: Key) -> jax.Array:

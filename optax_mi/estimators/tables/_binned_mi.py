@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_mi._checks import check_static_int
+from optax_mi._checks import check_flag, check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import over_blocks
 from optax_mi.estimators.inputs import (
@@ -106,7 +106,7 @@ def binned_mi(
         num_bins=num_bins,
         num_classes=num_classes,
         bias_correction=bias_correction,
-        clip=clip,
+        clip=check_flag("clip", clip),
     )
 
 

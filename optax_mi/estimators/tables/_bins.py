@@ -8,12 +8,18 @@ import numpy as np
 from jax.core import Tracer
 
 from optax_mi._checks import check_number
+from optax_mi.estimators.inputs import as_numpy
 
 
 def check_ends(low: Any, high: Any) -> None:
     """Raises unless low < high, of every column, as far as they are concrete."""
     if isinstance(low, Tracer) or isinstance(high, Tracer):
         return
+    ends = {"low": low, "high": high}
+    low, high = (
+        as_numpy(name, end) if isinstance(end, list | tuple | np.ndarray) else end
+        for name, end in ends.items()
+    )
     if np.ndim(low) or np.ndim(high):
         if not np.all(np.less(low, high) & np.isfinite(np.subtract(high, low))):
             raise ValueError(f"low must be below high, got low={low} and high={high}.")

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from optax_mi._checks import check_static_int
+from optax_mi._checks import check_flag, check_static_int
 from optax_mi.estimators._base import MIEstimate, MIEstimator
 from optax_mi.estimators.arithmetic import (
     _sums,
@@ -11,7 +11,13 @@ from optax_mi.estimators.arithmetic import (
     log_or_zero,
     weighted_total,
 )
-from optax_mi.estimators.inputs import Samples, read_classes, read_logits, streaming
+from optax_mi.estimators.inputs import (
+    Samples,
+    are_ids,
+    read_classes,
+    read_logits,
+    streaming,
+)
 from optax_mi.estimators.tables._entropies import (
     BiasCorrection,
     check_bias_correction,
@@ -81,6 +87,7 @@ def contingency(
       Statistics 10, 2003.
     """
     num_classes = check_static_int("num_classes", num_classes, 2)
+    soft = check_flag("soft", soft)
     size = num_classes
     if buckets is not None:
         size = check_static_int("buckets", buckets, 2)
@@ -105,8 +112,7 @@ def contingency(
         labels: jax.typing.ArrayLike,
         weights: jax.typing.ArrayLike | None,
     ) -> Samples:
-        floating = jnp.issubdtype(jnp.asarray(outputs).dtype, jnp.floating)
-        reader = read_logits if soft and floating else read_classes
+        reader = read_logits if soft and not are_ids(outputs) else read_classes
         return reader(outputs, labels, weights, num_classes=num_classes)
 
     def add(state: _sums.LongSum, samples: Samples) -> _sums.LongSum:

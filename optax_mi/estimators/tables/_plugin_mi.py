@@ -6,12 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_mi._checks import check_flag, check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import BLOCK, block_of_rows, over_blocks
 from optax_mi.estimators.inputs import (
     are_ids,
     array_or_none,
     as_array,
+    check_ids,
     class_ids,
     flatten_leading,
     read_classes,
@@ -78,6 +80,10 @@ def plugin_mi(
     References:
       Cover and Thomas, *Elements of Information Theory*, equation 2.28.
     """
+    soft, clip = check_flag("soft", soft), check_flag("clip", clip)
+    check_bias_correction(bias_correction)
+    if buckets is not None:
+        buckets = check_static_int("buckets", buckets, 2)
     labels, classes = class_ids("labels", labels, _classes_of(outputs, num_classes))
     is_ids = are_ids(outputs)
     if is_ids:
@@ -209,7 +215,8 @@ def table_mi(
       0.6931 nats
     """
     check_bias_correction(bias_correction)
-    table = jax.lax.stop_gradient(jnp.asarray(joint))
+    clip = check_flag("clip", clip)
+    table = as_array("joint", joint)
     if table.ndim != 2 or table.size == 0:
         raise ValueError(
             f"joint must be a table [label, output], got joint of shape {table.shape}."
@@ -257,6 +264,8 @@ def plugin_entropy(
       >>> print(f"{plugin_mi(a, b).mi / mean:.4f}")
       0.3437
     """
+    # What floats or None would be named as outputs.
+    check_ids("labels", as_array("labels", labels))
     # I(Y; Y) = H(Y).
     return plugin_mi(
         labels,

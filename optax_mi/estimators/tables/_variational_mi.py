@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from optax_mi._checks import check_flag
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import block_of_rows, over_blocks
 from optax_mi.estimators.inputs import (
@@ -54,7 +55,8 @@ def variational_mi(
     if logits.ndim == 0:
         raise ValueError("outputs must have the shape [..., C], got a scalar.")
     ids, _ = class_ids("labels", labels, logits.shape[-1])
-    return _variational_mi(logits, ids, array_or_none("weights", weights), clip=clip)
+    weights = array_or_none("weights", weights)
+    return _variational_mi(logits, ids, weights, clip=check_flag("clip", clip))
 
 
 @functools.partial(jax.jit, static_argnames=("clip",))

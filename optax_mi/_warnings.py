@@ -1,0 +1,162 @@
+"""What a state tells of a run that goes wrong, in words."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from optax_mi._decay import MIDecayState
+from optax_mi._inspect import array_of, states_by_group
+from optax_mi.estimators import MIEstimate
+
+NO_STATE = (
+    "There is no state of mi_decay here, so no learning rate follows what is learned: "
+    "chain one after the optimizer, optax.chain(optax.sgd(1.0), mi_decay(0.3, "
+    "num_classes=C)), and pass what its init returns."
+)
+
+# Fewer are no reason to say that an epoch is long.
+_MANY_UPDATES = 100
+# 64 times as long as it would be.
+_MANY_JOINED = 6
+
+
+class Reading(NamedTuple):
+    """What is read of an :class:`MIDecayState`, as numbers of NumPy."""
+
+    num_updates: Any
+    updates_in_epoch: Any
+    num_epochs: Any
+    held: Any
+    joined: Any
+    estimate: MIEstimate
+    measures: bool  # whether the user measures, and nothing is estimated
+
+
+def mi_warnings(opt_state: Any) -> list[str]:
+    """Says in words what goes wrong in a run, as far as its state tells.
+
+    A reading for during and after training; :func:`check_setup` is for before it. It
+    finds that
+
+    - no epoch has closed in 100 updates or more;
+    - more than half of the epochs were held, and why;
+    - an epoch dropped more samples than it used;
+    - the open epoch is 64 times as long as it would be, since its samples cannot tell
+      what is known from chance;
+    - there is no state of :func:`mi_decay`.
+
+    Args:
+      opt_state: as for :func:`learning_rates`, with values: call it outside of jit.
+
+    Returns:
+      A sentence or two for each, with the cure, after the name of the group if there
+      are several; an empty list if all is well.
+
+    Raises:
+      TypeError: `opt_state` is traced, or a transformation.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optax_mi import mi_decay, mi_warnings
+      >>> state = mi_decay(0.3, num_classes=3, steps_per_epoch=10**6).init(jnp.ones(2))
+      >>> mi_warnings(state)
+      []
+      >>> later = state._replace(num_updates=jnp.int32(500))
+      >>> print(mi_warnings(later)[0][:35])
+      No epoch has closed in 500 updates,
+    """
+    states = states_by_group(opt_state)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(states)):
+        raise TypeError(
+            "opt_state is traced, and mi_warnings reads its values: call it outside of "
+            "jit, with the state that the train step returns."
+        )
+    if not states:
+        return [NO_STATE]
+    found: dict[str, list[str]] = {}
+    for group, state in states.items():
+        for reading in read(state):
+            for sentence in _look_at(reading):
+                groups = found.setdefault(sentence, [])
+                groups += [group] * (group not in groups)
+    return [say(sentence, groups, states) for sentence, groups in found.items()]
+
+
+def say(sentence: str, groups: list[str], states: dict[str, MIDecayState]) -> str:
+    """The sentence, after the groups that it is about, unless these are all."""
+    return (
+        sentence if len(groups) == len(states) else f"{', '.join(groups)}: {sentence}"
+    )
+
+
+def read(state: MIDecayState) -> list[Reading]:
+    """The numbers of a state; several where it is one of copies, as under vmap."""
+    fields = (getattr(state, name) for name in Reading._fields[:5])
+    arrays = jax.device_get([array_of(x) for x in (*fields, *state.estimate)])
+    rows = np.broadcast_arrays(*map(np.ravel, arrays))
+    measures = isinstance(state.estimator_state, MIEstimate)
+    return [
+        Reading(*row[:5], MIEstimate(*row[5:]), measures)
+        for row in zip(*rows, strict=True)
+    ]
+
+
+def _look_at(state: Reading) -> list[str]:
+    found = []
+    many = state.num_updates >= _MANY_UPDATES
+    if state.num_epochs == 0 and state.joined == 0 and many:
+        found.append(
+            f"No epoch has closed in {state.num_updates} updates, so the learning rate "
+            "has not moved: steps_per_epoch is longer than that. Leave it out, and "
+            "epochs grow with the run."
+        )
+    if state.measures:
+        if many and state.held == state.num_epochs > 0:
+            found.append(
+                f"No measurement has come in {state.num_updates} updates: pass a "
+                "number as mi, not nan, at the end of each validation."
+            )
+    elif 2 * state.held > state.num_epochs:
+        found.append(
+            f"{state.held} of {state.num_epochs} epochs were held, and the learning "
+            f"rate with them: {why_held(state.estimate)}"
+        )
+    elif (dropped := state.estimate.dropped) > (used := state.estimate.num_samples):
+        found.append(
+            f"The last epoch used {used:.0f} samples and dropped {dropped:.0f}. If "
+            "those are not padding, their labels are not in 0 to num_classes - 1, "
+            "their outputs not finite, or their weights 0."
+        )
+    if state.joined >= _MANY_JOINED:
+        found.append(
+            f"The open epoch has {state.updates_in_epoch} updates, and goes on: so few "
+            "samples of so many classes cannot tell what is known from chance. "
+            "variational(num_classes=C) and contingency(..., buckets=B) need fewer, a "
+            "larger steps_per_epoch brings more."
+        )
+    return found
+
+
+def why_held(estimate: MIEstimate) -> str:
+    """Why an epoch with such an estimate was held, and what to do."""
+    if np.isnan(estimate.num_samples):
+        return (
+            "the estimator says that it had nan samples. Have its estimate return "
+            "their number as num_samples."
+        )
+    if estimate.num_samples <= 0:
+        return (
+            f"the last had no valid sample, and dropped {estimate.dropped:.0f}. Labels "
+            "must be in 0 to num_classes - 1, outputs finite and weights above 0."
+        )
+    if np.isnan(estimate.entropy) or not np.isfinite(estimate.mi):
+        return (
+            f"the estimator says mi={estimate.mi:g} of entropy={estimate.entropy:g}. "
+            "Have it leave out samples that are not finite."
+        )
+    return (
+        "the last was usable, so that earlier ones were not, or a rule of your own "
+        "returns nan. mi_diagnostics after each epoch tells which."
+    )
