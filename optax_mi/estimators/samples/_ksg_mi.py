@@ -50,8 +50,9 @@ def ksg_mi(
     .. math::
         \hat I = \psi(N) + \psi(k) - 1 / k - \langle \psi(n_x) + \psi(n_y) \rangle .
 
-    The estimate depends on the units: bring all columns to about the same spread first.
-    It cannot exceed some :math:`\psi(N) - \psi(k)`, and is too low long before in many
+    X and Y are brought to the same spread, but not their columns. Values that repeat are
+    told apart by noise that is small beside their distance to others. The estimate
+    cannot exceed some :math:`\psi(N) - \psi(k)`, and is too low long before in many
     dimensions.
 
     Args:
@@ -61,10 +62,10 @@ def ksg_mi(
         more bias.
       algorithm: 1 or 2, as above.
       mask: None, or booleans [N]; samples with False are dropped and counted.
-      key: None, or a key for noise of some hundred steps of the dtype, which breaks
-        ties. Without, samples tied with the k-th neighbour are beyond it for the first
-        algorithm, unless they equal the sample itself, and among the nearest for the
-        second.
+      key: a seed, or a key of `jax.random`, for the noise that breaks ties. None takes
+        the samples as they are, without noise and in their own units: those tied with
+        the k-th neighbour are beyond it for the first algorithm, unless they equal the
+        sample itself, and among the nearest for the second.
       clip: whether to set an estimate below 0 to 0.
 
     Returns:

@@ -34,7 +34,8 @@ def nearest_neighbors(
       k: number of neighbours, below `sample_size`.
       sample_size: number of samples M; the state takes 4 M (d + 1) bytes, or 4 M (d +
         label_features).
-      key: a key for the jitter that breaks ties, or None for none.
+      key: a seed or a key for the noise that breaks ties, or None for none, as in
+        :func:`ross_mi` and :func:`ksg_mi`.
 
     Returns:
       An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [..., d], and

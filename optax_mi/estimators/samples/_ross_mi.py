@@ -61,9 +61,9 @@ def ross_mi(
     :math:`k_c`-th neighbour in its class; where that is at distance 0, as many as equal
     it.
 
-    The distance is Euclidean: bring columns to comparable scales first. In two columns
-    or more, distances below some 1e-3 of those from the mean count as 0 unless samples
-    lie on a grid, such as whole numbers; pass float64 for finer clusters.
+    The distance is Euclidean: bring columns to comparable scales first. Values that
+    repeat, as those of whole and rounded numbers do, are told apart by noise that is
+    small beside their distance to others.
 
     Args:
       outputs: real samples, [N] or [N, d].
@@ -71,8 +71,8 @@ def ross_mi(
       k: number of neighbours, less than N; more have less variance and more bias.
       num_classes: number of classes C; None (not under jit) is the largest label + 1.
       mask: None, or booleans [N]; samples with False are dropped and counted.
-      key: None, or a key for noise of 2e-5 standard deviations of each column (4e-11 in
-        float64), which breaks ties.
+      key: a seed, or a key of `jax.random`, for the noise that breaks ties; None leaves
+        the samples as they are.
       clip: whether to clip the estimate to [0, H(Y)].
 
     Returns:
