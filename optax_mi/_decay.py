@@ -69,7 +69,8 @@ def mi_decay(
       init_lr: learning rate of the first epoch, within the bounds; None means lr_max.
       axis_name: mesh axis (or axes) over which each device holds a part of the batch,
         inside `jax.shard_map` or `jax.pmap`; the estimate is then of all parts, the
-        same on every device. Under plain `jit`, sharded batches need no axis name.
+        same on every device. Under plain `jit`, sharded batches need no axis name. `()`
+        says that every device has the whole batch, which `pmap` cannot tell.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with state :class:`MIDecayState`. Its

@@ -38,12 +38,12 @@ def update_across(
     """The accumulator after the batch of all devices, the same on all of them."""
     if not estimator.additive:
         part = estimator.update(estimator.init(), **extra_args)
-        return estimator.merge(state, _merge_across(estimator, part, axis_name))
+        return estimator.merge(state, merge_across(estimator, part, axis_name))
     part = estimator.update(_sums.of_a_batch(estimator.init()), **extra_args)
     return _sums.add_across(state, part, axis_name)
 
 
-def _merge_across(
+def merge_across(
     estimator: MIEstimator, part: chex.ArrayTree, axis_name: str | tuple[str, ...]
 ) -> chex.ArrayTree:
     """The accumulator of every device's part, the same on all of them."""

@@ -1,13 +1,19 @@
 """Accumulators across the devices of a mesh: merged in order, or refused."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from optax_mi._devices import check_same_on_all_devices, merge_across
-from optax_mi.estimators import MIEstimator
+from optax_mi import mi_decay
+from optax_mi._devices import (
+    check_same_on_all_devices,
+    merge_across,
+    update_across,
+)
+from optax_mi.estimators import MIEstimator, contingency
 
 # Accumulators that are matrices, merged by their product: the order shows in it.
 PRODUCT = MIEstimator(
@@ -69,3 +75,55 @@ def test_what_came_to_differ_is_refused_by_the_names_of_its_axes():
         jax.eval_shape(shard_map(step, devices), jnp.ones(8))
     # Outside of any shard_map there is nothing that could differ.
     check_same_on_all_devices({"sum": jnp.zeros(())}, {"sum": jnp.ones(())})
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_sums_of_parts_are_the_sum_of_the_batch(devices):
+    """Whole numbers, also where a part is folded on its way."""
+    estimator = contingency(num_classes=3, soft=False)
+    rng = np.random.default_rng(0)
+    outputs, labels = rng.integers(0, 3, (2, 5, 16 * devices))
+
+    def step(state, outputs, labels):
+        seen = {"outputs": outputs, "labels": labels}
+        return update_across(estimator, state, seen, "x")
+
+    split, whole = jax.P("x"), jax.P()
+    across = jax.jit(
+        jax.shard_map(
+            step,
+            mesh=mesh(devices),
+            in_specs=(whole, split, split),
+            out_specs=whole,
+        )
+    )
+    many = one = estimator.init()
+    for x, y in zip(outputs, labels, strict=True):
+        many = across(many, x, y)
+        one = estimator.update(one, outputs=x, labels=y)
+    chex.assert_trees_all_equal(jax.device_get(many), jax.device_get(one))
+
+
+def unchecked(step):
+    return jax.shard_map(
+        step, mesh=mesh(2), in_specs=jax.P("x"), out_specs=jax.P(), check_vma=False
+    )
+
+
+@pytest.mark.parametrize("spread", [unchecked, jax.pmap], ids=["shard_map", "pmap"])
+def test_where_it_cannot_be_told_the_axes_are_asked_for(spread):
+    labels = np.arange(8).reshape(2, 4) % 2
+
+    def run(axis_name):
+        tx = mi_decay(0.3, num_classes=2, steps_per_epoch=1, axis_name=axis_name)
+
+        def step(labels):
+            labels = labels.ravel()
+            _, state = tx.update((), tx.init(()), outputs=labels, labels=labels)
+            return state.current_lr
+
+        return spread(step)(labels)
+
+    with pytest.raises(ValueError, match=r"jax\.pmap, or .* axis_name=\(\) says"):
+        run(None)
+    assert np.all(run(()) > 0)

@@ -249,8 +249,9 @@ def _flat(rows: jax.Array) -> jax.Array:
 def _argmax(logits: jax.Array) -> jax.Array:
     """Index of the first maximum; XLA's own argmax is slow on the CPU."""
     top = jnp.max(logits, -1)
-    order = -jnp.arange(logits.shape[-1], dtype=jnp.float32)
+    columns = logits.shape[-1]
+    order = -jnp.arange(columns, dtype=jnp.float32)
     is_top = logits == top[..., None]
-    first = jnp.max(jnp.where(is_top, order, -jnp.inf), -1)
+    first = jnp.max(jnp.where(is_top, order, -float(columns)), -1)
     # Where the maximum is nan nothing equals it; such a sample has weight 0.
     return jnp.where(jnp.isfinite(top), -first, 0.0).astype(jnp.int32)

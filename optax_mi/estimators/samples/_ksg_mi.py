@@ -50,9 +50,9 @@ def ksg_mi(
     .. math::
         \hat I = \psi(N) + \psi(k) - 1 / k - \langle \psi(n_x) + \psi(n_y) \rangle .
 
-    X and Y are brought to the same spread, but not their columns. Values that repeat are
-    told apart by noise that is small beside their distance to others. The estimate
-    cannot exceed some :math:`\psi(N) - \psi(k)`, and is too low long before in many
+    X and Y are brought to the same spread, but not their columns. Values that repeat
+    are told apart by noise that is small beside their distance to others. It cannot
+    exceed some :math:`\psi(N) - \psi(k)`, and is too low long before in many
     dimensions.
 
     Args:
