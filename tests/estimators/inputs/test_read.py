@@ -188,6 +188,18 @@ def test_shapes_of_vectors(outputs, labels, options, read):
     assert shapes(outputs, labels, batch=batch, **options) == read
 
 
+def test_rows_of_a_batch_stay_with_their_labels_and_weights():
+    x, y = np.arange(24.0).reshape(2, 3, 4), np.arange(6.0).reshape(2, 3)
+    kind = {"batch": True, "features": 4, "label_features": 1}
+    got = compiled(read_vectors, x, y, y + 1, **kind)
+    np.testing.assert_array_equal(got.outputs, x.reshape(6, 4))
+    np.testing.assert_array_equal(got.labels, y.reshape(6, 1))
+    np.testing.assert_array_equal(got.weights, y.ravel() + 1)
+    # Whole numbers are real numbers too.
+    whole = compiled(read_vectors, x.astype(int), y.astype(int), y + 1, **kind)
+    chex.assert_trees_all_equal(whole, got)
+
+
 @pytest.mark.parametrize(
     ("outputs", "labels", "options", "message"),
     [

@@ -38,7 +38,7 @@ def raw(x, labels, weights=ONES, **options):
 @pytest.mark.parametrize(
     ("samples", "columns", "others", "dtype", "correction"),
     [
-        (300, 20, 9, "float32", "wishart"),
+        pytest.param(300, 20, 9, "float32", "wishart", marks=pytest.mark.slow),
         (300, 20, 9, "float64", "wishart"),
         (50, 1, 1, "float64", None),
         (SAMPLES, 3, 3, "float32", "wishart"),

@@ -134,6 +134,10 @@ def test_shrinkage_multiplies_correlations():
     ours = raw(x, y, shrinkage=0.3, weights=few)
     truth = shrunk_truth(x[:4], y[:4], 0.3)
     np.testing.assert_allclose(ours.mi, truth, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_shrinkage_serves_fewer_samples_than_columns():
     z, labels = class_data(samples=9, columns=20, classes=2)
     assert 0 < raw(z, labels, shrinkage=0.5, num_classes=2).mi < 5
 

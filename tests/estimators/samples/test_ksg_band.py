@@ -35,7 +35,9 @@ def check(count, k, algorithm):
 
 
 # Lists of k, and from 7 on bands that rows share.
-@pytest.mark.parametrize(("k", "algorithm"), [(3, 1), (7, 2)])
+@pytest.mark.parametrize(
+    ("k", "algorithm"), [pytest.param(3, 1, marks=pytest.mark.slow), (7, 2)]
+)
 def test_counts_are_those_of_all_distances(k, algorithm):
     assert (k > _ksg_band._SHORT) == (k == 7)
     with jax.enable_x64(True):

@@ -34,7 +34,7 @@ def measure(x, y, algorithm=1, mask=None):
     [
         (13, 3),
         pytest.param(700, 1, marks=slow),
-        (700, 3),
+        pytest.param(700, 3, marks=slow),
         pytest.param(700, 10, marks=slow),
         (7000, 3),
     ],
@@ -62,7 +62,7 @@ def test_equals_scikit_learn(samples, k):
     ("samples", "columns", "algorithm", "k"),
     [
         pytest.param(500, (1, 1), 2, 2, marks=slow),
-        (500, (1, 1), 2, 9),
+        pytest.param(500, (1, 1), 2, 9, marks=slow),
         pytest.param(150, (1, 1), 2, 2, marks=slow),
         (150, (2, 1), 1, 3),
         (150, (3, 20), 2, 3),
@@ -244,22 +244,21 @@ def test_too_few_or_constant_samples_are_zero(samples, columns, algorithm):
 
 
 def test_clip_cuts_below_zero_only():
-    x, y = np.random.default_rng(0).integers(0, 3, (2, 400, 1)).astype(np.float32)
-    clipped = partial(ksg_mi, mask=np.ones(400, bool), key=None)
-    assert measure(x, y).mi < 0
+    x, y = np.random.default_rng(0).normal(size=(2, 120, 2)).astype(np.float32)
+    clipped = partial(ksg_mi, algorithm=2, mask=np.ones(120, bool), key=None)
+    assert measure(x, y, 2).mi < 0
     assert clipped(x, y).mi == 0
-    x, y = (a[:, None].astype(np.float32) for a in pairs("correlated", 400))
-    np.testing.assert_allclose(clipped(x, y).mi, measure(x, y).mi, rtol=1e-6)
-    assert measure(x, y).mi > 0
+    np.testing.assert_allclose(clipped(x, x).mi, measure(x, x, 2).mi, rtol=1e-6)
+    assert measure(x, x, 2).mi > 0
 
 
 def test_noise_breaks_ties_in_x_and_in_y_apart():
-    labels = np.random.default_rng(0).integers(0, 4, 400)
+    labels = np.random.default_rng(0).integers(0, 4, 250)
     got = ksg_mi(labels, labels, key=jax.random.key(0))
-    shares = np.bincount(labels) / 400
+    shares = np.bincount(labels) / 250
     # Within a value x and y are independent noise, and all samples of other values are
     # out of reach: the information is that of the value. One noise for both would give
-    # psi(400) - psi(3) = 5.1.
+    # psi(250) - psi(3) = 4.6.
     truth = -np.sum(shares * np.log(shares))
     assert abs(got.mi - truth) < 4 * got.std_error + 0.05
     assert got.mi == ksg_mi(labels, labels, key=jax.random.key(0)).mi

@@ -14,7 +14,7 @@ from tests.estimators.samples.helpers import by_trees
 from tests.helpers import accumulate
 
 # Batches of 100 rows: an estimator's update compiles once, and so does its estimate.
-SIZE = 300
+SIZE = 256
 CLASSED = nearest_neighbors(features=2, num_classes=3, sample_size=SIZE)
 REAL = nearest_neighbors(features=1, label_features=1, sample_size=SIZE, k=5)
 
@@ -51,11 +51,11 @@ def test_a_short_epoch_reads_as_the_one_shot_estimators():
 
 
 def test_a_long_epoch_is_sampled_without_bias():
-    """Correlated Gaussians of 20,000 samples, of which 300 are kept."""
+    """Correlated Gaussians of 20,000 samples, of which 256 are kept."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(20_000, 1)).astype(np.float32)
     y = (0.8 * x + 0.6 * rng.normal(size=x.shape)).astype(np.float32)
-    # In order of x: the first or the last 300 would know next to nothing.
+    # In order of x: the first or the last 256 would know next to nothing.
     order = np.argsort(x[:, 0])
     seen = REAL.estimate(accumulate(REAL, x[order], y[order], batches=200))
     assert seen.num_samples == SIZE
@@ -81,18 +81,16 @@ def test_merge_and_what_cannot_be_used():
 
 
 def test_the_key_breaks_ties_and_does_not_draw_the_sample():
-    labels = np.arange(200) % 2
-    x = np.zeros((200, 1), np.float32)
-    x[100:] = 1 + labels[100:, None]
+    x, labels = classes(200)
+    x = np.round(x)
     key = jax.random.key(0)
-    options = {"features": 1, "num_classes": 2, "sample_size": SIZE}
-    noisy = nearest_neighbors(**options, key=key)
-    state = noisy.update(noisy.init(), outputs=x, labels=labels)
+    noisy = nearest_neighbors(features=2, num_classes=3, sample_size=SIZE, key=key)
+    state = accumulate(noisy, x, labels, batches=2)
     np.testing.assert_array_equal(state.x[:200], x)
     data, valid = kept(state)
-    once = ross_mi(*data, num_classes=2, mask=valid, key=key)
+    once = ross_mi(*data, num_classes=3, mask=valid, key=key)
     assert noisy.estimate(state).mi == once.mi
-    assert once.mi != ross_mi(*data, num_classes=2, mask=valid, key=None).mi
+    assert once.mi != ross_mi(*data, num_classes=3, mask=valid, key=None).mi
 
 
 @pytest.mark.parametrize(

@@ -59,12 +59,17 @@ def activations(rows, columns, dtype="float32", seed=0):
     return (rng.normal(size=shape) + 0.7 * shift).astype(dtype), labels
 
 
-def slow_binned_mi(x, labels, num_bins, low=None, high=None):
-    """Patterns of bins told apart as whole rows."""
+def bins_of_rows(x, num_bins, low=None, high=None):
+    """From the smallest to the largest value of each column where no ends are given."""
     x = x.reshape(len(x), -1)
     low = x.min(0) if low is None else low
     high = x.max(0) if high is None else high
     bins = np.floor((x - low) / ((high - low) / num_bins)).astype(int)
-    rows = np.clip(bins, 0, num_bins - 1)
+    return np.clip(bins, 0, num_bins - 1)
+
+
+def slow_binned_mi(x, labels, num_bins, low=None, high=None):
+    """Patterns of bins told apart as whole rows."""
+    rows = bins_of_rows(x, num_bins, low, high)
     _, symbols = np.unique(rows, axis=0, return_inverse=True)
     return mutual_info_score(labels, symbols.ravel())

@@ -251,10 +251,11 @@ def test_std_error_is_the_spread_of_hard_estimates():
 
 @either
 def test_one_class_only_is_zero_information_not_nan(estimator):
-    nothing = np.zeros(ROWS, int)
-    estimate = measure(estimator, nothing, nothing, ONES)
-    assert estimate.mi == estimate.entropy == estimate.normalized == 0
-    assert estimate.num_samples == ROWS
+    nothing, (logits, *_) = np.zeros(ROWS, int), logits_and_labels()
+    for outputs in (nothing, logits):
+        estimate = measure(estimator, outputs, nothing, ONES)
+        assert estimate.mi == estimate.entropy == estimate.normalized == 0
+        assert estimate.num_samples == ROWS
 
 
 @either
