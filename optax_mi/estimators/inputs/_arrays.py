@@ -91,13 +91,24 @@ def host_vectors(name: str, array: Any) -> jax.Array:
 
 def check_fits(name: str, array: Any) -> None:
     """Raises unless 32 bits tell the vectors of a batch from one another."""
-    if not isinstance(array, jax.Array) and (
-        _far_centre(as_numpy(name, array)) is not None
-    ):
+    if isinstance(array, jax.Array):
+        return
+    rows = as_numpy(name, array)
+    if _far_centre(rows) is not None and _loses(rows):
         raise ValueError(
             f"{name} lies so far from 0 that float32 cannot tell its values from one "
             "another: take off the means of its columns, or set JAX to x64."
         )
+
+
+def _loses(x: np.ndarray) -> bool:
+    """Whether 32 bits make fewer values of those in a column."""
+    some = x[:: -(-len(x) // _ROWS)]
+    columns = [some] if x.ndim == 1 else some.reshape(-1, x.shape[-1]).T
+    return any(
+        len(np.unique(column.astype(np.float32))) < len(np.unique(column))
+        for column in columns
+    )
 
 
 def _far_centre(x: np.ndarray) -> np.ndarray | None:
