@@ -27,6 +27,8 @@ FLOORS = [
     ["_epoch"],
     ["_decay", "_restore"],
     ["_inspect", "layerwise", "range_test"],
+    ["_trial", "_warnings"],
+    ["_check_setup"],
     ["__init__"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -95,8 +95,7 @@ def binned_mi(
         outputs = host_vectors("outputs", outputs)
     else:
         check_fits("outputs", outputs)
-    if low is not None and high is not None:
-        check_ends(low, high)
+    check_ends(low, high)
     return _binned_mi(
         as_array("outputs", outputs),
         labels,

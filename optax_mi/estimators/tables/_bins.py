@@ -12,22 +12,31 @@ from optax_mi.estimators.inputs import as_numpy
 
 
 def check_ends(low: Any, high: Any) -> None:
-    """Raises unless low < high, of every column, as far as they are concrete."""
-    if isinstance(low, Tracer) or isinstance(high, Tracer):
+    """Raises unless low < high, of every column, as far as they are given and concrete.
+
+    Raises:
+      TypeError, ValueError: an end is no real number or array of those, or not finite;
+        they cross.
+    """
+    given = [end for end in (low, high) if end is not None]
+    if any(isinstance(end, Tracer) for end in given):
         return
-    ends = {"low": low, "high": high}
-    low, high = (
-        as_numpy(name, end) if isinstance(end, list | tuple | np.ndarray) else end
-        for name, end in ends.items()
-    )
-    if np.ndim(low) or np.ndim(high):
-        if not np.all(np.less(low, high) & np.isfinite(np.subtract(high, low))):
-            raise ValueError(f"low must be below high, got low={low} and high={high}.")
+    if not any(isinstance(end, list | tuple) or np.ndim(end) for end in given):
+        if low is not None:
+            check_number("low", low, lambda _: True, "finite")
+        if high is not None:
+            above = "" if low is None else f" and more than low={low}"
+            check_number(
+                "high", high, lambda top: low is None or top > low, f"finite{above}"
+            )
         return
-    check_number("low", low, lambda _: True, "finite")
-    check_number(
-        "high", high, lambda top: top > float(low), f"finite and more than low={low}"
-    )
+    for name, end in (("low", low), ("high", high)):
+        if end is not None:
+            end = as_numpy(name, end)
+            if end.dtype.kind == "c" or not np.isfinite(end).all():
+                raise ValueError(f"{name} must be real and finite, got {name}={end}.")
+    if len(given) == 2 and not np.all(np.less(low, high)):
+        raise ValueError(f"low must be below high, got low={low} and high={high}.")
 
 
 def bins_of(
