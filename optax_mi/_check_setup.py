@@ -298,8 +298,9 @@ def _classes_of(accumulator: Any) -> int | None:
     if isinstance(sums, Losses):
         return len(sums.by_label)
     # Other tables are of bins, or of layers.
-    square = isinstance(sums, Counts) and sums.joint.shape[0] == sums.joint.shape[1]
-    return len(sums.joint) if square else None
+    if isinstance(sums, Counts) and sums.joint.shape[0] == sums.joint.shape[1]:
+        return len(sums.joint)
+    return None
 
 
 def _are_probabilities(outputs: np.ndarray) -> bool:
