@@ -134,7 +134,7 @@ def ours(
     name: str,
     rule: Callable[[], Any],
     base: str = "sgd",
-    estimator: Callable[[Any], MIEstimator] = default_estimator,
+    estimator: Callable[..., MIEstimator] = default_estimator,
     needs_classes: bool = False,
     tested: bool = False,
     own_epochs: bool = False,
@@ -147,7 +147,7 @@ def ours(
 
     def make(setting: Setting) -> optax.GradientTransformation:
         decay: dict[str, Any] = {
-            "estimator": estimator(setting.num_classes),
+            "estimator": estimator(num_classes=setting.num_classes),
             "steps_per_epoch": None if own_epochs else setting.steps_per_epoch,
             "rule": rule(),
         }
