@@ -114,8 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if jax.process_index() == 0:
             print(
                 f"epoch {seen.epoch}: learning rate {seen.learning_rate:.5g}, "
-                f"{seen.mi:.5g} of {seen.entropy:.5g} nats known of {seen.num_samples:.0f} "
-                "samples",
+                f"{seen.mi:.5g} of {seen.entropy:.5g} nats known of "
+                f"{seen.num_samples:.0f} samples",
                 flush=True,
             )
 
