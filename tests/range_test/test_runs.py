@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from optax_mi.estimators import gaussian
-from optax_mi.range_test._runs import _train_all
+from optax_mi.range_test._programs import _programs
 from tests.range_test.small import ESTIMATOR, START, X, Y, gradient, run
 
 accumulate, estimate = jax.jit(ESTIMATOR.update), jax.jit(ESTIMATOR.estimate)
@@ -94,13 +94,13 @@ def test_runs_diverge_where_a_quadratic_does():
 
 def test_chunks_change_nothing():
     again = run(num_seeds=2)
-    compiled = _train_all._cache_size()
+    compiled = len(_programs)
     ticks = []
     chunked = run(
         num_seeds=2, max_parallel=8, progress=lambda *done: ticks.append(done)
     )
     assert chunked.to_json() == again.to_json()
-    assert _train_all._cache_size() == compiled
+    assert len(_programs) == compiled
     assert ticks == [(i, ticks[-1][1]) for i in range(1, ticks[-1][1] + 1)]
     # Narrower ones only round otherwise.
     narrow = run(max_parallel=3)
@@ -115,7 +115,7 @@ def test_double_precision_reaches_every_copy():
             num_seeds=2,
         )
         # Seeds are alike, but not trained by the same thread.
-        compiled = _train_all._cache_size()
+        compiled = len(_programs)
         run(params=START.astype(jnp.float64), batches=(X[:1].astype(float), Y[:1]))
-        assert _train_all._cache_size() == compiled
+        assert len(_programs) == compiled
     np.testing.assert_array_equal(found.mi[:, 0], found.mi[:, 1])

@@ -105,7 +105,7 @@ def other_state(w, state, batch):
             r"batches must .*\(2, 30, 4\), \(1, 30\)",
         ),
         ({"batches": (X[:0], Y[:0])}, ValueError, r"batches must .*\(0, 30, 4\)"),
-        ({"batches": ()}, ValueError, r"batches must be a pytree.*got shapes \[\]"),
+        ({"batches": ()}, ValueError, r"batches must be a pytree of arrays, got \(\)"),
         ({"eval_batches": (X, 1.0)}, ValueError, "eval_batches must be"),
         (
             {"eval_batches": (X, Y), "mode": "ramp"},
