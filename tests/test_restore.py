@@ -14,7 +14,7 @@ from optax_mi import (
     mi_decay,
     restore_state,
 )
-from optax_mi._inspect import _find_states as found
+from optax_mi._inspect import states_by_group as found
 from optax_mi.rules import proportional_rule, residual_rule
 
 PARAMS = {"w": np.zeros(3, np.float32)}
