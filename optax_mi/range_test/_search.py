@@ -255,11 +255,8 @@ def _check_key(key: Any) -> None:
 
 
 def _arrays(name: str, tree: Any) -> Any:
-    """The pytree with arrays of JAX for leaves, of which there is one at least."""
-    leaves, structure = jax.tree.flatten(tree)
-    if not leaves:
-        raise ValueError(f"{name} must be a pytree of arrays, got {tree!r:.60}.")
-    return structure.unflatten(as_array(name, leaf) for leaf in leaves)
+    """The pytree with arrays of JAX for leaves."""
+    return jax.tree.map(lambda leaf: as_array(name, leaf), tree)
 
 
 def _first(batches: Any) -> Any:
@@ -297,6 +294,8 @@ def _check_step(plan: Plan, data: Data, key: jax.Array) -> int:
         batch = _shapes_of("batches", plan.make_batch, key=key, step=step)
     else:
         batch = jax.eval_shape(_first, data.batches)
+    if not jax.tree.leaves(params):
+        raise ValueError("params must be a pytree of arrays, and has none.")
     if odd := {x.dtype.name for x in jax.tree.leaves(params) if not _is_real(x)}:
         raise TypeError(f"params must be real, got leaves of dtype {', '.join(odd)}.")
     state = {"model_state": data.model_state} if plan.stateful else {}
