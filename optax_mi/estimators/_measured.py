@@ -35,7 +35,8 @@ def measured(entropy: float | None = None) -> MIEstimator:
         not a scalar, or is a bare one and no entropy was given.
 
     Example:
-      >>>       >>> import jax.numpy as jnp
+      >>> import math
+      >>> import jax.numpy as jnp
       >>> from optax_mi.estimators import measured
       >>> estimator = measured(entropy=math.log(10))
       >>> state = estimator.update(estimator.init(), mi=1.5)
