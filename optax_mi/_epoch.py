@@ -5,6 +5,8 @@ it is twice as long. In the first one the rule may look at what is known, at upd
 2, 4, 8, ... until there is something to see.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -140,7 +142,7 @@ def is_due(settings: Settings, state: MIDecayState) -> jax.Array:
 def read(settings: Settings, state: MIDecayState) -> MIDecayState:
     """The state after its accumulator was read: in a new epoch, or a longer one."""
     estimator = settings.estimator
-    estimate = estimator.estimate(state.estimator_state)
+    estimate = _cast(estimator.estimate(state.estimator_state), state.estimate)
     # More samples would help; nan is no matter of samples.
     doubtful = estimate.chance > _MOST_CHANCE * estimate.entropy
     goes_on = estimator.gathers & doubtful & (estimate.num_samples > 0)
@@ -150,9 +152,42 @@ def read(settings: Settings, state: MIDecayState) -> MIDecayState:
         & ~jnp.isnan(estimate.entropy)
     )
     over, tells = _is_over(settings, state), usable & ~goes_on
-    closed = _close(settings, state, estimate, tells)
-    longer = _go_on(settings, state, estimate, tells, over)
-    return _where(over & ~goes_on, closed, longer)
+    return jax.lax.cond(
+        over & ~goes_on,
+        lambda: _close(settings, state, estimate, tells),
+        lambda: _go_on(settings, state, estimate, tells, over),
+    )
+
+
+def is_any_due(
+    members: Sequence[Settings], states: Sequence[MIDecayState]
+) -> jax.Array:
+    """Whether one of the accumulators is to be read."""
+    return functools.reduce(jnp.logical_or, map(is_due, members, states))
+
+
+def read_first_due(
+    members: Sequence[Settings], states: tuple[MIDecayState, ...]
+) -> tuple[MIDecayState, ...]:
+    """The states after the first accumulator that is due was read.
+
+    The members differ in nothing but their bounds, so that one reading is compiled.
+    """
+    if len(members) == 1:
+        return (read(members[0], states[0]),)
+    first = jnp.int32(0)
+    for i in reversed(range(len(members))):
+        first = jnp.where(is_due(members[i], states[i]), i, first)
+    state = jax.lax.switch(first, [lambda s=s: s for s in states])
+    low, high = (jnp.stack(b)[first] for b in zip(*map(_bounds, members), strict=True))
+    state = read(members[0]._replace(lr_min=low, lr_max=high), state)
+    return jax.lax.switch(
+        first,
+        [
+            lambda i=i: (*states[:i], state, *states[i + 1 :])
+            for i in range(len(states))
+        ],
+    )
 
 
 def scale(
@@ -189,29 +224,47 @@ def _close(
     settings: Settings, state: MIDecayState, estimate: MIEstimate, usable: jax.Array
 ) -> MIDecayState:
     """The state at the beginning of the next epoch, its learning rate decided."""
-    low, high = _bounds(settings)
-    proposed, rule_state = settings.rule.update(
-        state.rule_state,
-        estimate,
-        state.current_lr,
-        step=state.num_updates,
-        lr_min=low,
-        lr_max=high,
-    )
+    proposed, rule_state = _propose(settings, state, estimate, usable)
     moves = usable & jnp.isfinite(proposed)
     falls = jnp.minimum(proposed, state.current_lr)
-    return MIDecayState(
-        num_updates=state.num_updates,
+    learning_rate, rule_state = _choose(
+        moves, (falls, rule_state), (state.current_lr, state.rule_state)
+    )
+    return state._replace(
         updates_in_epoch=jnp.zeros_like(state.updates_in_epoch),
         num_epochs=_increment(state.num_epochs),
         held=jnp.where(moves, state.held, _increment(state.held)),
         joined=jnp.zeros_like(state.joined),
         look_at=jnp.zeros_like(state.look_at),
-        current_lr=jnp.where(moves, falls, state.current_lr),
+        current_lr=learning_rate,
         estimate=pack(estimate),
         estimator_state=settings.estimator.init(),
-        rule_state=_where(moves, rule_state, state.rule_state),
+        rule_state=rule_state,
     )
+
+
+def _propose(
+    settings: Settings, state: MIDecayState, estimate: MIEstimate, usable: jax.Array
+) -> tuple[jax.Array, Any]:
+    """The rule's learning rate and its state, if the estimate is usable."""
+    low, high = _bounds(settings)
+
+    def ask(turn: tuple[jax.Array, jax.Array, Any]) -> tuple[jax.Array, jax.Array, Any]:
+        again, *before = turn
+        proposal = settings.rule.update(
+            state.rule_state,
+            estimate,
+            state.current_lr,
+            step=state.num_updates,
+            lr_min=low,
+            lr_max=high,
+        )
+        return jnp.zeros_like(again), *_cast(proposal, tuple(before))
+
+    # An `if`, as a loop of at most one turn: XLA on the CPU compiles a loop over a few
+    # numbers as one program, and else each number as one of its own.
+    turn = usable, state.current_lr, state.rule_state
+    return jax.lax.while_loop(lambda turn: turn[0], ask, turn)[1:]
 
 
 def _go_on(
@@ -229,15 +282,18 @@ def _go_on(
     return state._replace(
         joined=jnp.where(over, joined, state.joined),
         look_at=jnp.where(tells, 0, later),
-        rule_state=_where(tells, seen, state.rule_state),
+        rule_state=_choose(tells, _cast(seen, state.rule_state), state.rule_state),
     )
 
 
-def _where(condition: jax.Array, new: Any, old: Any) -> Any:
-    """The one or the other tree, in the dtypes of the old one."""
-    return jax.tree.map(
-        lambda n, o: jnp.where(condition, n, o).astype(o.dtype), new, old
-    )
+def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
+    """The one or the other tree: for `where` XLA compiles a program a field."""
+    return jax.lax.cond(condition, lambda: new, lambda: old)
+
+
+def _cast(new: Any, old: Any) -> Any:
+    """The new tree in the dtypes of the old one."""
+    return jax.tree.map(lambda n, o: jnp.asarray(n).astype(o.dtype), new, old)
 
 
 def _check_keywords(estimator: MIEstimator, extra_args: dict[str, Any]) -> None:

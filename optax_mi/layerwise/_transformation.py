@@ -4,16 +4,20 @@ One :func:`mi_decay` a group of parameters, each with the activations of its own
 in place of the network's outputs.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
+from optax.transforms import MaskedState, PartitionState
 
+from optax_mi import _epoch
 from optax_mi._checks import check_is
-from optax_mi._decay import mi_decay
+from optax_mi._decay import check_settings
+from optax_mi._epoch import MIDecayState, Settings
 from optax_mi.estimators import MIEstimator
 from optax_mi.rules import DecayRule
 
@@ -58,9 +62,10 @@ def layerwise_mi_decay(
       lr_min: lower bound, likewise; None means lr_max / 100.
       steps_per_epoch: number of updates between two decisions, as in :func:`mi_decay`.
       rule: how an estimate sets a learning rate; None means :func:`log_time_rule`.
-      default: what measures the network's `outputs`, such as `contingency(num_classes=10)`, for
-        all parameters whose group is not among the estimators: embeddings, norms. They
-        share one learning rate, that of the group "default". None: there are none.
+      default: what measures the network's `outputs`, such as
+        `contingency(num_classes=10)`, for all parameters whose group is not among the
+        estimators: embeddings, norms. They share one learning rate, that of the group
+        "default". None: there are none.
       init_lr: learning rates of the first epoch, within the bounds; None means lr_max.
       axis_name: as in :func:`mi_decay`.
 
@@ -152,27 +157,105 @@ def layerwise_mi_decay(
             return named(params)
         return jax.tree.map(lambda g: g if g in estimators else DEFAULT, named(params))
 
-    partition = optax.partition(
-        {
-            group: mi_decay(
-                high[group],
-                low[group],
-                estimator=estimator,
-                steps_per_epoch=steps_per_epoch,
-                rule=rule,
-                init_lr=first[group],
-                axis_name=axis_name,
-            )
-            for group, estimator in every.items()
-        },
-        labels_of,
-    )
+    settings = {
+        group: check_settings(
+            high[group],
+            low[group],
+            estimator=estimator,
+            steps_per_epoch=steps_per_epoch,
+            rule=rule,
+            init_lr=first[group],
+            axis_name=axis_name,
+        )
+        for group, estimator in every.items()
+    }
+    watch = optax.partition({g: _watch(s) for g, s in settings.items()}, labels_of)
+    scale = optax.partition({g: _scale(s) for g, s in settings.items()}, labels_of)
+    end_epochs = [_end_epochs(settings, groups) for groups in _alike(every)]
 
     def init_fn(params: optax.Params) -> optax.OptState:
         _check_groups(named(params), labels_of(params), params, every)
-        return partition.init(params)
+        return watch.init(params)
 
-    return optax.GradientTransformationExtraArgs(init_fn, partition.update)
+    def update_fn(
+        updates: optax.Updates,
+        state: Any,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, Any]:
+        _, state = watch.update(updates, state, params, **extra_args)
+        states = {group: s.inner_state for group, s in state.inner_states.items()}
+        for end in end_epochs:
+            states |= end(states)
+        state = PartitionState({group: MaskedState(s) for group, s in states.items()})
+        return scale.update(updates, state, params)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _watch(settings: Settings) -> optax.GradientTransformationExtraArgs:
+    """Adds a batch to a group's epoch, and leaves the updates as they are."""
+
+    def init_fn(params: optax.Params) -> MIDecayState:
+        del params
+        return _epoch.begin(settings)
+
+    def update_fn(
+        updates: optax.Updates,
+        state: MIDecayState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, MIDecayState]:
+        del params
+        return updates, _epoch.observe(settings, state, extra_args)
+
+    return optax.GradientTransformationExtraArgs(
+        init_fn,
+        update_fn,  # pyright: ignore[reportArgumentType]: optax's states are pytrees
+    )
+
+
+def _scale(settings: Settings) -> optax.GradientTransformation:
+    """Multiplies updates by a group's learning rate."""
+
+    def update_fn(
+        updates: optax.Updates,
+        state: MIDecayState,
+        params: optax.Params | None = None,
+    ) -> tuple[optax.Updates, MIDecayState]:
+        del params
+        return _epoch.scale(settings, updates, state)
+
+    return optax.GradientTransformation(
+        optax.init_empty_state,
+        update_fn,  # pyright: ignore[reportArgumentType]: optax's states are pytrees
+    )
+
+
+def _alike(estimators: Mapping[str, MIEstimator]) -> list[tuple[str, ...]]:
+    """The groups, those together whose accumulators are read in the same way."""
+    alike = {}
+    for group, estimator in estimators.items():
+        way = estimator.init, estimator.estimate, estimator.gathers
+        alike.setdefault(way, []).append(group)
+    return [tuple(groups) for groups in alike.values()]
+
+
+def _end_epochs(
+    settings: Mapping[str, Settings], groups: tuple[str, ...]
+) -> Callable[[Mapping[str, MIDecayState]], dict[str, MIDecayState]]:
+    """What ends the epochs of groups that are alike, where they are due."""
+    members = [settings[group] for group in groups]
+    # Once a transformation: an eager loop over other functions compiles anew.
+    is_any_due = functools.partial(_epoch.is_any_due, members)
+    read_first_due = functools.partial(_epoch.read_first_due, members)
+
+    def end(states: Mapping[str, MIDecayState]) -> dict[str, MIDecayState]:
+        before = jax.lax.stop_gradient(tuple(states[group] for group in groups))
+        after = jax.lax.while_loop(is_any_due, read_first_due, before)
+        return dict(zip(groups, after, strict=True))
+
+    return end
 
 
 def _of_layer(group: str, estimator: MIEstimator) -> MIEstimator:
@@ -237,7 +320,8 @@ def _check_groups(
         raise ValueError(
             f"No group takes the parameters of {unknown}: param_labels names {named}, "
             f"and the groups are {sorted(groups)}. Add estimators for them, or a "
-            "default=contingency(num_classes=num_classes) that measures the network's outputs."
+            "default=contingency(num_classes=num_classes) that measures the network's "
+            "outputs."
         )
     nodes = jax.tree.leaves(params, is_leaf=lambda n: isinstance(n, optax.MaskedNode))
     # An outer transformation may hide parameters: groups without any must work there.

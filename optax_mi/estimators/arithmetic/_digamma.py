@@ -29,14 +29,15 @@ def digamma(n: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
 
 def digamma_difference(x: jax.Array, step: jax.Array) -> jax.Array:
     """psi(x + step) - psi(x) of positive reals: no logarithm cancels another."""
-    return _less_log(x + step) - _less_log(x) + jnp.log1p(step / x)
+    high, low = _less_log(jnp.stack([x + step, x]))
+    return high - low + jnp.log1p(step / x)
 
 
 def _less_log(x: jax.Array) -> jax.Array:
     """psi(x) - ln x of positive reals."""
     up = jnp.maximum(x, _LARGE)
     small = jnp.minimum(x, _LARGE)
-    steps = sum(1.0 / (small + i) for i in range(_LARGE))
+    steps = jnp.sum(1.0 / (small[..., None] + jnp.arange(_LARGE, dtype=x.dtype)), -1)
     below = jnp.log1p(_LARGE / small) + _series(small + _LARGE) - steps
     return jnp.where(x < _LARGE, below, _series(up))
 

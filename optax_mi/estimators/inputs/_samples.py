@@ -28,9 +28,9 @@ class Samples(NamedTuple):
     @property
     def totals(self) -> jax.Array:
         """Sum of the weights and of their squares, and number dropped, float [3]."""
-        dropped = jnp.sum(~self.kept, dtype=self.weights.dtype)
-        squares = jnp.sum(jnp.square(self.weights))
-        return jnp.stack([jnp.sum(self.weights), squares, dropped])
+        w = self.weights
+        terms = jnp.stack([w, jnp.square(w), (~self.kept).astype(w.dtype)])
+        return jnp.sum(terms.reshape(3, -1), -1)
 
 
 def weigh(

@@ -9,7 +9,13 @@ from jax.flatten_util import ravel_pytree
 
 from optax_mi.estimators._base import MIEstimate, MIEstimator
 from optax_mi.estimators.arithmetic import _sums
-from optax_mi.estimators.inputs import Samples, check_kind, read_vectors, streaming
+from optax_mi.estimators.inputs import (
+    Kind,
+    Samples,
+    check_kind,
+    read_vectors,
+    streaming,
+)
 from optax_mi.estimators.moments._gaussian_mi import (
     BiasCorrection,
     check_noise,
@@ -90,10 +96,19 @@ def gaussian(
       As :func:`gaussian_mi`; Chan, Golub and LeVeque, COMPSTAT 1982 (the updates).
     """
     kind = check_kind(features, num_classes, label_features)
-    classes = kind.num_classes or 1
-    columns = kind.features + (kind.label_features or 0)
     corrects = check_shrinkage(shrinkage, bias_correction)
     noise = check_noise(noise, shrinkage)
+    shrinkage = shrinkage if isinstance(shrinkage, str) else float(shrinkage)
+    return _gaussian(kind, shrinkage, noise, corrects)
+
+
+# Layers whose estimators are the same object share what reads them.
+@functools.lru_cache
+def _gaussian(
+    kind: Kind, shrinkage: Shrinkage, noise: float, corrects: bool
+) -> MIEstimator:
+    classes = kind.num_classes or 1
+    columns = kind.features + (kind.label_features or 0)
 
     def nothing() -> Tally:
         return Tally(no_moments(classes, columns), jnp.zeros(3, jnp.float32))
@@ -129,7 +144,7 @@ def gaussian(
             _moments(state, origin),
             origin,
             _sums.value(state).totals,
-            features,
+            kind.features,
             shrinkage,
             noise,
             corrects,

@@ -114,7 +114,7 @@ def _real(
     count: jax.Array,
 ) -> _Reading:
     """For real Y, the columns after the first `features`."""
-    variance = jnp.diagonal(covariance)
+    variance = _diagonal(covariance)
     varies = _varies(variance, origin)
     added = noise**2 * jnp.sum(variance[:features])
     is_x = jnp.arange(len(covariance)) < features
@@ -123,8 +123,8 @@ def _real(
     correlation = _shrink(correlation, varies, shrinkage, count)
     joint = _cholesky(correlation)
     alone = _cholesky(correlation[features:, features:])
-    given_x = jnp.diagonal(joint)[features:]
-    mi = jnp.sum(jnp.log(jnp.diagonal(alone)) - jnp.log(given_x))
+    given_x = _diagonal(joint)[features:]
+    mi = jnp.sum(jnp.log(_diagonal(alone)) - jnp.log(given_x))
     canonical = solve_triangular(alone, joint[features:, :features], lower=True)
     columns, others = (
         jnp.sum(part, dtype=mi.dtype) for part in (varies[:features], varies[features:])
@@ -149,7 +149,7 @@ def _classes(
     mean = jnp.sum(share * means, 0, keepdims=True)
     # A class without samples is at the centre.
     offsets = jnp.sqrt(share) * (means - mean)
-    spread = jnp.diagonal(within)
+    spread = _diagonal(within)
     total = spread + jnp.sum(jnp.square(offsets), 0)
     varies = _varies(total, origin)
     # A column that the class fixes has a spread of rounding, not of 0.
@@ -170,7 +170,7 @@ def _classes(
     # With the eigenvalues of (W + B)^-1 B.
     if few:
         ratio = cho_solve((whole, True), between)
-        by_class = jnp.diagonal(ratio)
+        by_class = _diagonal(ratio)
     else:
         scores = solve_triangular(whole, white, lower=True)
         ratio = gram(scores.T)
@@ -182,7 +182,7 @@ def _classes(
     if noise:
         columns -= added * _trace_of_inverse(lower, scale)
     return _Reading(
-        jnp.sum(jnp.log(jnp.diagonal(whole))),
+        jnp.sum(jnp.log(_diagonal(whole))),
         (across + 4.0 * first - 2.0 * second) / 4.0,
         columns,
         jnp.sum(shares > 0, dtype=first.dtype) - 1.0,
@@ -197,7 +197,8 @@ def _trace_of_inverse(lower: jax.Array, scale: jax.Array) -> jax.Array:
 
     # Row by row: BLAS would share a whole matrix among threads, which takes a hundred
     # times as long as the sums where other processes keep the cores busy.
-    return jnp.sum(jax.lax.map(squares, jnp.diag(scale)))
+    rows = jnp.where(jnp.eye(len(scale), dtype=bool), scale[None], 0.0)
+    return jnp.sum(jax.lax.map(squares, rows))
 
 
 def _varies(variance: jax.Array, mean: jax.Array) -> jax.Array:
@@ -217,6 +218,12 @@ def _correlation(
     """Correlations, with 1 on the diagonal and 0 for constant columns."""
     scale = _inverse_root(variance, varies)
     return _unit_diagonal(covariance * jnp.outer(scale, scale))
+
+
+def _diagonal(matrix: jax.Array) -> jax.Array:
+    """Its diagonal, for which XLA compiles less than for the gather of NumPy's."""
+    eye = jnp.eye(len(matrix), dtype=bool)
+    return jnp.sum(jnp.where(eye, matrix, 0.0), 0)
 
 
 def _unit_diagonal(matrix: jax.Array) -> jax.Array:
@@ -248,12 +255,9 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
 
     The zero eigenvalues of collinear columns become the same small number everywhere.
     """
-    root = jnp.sqrt(jnp.diagonal(matrix))
+    root = jnp.sqrt(_diagonal(matrix))
     unit = _unit_diagonal(matrix / jnp.outer(root, root))
     identity = jnp.eye(len(matrix), dtype=matrix.dtype)
-
-    def factor(ridge: jax.Array) -> jax.Array:
-        return jnp.linalg.cholesky(unit + ridge * identity, symmetrize_input=False)
 
     def fails(state: tuple[jax.Array, jax.Array]) -> jax.Array:
         ridge, lower = state
@@ -262,16 +266,13 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
 
     def larger(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         ridge = 8.0 * state[0]
-        return ridge, factor(ridge)
+        matrix = unit + ridge * identity
+        return ridge, jnp.linalg.cholesky(matrix, symmetrize_input=False)
 
-    ridge = jnp.asarray(_RIDGE * jnp.finfo(matrix.dtype).eps, matrix.dtype)
-    first = ridge, factor(ridge)
-    # A loop copies its matrices even where it ends at once.
-    _, lower = jax.lax.cond(
-        fails(first),
-        lambda: jax.lax.while_loop(fails, larger, first),
-        lambda: first,
-    )
+    # Nothing is finite before the first turn.
+    ridge = jnp.asarray(_RIDGE / 8.0 * jnp.finfo(matrix.dtype).eps, matrix.dtype)
+    start = ridge, jnp.full_like(matrix, jnp.nan)
+    _, lower = jax.lax.while_loop(fails, larger, start)
     return root[:, None] * lower
 
 

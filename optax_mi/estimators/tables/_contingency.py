@@ -165,5 +165,4 @@ def _softmax(logits: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _spread(weights: jax.Array, q: jax.Array, log_q: jax.Array) -> jax.Array:
     """Weighted sums over the samples of q (1 - q) and -q ln q [..., C], [2, C]."""
-    not_hard = weighted_total(weights, q * (1.0 - q))
-    return jnp.stack([not_hard, -weighted_total(weights, q * log_q)])
+    return weighted_total(weights, jnp.stack([q * (1.0 - q), -q * log_q], -2))
