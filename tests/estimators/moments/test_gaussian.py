@@ -133,7 +133,9 @@ def test_a_billion_samples_by_merging_are_as_good_as_a_thousand(kind):
     np.testing.assert_allclose(seen.num_samples, used * 2.0**21, rtol=1e-6)
 
 
-@either
+@pytest.mark.parametrize(
+    "kind", ["classes", pytest.param("real", marks=pytest.mark.slow)]
+)
 def test_small_batches_late_in_a_long_epoch_are_not_lost(kind):
     ours, (x, y) = KINDS[kind], data(kind)
     classes = 4 if kind == "classes" else 1

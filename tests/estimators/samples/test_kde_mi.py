@@ -74,7 +74,11 @@ def test_equals_scipy_in_float32(columns, distance):
 @pytest.mark.usefixtures("strict")
 @pytest.mark.parametrize(
     ("samples", "columns", "distance"),
-    [(40, 1, "kl"), (512, 3, "bhattacharyya"), (600, 9, "kl")],
+    [
+        (40, 1, "kl"),
+        pytest.param(512, 3, "bhattacharyya", marks=pytest.mark.slow),
+        (600, 9, "kl"),
+    ],
 )
 def test_equals_scipy_in_float64(samples, columns, distance):
     x, labels = data(samples, columns)

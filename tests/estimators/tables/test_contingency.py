@@ -15,6 +15,7 @@ from tests.helpers import accumulate, measure, read
 
 pytestmark = pytest.mark.usefixtures("strict")
 
+slow = pytest.mark.slow
 # Batches of so many rows, with weights: an estimator's programs serve all that take it.
 ROWS, CLASSES = 40, 5
 ONES = np.ones(ROWS, np.float32)
@@ -83,13 +84,7 @@ def test_the_first_of_equal_logits_is_the_prediction():
 
 
 @pytest.mark.parametrize(
-    "num_classes",
-    [
-        2,
-        pytest.param(10, marks=pytest.mark.slow),
-        pytest.param(100, marks=pytest.mark.slow),
-        1000,
-    ],
+    "num_classes", [*(pytest.param(c, marks=slow) for c in (2, 10, 100)), 1000]
 )
 def test_hard_mi_equals_scikit_learn(num_classes):
     predicted, labels = noisy_channel(num_classes, 6_000)

@@ -64,7 +64,7 @@ def test_equals_scikit_learn(num_classes, samples, dtype):
 @pytest.mark.parametrize(
     "correction",
     [
-        None,
+        pytest.param(None, marks=slow),
         "grassberger",
         pytest.param("miller_madow", marks=slow),
         pytest.param("chao_shen", marks=slow),
