@@ -29,21 +29,13 @@ DTYPES = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
 PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.ones(3), "s": jnp.ones(())}
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-
-
-def pair(name, wrapper):
-    """Every case and every wrapper are quick, and slow what they may do together."""
-    quick = name in ("mi_decay", "average_params") or wrapper == "partition"
-    return pytest.param(
-        CASES[name],
-        WRAPPERS[wrapper],
-        id=f"{name}-{wrapper}",
-        marks=() if quick else pytest.mark.slow,
-    )
-
-
 every_pair = pytest.mark.parametrize(
-    ("case", "wrap"), [pair(*names) for names in itertools.product(CASES, WRAPPERS)]
+    ("case", "wrap"),
+    [
+        pytest.param(case, wrap, id=f"{name}-{wrapper}")
+        for name, case in CASES.items()
+        for wrapper, wrap in WRAPPERS.items()
+    ],
 )
 
 
@@ -240,20 +232,8 @@ def test_converges(case: Case):
         chex.assert_trees_all_close(params[name], goal, rtol=3e-2, atol=3e-2)
 
 
-@pytest.mark.parametrize(
-    ("case", "jit"),
-    [
-        # Not compiled, all cases go the same way.
-        pytest.param(
-            case,
-            jit,
-            id=f"{name}-{jit}",
-            marks=() if jit or name == "mi_decay" else pytest.mark.slow,
-        )
-        for name, case in CASES.items()
-        for jit in (True, False)
-    ],
-)
+@every_case
+@pytest.mark.parametrize("jit", [True, False])
 def test_state_types_hold_on_an_explicit_mesh(case: Case, jit):
     mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
     with jax.set_mesh(mesh):

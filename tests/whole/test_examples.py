@@ -200,6 +200,6 @@ def test_the_readme_code_runs():
     exec(blocks[3], names)
     assert names["found"].lr_max > names["found"].lr_min
     x = np.random.default_rng(0).normal(size=(20, 2))
-    names |= {"predicted": labels, "activations": x, "x": x, "y": x**2}
+    names |= {"predicted": labels, "activations": x, "outputs": x, "targets": x**2}
     exec(blocks[4], names)
     assert names["plugin_mi"](labels, labels).mi > 2
