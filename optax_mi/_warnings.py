@@ -98,7 +98,7 @@ def read(state: MIDecayState) -> list[Reading]:
     rows = np.broadcast_arrays(*map(np.ravel, arrays))
     measures = isinstance(state.estimator_state, MIEstimate)
     return [
-        Reading(*row[:5], MIEstimate(*row[5:]), measures)
+        Reading._make([*row[:5], MIEstimate(*row[5:]), measures])
         for row in zip(*rows, strict=True)
     ]
 

@@ -5,6 +5,8 @@ TypeError or ValueError where shapes or dtypes do not fit. Nothing is centred, s
 binned before its rows are dropped here.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -136,10 +138,9 @@ def read_vectors(
 
 def are_ids(outputs: Array, name: str = "outputs") -> bool:
     """Whether they are class ids: integers or booleans."""
-    if not hasattr(outputs, "dtype"):
-        outputs = as_array(name, outputs)
+    array: Any = outputs if hasattr(outputs, "dtype") else as_array(name, outputs)
     kinds = jnp.integer, jnp.bool_
-    return any(jnp.issubdtype(outputs.dtype, kind) for kind in kinds)
+    return any(jnp.issubdtype(array.dtype, kind) for kind in kinds)
 
 
 def _ids(name: str, ids: Array, num_classes: int) -> jax.Array:
