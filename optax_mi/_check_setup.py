@@ -177,6 +177,10 @@ def _look_for_second_rate(
         return []
     # Below all that gradients are clipped to.
     small = min(1e-3, 0.01 * scale / float(np.linalg.norm(full.given)))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(trial.params)]
+    are_vectors = np.array([len(shape) < 2 for shape in shapes])
+    # An orthogonal matrix is as large as the root of its shorter side.
+    sides = np.sqrt([1 if len(shape) < 2 else min(shape) for shape in shapes])
 
     def size_of(state: Any) -> float:
         """What updates are of their gradients; where these have no say, their norm."""
@@ -187,8 +191,10 @@ def _look_for_second_rate(
         moved = (first > 0) & (last > 0)
         divides = moved & (last < 2 * first)
         shares = first / np.where(low.given > 0, low.given, 1.0)
-        of_some = shares[moved & ~divides].max(initial=0.0)
-        return max(of_some, last[divides].min() if divides.any() else 0.0)
+        largest = shares[moved & ~divides].max(initial=0.0)
+        # Matrices tell less: some optimizers give each of them one norm.
+        of = divides & are_vectors if (divides & are_vectors).any() else divides
+        return max(largest, (last / sides)[of].min() if of.any() else 0.0)
 
     size = size_of(trial.changed(current_lr=_ABOVE))
     counts = [*_COUNTS, (num_steps or 0) // 2]
@@ -297,7 +303,7 @@ def _classes_of(accumulator: Any) -> int | None:
     sums = accumulator.recent if isinstance(accumulator, LongSum) else None
     if isinstance(sums, Losses):
         return len(sums.by_label)
-    # Other tables are of bins, or of layers.
+    # Other tables are of bins.
     if isinstance(sums, Counts) and sums.joint.shape[0] == sums.joint.shape[1]:
         return len(sums.joint)
     return None

@@ -168,9 +168,13 @@ def test_probabilities_of_few_digits(convert):
     assert found.startswith("outputs are probabilities")
 
 
-def test_padding_and_layers_of_few_columns_are_no_fault():
+def test_padding_is_no_fault():
     padded = jnp.where(jnp.arange(48) < 40, -100, LABELS)
     assert check(mi_sgd(0.3, num_classes=3), labels=padded) == []
+
+
+@pytest.mark.slow
+def test_columns_of_a_layer_are_not_taken_for_classes():
     # Outputs of an estimator of vectors say nothing about the number of classes.
     few = mi_sgd(0.3, estimator=gaussian(features=3, num_classes=9))
     assert check(few, labels=3 + jnp.arange(48) % 6) == []
@@ -188,6 +192,7 @@ def test_an_estimator_of_ones_own_that_holds_for_ever():
     assert "nan samples. Have its estimate return their number" in found
 
 
+@pytest.mark.slow
 def test_what_is_measured_may_be_missing_in_a_step():
     tx = mi_decay(1.0, estimator=measured(1.0))
     assert check_setup(tx, PARAMS, mi=jnp.float32(jnp.nan)) == []
