@@ -21,11 +21,14 @@ def check_same_on_all_devices(before: chex.ArrayTree, after: chex.ArrayTree) -> 
     axes = tuple(getattr(jax.sharding.get_abstract_mesh(), "manual_axes", ()))
     # Whoever checks what varies knows that an index does.
     if axes and not varying_axes(jax.lax.axis_index(axes[0])):
+        # The name that pmap gives to an axis which has none.
+        named = not axes[0].startswith("_")
+        cure = f"axis_name={axes}" if named else "the axis_name that you give to pmap"
         raise ValueError(
             "Inside jax.pmap, or jax.shard_map with check_vma=False, it cannot be told "
             "whether the batch is the same on all devices. If it is not, each would "
-            f"get a learning rate of its own: pass axis_name={axes}, the axes that it "
-            "is split over; axis_name=() says that it is the same."
+            f"get a learning rate of its own: pass {cure}, the axes that it is split "
+            "over; axis_name=() says that it is the same."
         )
 
 

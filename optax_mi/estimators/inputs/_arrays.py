@@ -5,6 +5,7 @@ that vectors far from 0 can be moved there: mutual information does not change w
 column is moved.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from jax.core import Tracer
 # Rows that tell where a column lies. In spreads of it, the distance from 0 at which it
 # is moved, and that at which float32 has less than a thousand steps for the spread.
 _ROWS, _FAR, _TOO_FAR = 1024, 64.0, 2.0**14
+# The share of the values in a column that 32 bits must leave apart.
+_DISTINCT = 0.9
 
 
 def as_array(name: str, array: Any) -> jax.Array:
@@ -89,6 +92,7 @@ def host_vectors(name: str, array: Any) -> jax.Array:
         low, centre, high = quartiles
         if np.any(abs(centre) > _FAR * (high - low)):
             x = _move(x, centre)
+        _check_distinct(name, x)
     return as_array(name, x)
 
 
@@ -105,6 +109,22 @@ def check_fits(name: str, array: Any) -> None:
         raise ValueError(
             f"{name} lies so far from 0 that float32 cannot tell its values from one "
             "another: take off the means of its columns, or set JAX to x64."
+        )
+
+
+def _check_distinct(name: str, x: np.ndarray) -> None:
+    """Raises if 32 bits make one value of many."""
+    some = x[:: -(-len(x) // _ROWS)].reshape(-1, math.prod(x.shape[1:]))
+    with np.errstate(over="ignore", under="ignore"):
+        kept = some.astype(np.float32)
+    kept = np.where(abs(kept) < np.finfo(np.float32).tiny, 0, kept)
+    before, after = (
+        (np.diff(np.sort(rows, 0), axis=0) > 0).sum(0) for rows in (some, kept)
+    )
+    if np.any(after < _DISTINCT * before):
+        raise ValueError(
+            f"{name} has values that float32 cannot tell from one another: scale its "
+            "columns, take off their means, or set JAX to x64."
         )
 
 

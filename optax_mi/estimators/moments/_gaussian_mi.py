@@ -98,7 +98,14 @@ def gaussian_mi(
     corrects = check_shrinkage(shrinkage, bias_correction)
     noise = check_noise(noise, shrinkage)
     if are_ids(labels, "labels"):
+        told = num_classes is not None
         labels, num_classes = class_ids("labels", labels, num_classes)
+        if not told and 2 * num_classes > labels.size:
+            raise ValueError(
+                f"labels are integers, so they name classes, but {num_classes} for "
+                f"{labels.size} samples: pass labels.astype(float) for real labels, or "
+                "num_classes for classes."
+            )
     elif num_classes is not None:
         raise ValueError(
             f"num_classes={num_classes} is for class labels, and labels are not "

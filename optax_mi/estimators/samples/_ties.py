@@ -24,8 +24,8 @@ _FAR = 64
 def break_ties(key: Key, x: jax.Array, valid: jax.Array) -> jax.Array:
     """`x` [N, d] with noise on tied values, column by column.
 
-    Each column comes back as distances from its commonest value. There floating numbers
-    are finest, and noise on many ties needs that most.
+    Each column comes back as distances from its commonest value, where floating numbers
+    are finest and noise on many ties needs that most; from 0 if that lies far out.
     """
     noise = jax.random.uniform(as_key(key), x.shape, x.dtype, -_SHARE, _SHARE)
 
@@ -67,7 +67,10 @@ def _break_ties(x: jax.Array, noise: jax.Array, valid: jax.Array) -> jax.Array:
     there = jnp.isfinite(ordered)
     ties = jnp.where(there, last - first + 1, 0)
     commonest = ordered[jnp.argmax(ties)]
-    commonest = jnp.where(jnp.isfinite(commonest), commonest, 0.0)
+    # Not to where most would lie further out: they would lose more than the ties gain.
+    middle = ordered[jnp.maximum(jnp.sum(valid) - 1, 0) // 2]
+    nearer = jnp.abs(middle - commonest) <= 2.0 * jnp.abs(middle)
+    commonest = jnp.where(jnp.isfinite(commonest) & nearer, commonest, 0.0)
     ordered = ordered - commonest
 
     far = 1 + ties // _FAR

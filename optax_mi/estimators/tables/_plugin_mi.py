@@ -109,8 +109,9 @@ def _classes_of(outputs: Any, num_classes: int | None) -> int | None:
     shape = as_array("outputs", outputs).shape
     if len(shape) < 2 or shape[-1] < 2:
         raise ValueError(
-            f"outputs of shape {shape} are not logits of two classes or more. With one "
-            "logit a sample, that of class 1, pass num_classes=2."
+            f"outputs of shape {shape} are not logits of two classes or more. If they "
+            "are class ids, pass outputs.astype(int). With one logit a sample, that of "
+            "class 1, pass num_classes=2."
         )
     return shape[-1]
 

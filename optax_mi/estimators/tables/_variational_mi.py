@@ -21,6 +21,7 @@ def variational_mi(
     outputs: jax.typing.ArrayLike,
     labels: jax.typing.ArrayLike,
     *,
+    num_classes: int | None = None,
     weights: jax.typing.ArrayLike | None = None,
     clip: bool = True,
 ) -> MIEstimate:
@@ -33,8 +34,9 @@ def variational_mi(
     the one-shot form of :func:`variational`.
 
     Args:
-      outputs: logits of shape [..., C].
+      outputs: logits of shape [..., C]; of two classes also [...] or [..., 1].
       labels: integers of shape [...].
+      num_classes: number of classes C; None is the last axis of the logits.
       weights: None, or of shape [...].
       clip: whether to clip the value to [0, H(label)]; the bound may be below 0.
 
@@ -52,18 +54,30 @@ def variational_mi(
       0.5878
     """
     logits = as_array("outputs", outputs)
-    if logits.ndim == 0:
-        raise ValueError("outputs must have the shape [..., C], got a scalar.")
-    ids, _ = class_ids("labels", labels, logits.shape[-1])
-    weights = array_or_none("weights", weights)
-    return _variational_mi(logits, ids, weights, clip=check_flag("clip", clip))
+    if num_classes is None and (logits.ndim == 0 or logits.shape[-1] < 2):
+        raise ValueError(
+            f"outputs of shape {logits.shape} are not logits of two classes or more. "
+            "With one logit a sample, that of class 1, pass num_classes=2."
+        )
+    ids, num_classes = class_ids("labels", labels, num_classes or logits.shape[-1])
+    return _variational_mi(
+        logits,
+        ids,
+        array_or_none("weights", weights),
+        num_classes=num_classes,
+        clip=check_flag("clip", clip),
+    )
 
 
-@functools.partial(jax.jit, static_argnames=("clip",))
+@functools.partial(jax.jit, static_argnames=("num_classes", "clip"))
 def _variational_mi(
-    outputs: jax.Array, labels: jax.Array, weights: jax.Array | None, *, clip: bool
+    outputs: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array | None,
+    *,
+    num_classes: int,
+    clip: bool,
 ) -> MIEstimate:
-    num_classes = outputs.shape[-1]
     arrays = flatten_leading(outputs, labels, weights, num_classes=num_classes)
     estimator = variational(num_classes=num_classes)
 

@@ -58,6 +58,33 @@ def test_padding_does_not_steer_where_the_columns_lie():
     )
 
 
+@pytest.mark.parametrize("stray", [0.0, 1e9])
+def test_a_stray_value_does_not_steer_where_ties_are_broken(stray):
+    near, far = X[:, 0].copy(), X[:, 0] + 1e6
+    far[:3] = stray
+    near[:3] = stray - 1e6
+    truth = ross_mi(near, LABELS, key=None).mi
+    for key in (None, 0):
+        np.testing.assert_allclose(ross_mi(far, LABELS, key=key).mi, truth, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [np.r_[X, X + 1e9], X * 1e-46, X * 1e200],
+    ids=["clusters", "tiny", "huge"],
+)
+def test_what_32_bits_make_one_value_of_is_an_error_that_says_x64(outputs):
+    labels = np.resize(LABELS, len(outputs))
+    for measure in (ross_mi, gaussian_mi):
+        with pytest.raises(ValueError, match=r"outputs has values .* set JAX to x64"):
+            measure(outputs, labels)
+
+
+def test_integers_that_are_no_classes_are_told():
+    with pytest.raises(ValueError, match=r"labels\.astype\(float\) for real labels"):
+        gaussian_mi(X, np.round(1e5 * X[:, 0]).astype(int))
+
+
 def test_near_0_nothing_is_moved():
     np.testing.assert_array_equal(host_vectors("x", X), X.astype(np.float32))
     with jax.enable_x64(True):

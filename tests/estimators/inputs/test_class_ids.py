@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_mi.estimators import contingency, plugin_mi, ross_mi
+from optax_mi.estimators import contingency, plugin_mi, ross_mi, variational_mi
 from optax_mi.estimators.inputs import class_ids
 
 LABELS = np.arange(90) % 3
@@ -94,6 +94,9 @@ def test_one_logit_is_that_of_class_1():
     want = plugin_mi(np.stack([0 * logit, logit], -1), labels).mi
     for given in (logit, logit[:, None]):
         assert plugin_mi(given, labels, num_classes=2).mi == want
+        both = np.stack([0 * logit, logit], -1)
+        bound = variational_mi(given, labels, num_classes=2, clip=False).mi
+        assert bound == variational_mi(both, labels, clip=False).mi
         with pytest.raises(ValueError, match=r"one logit a sample.*num_classes=2"):
             plugin_mi(given[:1] if given.ndim == 1 else given, labels[: len(given)])
         estimator = contingency(num_classes=2)
