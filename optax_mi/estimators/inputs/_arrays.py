@@ -118,9 +118,8 @@ def _check_distinct(name: str, x: np.ndarray) -> None:
     with np.errstate(over="ignore", under="ignore"):
         kept = some.astype(np.float32)
     kept = np.where(abs(kept) < np.finfo(np.float32).tiny, 0, kept)
-    before, after = (
-        (np.diff(np.sort(rows, 0), axis=0) > 0).sum(0) for rows in (some, kept)
-    )
+    ordered = [np.sort(rows, 0) for rows in (some, kept)]
+    before, after = ((rows[1:] != rows[:-1]).sum(0) for rows in ordered)
     if np.any(after < _DISTINCT * before):
         raise ValueError(
             f"{name} has values that float32 cannot tell from one another: scale its "

@@ -100,10 +100,10 @@ def gaussian_mi(
     if are_ids(labels, "labels"):
         told = num_classes is not None
         labels, num_classes = class_ids("labels", labels, num_classes)
-        if not told and 2 * num_classes > labels.size:
+        if not told and 2 * num_classes > (used := int(jnp.sum(labels >= 0))):
             raise ValueError(
                 f"labels are integers, so they name classes, but {num_classes} for "
-                f"{labels.size} samples: pass labels.astype(float) for real labels, or "
+                f"{used} samples: pass labels.astype(float) for real labels, or "
                 "num_classes for classes."
             )
     elif num_classes is not None:
