@@ -22,6 +22,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from rich.console import Console
 from rich.table import Table
 from timing import compare, median_interval, seconds
@@ -70,7 +71,9 @@ def make_step(model: nn.Module, tx: Any) -> Callable:
             return losses.mean(), logits
 
         (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
-        updates, state = tx.update(grads, state, params, outputs=logits, labels=labels)
+        updates, state = tx.update(
+            grads, state, params, outputs=logits, labels=labels, value=loss
+        )
         return (optax.apply_updates(params, updates), state), loss
 
     return step
@@ -155,7 +158,7 @@ def add_compile_rows(
 def make_compile_table(pairs: int) -> Table:
     """Without rows."""
     table = Table(title=f"compiling the step, median of {pairs} interleaved pairs")
-    for column in ("model", "against sgd", "sgd, s", "ratio", "95 %"):
+    for column in ("model", "transformation", "base, s", "ratio", "95 %"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for column in ("instructions", "ratio"):
         table.add_column(column, justify="right")
@@ -252,8 +255,14 @@ def main() -> None:
         "A/A": (optax.sgd(0.1), make_step),
         "mi_decay": (optax.chain(optax.sgd(1.0), decay), make_step),
     }
+    plateau = optax.contrib.reduce_on_plateau()
+    against_plateau = {
+        "plateau, A/A": (optax.chain(optax.sgd(0.1), plateau), make_step),
+        "mi_decay / plateau": rows["mi_decay"],
+    }
     for model_class in (MLP, CNN):
-        add_compile_rows(table, rows, model_class(10), args.compiles)
+        for group in (rows, against_plateau):
+            add_compile_rows(table, group, model_class(10), args.compiles)
     console.print(table)
 
     table = Table(title="update of mi_decay alone, in a scan")
