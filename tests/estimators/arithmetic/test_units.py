@@ -1,0 +1,19 @@
+"""Powers of 2 in which squares neither overflow nor vanish."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optax_mi.estimators.arithmetic import power_of_two
+
+pytestmark = pytest.mark.usefixtures("strict")
+
+
+def test_units_are_powers_of_two_that_bring_the_largest_near_1():
+    rows = np.array([[5e37, 1e-37, 0.0, -5.0], [1.0, 1e-38, 0.0, 4.0]], np.float32)
+    unit = np.asarray(power_of_two(jnp.asarray(rows)))
+    assert unit.shape == (1, 4)
+    np.testing.assert_array_equal(np.log2(unit) % 1, 0)
+    largest = np.max(np.abs(rows * unit), 0)
+    assert np.all((largest[[0, 1, 3]] >= 0.5) & (largest[[0, 1, 3]] < 1))
+    assert largest[2] == 0
