@@ -37,7 +37,9 @@ def _less_log(x: jax.Array) -> jax.Array:
     """psi(x) - ln x of positive reals."""
     up = jnp.maximum(x, _LARGE)
     small = jnp.minimum(x, _LARGE)
-    steps = jnp.sum(1.0 / (small[..., None] + jnp.arange(_LARGE, dtype=x.dtype)), -1)
+    # As many axes as x has, and one, for those who forbid that ranks be promoted.
+    each = jax.lax.broadcasted_iota(x.dtype, (*(1,) * x.ndim, _LARGE), x.ndim)
+    steps = jnp.sum(1.0 / (small[..., None] + each), -1)
     below = jnp.log1p(_LARGE / small) + _series(small + _LARGE) - steps
     return jnp.where(x < _LARGE, below, _series(up))
 
