@@ -36,6 +36,7 @@ _FIELDS_BEFORE = {*_RENAMED, "held", "estimate"}
 _RENAMED_BELOW: dict[Path, Path] = {
     ("estimate", "count"): ("estimate", "num_samples"),
     ("estimator_state", "count"): ("estimator_state", "num_samples"),
+    ("estimator_state", "updates"): ("estimator_state", "num_batches"),
     ("rule_state", "mi"): ("rule_state", "last_mi"),
     ("rule_state", "residual"): ("rule_state", "last_residual"),
 }

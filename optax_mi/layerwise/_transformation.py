@@ -54,7 +54,7 @@ def layerwise_mi_decay(
     Args:
       estimators: from a group to what measures its layer, an :class:`MIEstimator` that
         gets `outputs=activations[group]`, such as
-        `gaussian(32, num_classes=10, noise=0.25)`.
+        `gaussian(features=32, num_classes=10, noise=0.25)`.
       param_labels: the group of every parameter: a pytree of names, as
         `optax.partition` takes it, or a function from params to one, such as
         :func:`label_by_layer` and :func:`label_by_path` make.
@@ -98,7 +98,7 @@ def layerwise_mi_decay(
       >>> tx = optax.chain(
       ...     optax.sgd(1.0, momentum=0.9),
       ...     layerwise_mi_decay(
-      ...         {"dense": gaussian(4, num_classes=2, noise=0.25)},
+      ...         {"dense": gaussian(features=4, num_classes=2, noise=0.25)},
       ...         label_by_layer(),
       ...         lr_max={"dense": 0.3, "default": 0.1},
       ...         steps_per_epoch=2,
@@ -264,7 +264,7 @@ def _of_layer(group: str, estimator: MIEstimator) -> MIEstimator:
         f"estimators[{group!r}]",
         estimator,
         MIEstimator,
-        "gaussian(features, num_classes=num_classes, noise=0.25)",
+        "gaussian(features=32, num_classes=num_classes, noise=0.25)",
     )
 
     def update(

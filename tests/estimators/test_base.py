@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from optax_mi.estimators import MIEstimate, MIEstimator
-from optax_mi.estimators._base import no_estimate
+from optax_mi.estimators._base import no_estimate, unpack
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -56,7 +56,7 @@ def test_the_default_is_an_array_of_a_strong_type():
 
 
 def test_before_any_measurement_nothing_is_known_of_no_samples():
-    nothing = no_estimate()
+    nothing = unpack(no_estimate())
     np.testing.assert_array_equal(nothing, [np.nan, np.nan, 0, np.nan, 0, 0])
     assert np.isnan(nothing.normalized)
 

@@ -105,7 +105,11 @@ def other_state(w, state, batch):
             r"batches must .*\(2, 30, 4\), \(1, 30\)",
         ),
         ({"batches": (X[:0], Y[:0])}, ValueError, r"batches must .*\(0, 30, 4\)"),
-        ({"batches": ()}, ValueError, r"batches must be a pytree of arrays, got \(\)"),
+        (
+            {"batches": ()},
+            ValueError,
+            r"batches must be a pytree of arrays.*got shapes \[\]",
+        ),
         ({"eval_batches": (X, 1.0)}, ValueError, "eval_batches must be"),
         (
             {"eval_batches": (X, Y), "mode": "ramp"},

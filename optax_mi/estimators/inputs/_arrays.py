@@ -27,7 +27,7 @@ def as_array(name: str, array: Any) -> jax.Array:
     Raises:
       TypeError: something else than numbers.
     """
-    if isinstance(array, list | tuple) and any(map(_is_traced, array)):
+    if has_tracers(array):
         array = jnp.asarray(array)
     if not isinstance(array, jax.Array):
         array = jnp.asarray(as_numpy(name, array))
@@ -59,8 +59,11 @@ def as_numpy(name: str, array: Any) -> np.ndarray:
     return np.asarray(array)
 
 
-def _is_traced(x: Any) -> bool:
-    return isinstance(x, Tracer)
+def has_tracers(array: Any) -> bool:
+    """Whether it is a list, at any depth, of which parts are traced."""
+    if not isinstance(array, list | tuple):
+        return False
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(array))
 
 
 def _describe(name: str, given: Any) -> str:

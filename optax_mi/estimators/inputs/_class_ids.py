@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from optax_mi._checks import check_static_int
-from optax_mi.estimators.inputs._arrays import as_array, as_numpy
+from optax_mi.estimators.inputs._arrays import as_array, as_numpy, has_tracers
 
 # Below so many, ids that are not used cost less than to number the others anew.
 _FEW = 4096
@@ -32,6 +32,8 @@ def class_ids(
     """
     if num_classes is not None:
         num_classes = check_static_int("num_classes", num_classes, 1)
+    if has_tracers(ids):
+        ids = jnp.asarray(ids)
     if isinstance(ids, Tracer):
         if num_classes is None:
             raise ValueError(

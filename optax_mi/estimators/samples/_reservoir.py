@@ -30,7 +30,7 @@ class Reservoir(NamedTuple):
     y: jax.Array  # int32 [M], or float32 [M, label_features]
     seen: jax.Array  # shape=(), dtype=int32: usable samples, held at the largest int32
     dropped: jax.Array  # shape=(), dtype=int32: others, held likewise
-    updates: jax.Array  # shape=(), dtype=int32
+    num_batches: jax.Array  # shape=(), dtype=int32
 
 
 def sampled(
@@ -60,7 +60,7 @@ def sampled(
             y=state.y.at[place].set(y, mode="drop"),
             seen=_held_sum(state.seen, used),
             dropped=_held_sum(state.dropped, valid.size - used),
-            updates=_held_sum(state.updates, 1),
+            num_batches=_held_sum(state.num_batches, 1),
         )
 
     def estimate(state: Reservoir) -> MIEstimate:
@@ -75,7 +75,7 @@ def sampled(
 
 def _places(state: Reservoir, valid: jax.Array, size: int) -> jax.Array:
     """The place that each sample of a batch takes, [N]; `size` where it takes none."""
-    chance, where = jax.random.split(jax.random.fold_in(_key(), state.updates))
+    chance, where = jax.random.split(jax.random.fold_in(_key(), state.num_batches))
     # The sample's number in the epoch, from 1.
     number = _held_sum(state.seen, jnp.cumsum(valid, dtype=jnp.int32))
     limit = 2.0**32 * size / jnp.maximum(number, size + 1).astype(jnp.float32)
@@ -95,7 +95,7 @@ def _places(state: Reservoir, valid: jax.Array, size: int) -> jax.Array:
 def _merge(state: Reservoir, other: Reservoir) -> Reservoir:
     """Draws M of the two without replacement, as often from each as chance has it."""
     size = len(state.x)
-    urn, order = jax.random.split(jax.random.fold_in(_key(), -1 - state.updates))
+    urn, order = jax.random.split(jax.random.fold_in(_key(), -1 - state.num_batches))
 
     def draw(left: tuple[jax.Array, jax.Array], u: jax.Array) -> Any:
         first, second = left
@@ -127,7 +127,7 @@ def _merge(state: Reservoir, other: Reservoir) -> Reservoir:
         y=pick(state.y, other.y),
         seen=_held_sum(state.seen, other.seen),
         dropped=_held_sum(state.dropped, other.dropped),
-        updates=_held_sum(_held_sum(state.updates, other.updates), 1),
+        num_batches=_held_sum(_held_sum(state.num_batches, other.num_batches), 1),
     )
 
 

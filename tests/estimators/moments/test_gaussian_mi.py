@@ -373,7 +373,9 @@ def test_errors_name_the_argument_and_the_fix():
     with pytest.raises(TypeError, match="shrinkage must be a Python float"):
         gaussian_mi(x, y, shrinkage=None)
     for correction in (True, "jackknife"):
-        with pytest.raises(ValueError, match="must be None or 'wishart', got bias_corr"):
+        with pytest.raises(
+            ValueError, match="must be None or 'wishart', got bias_corr"
+        ):
             gaussian_mi(x, y, bias_correction=correction)
     with pytest.raises(TypeError, match="labels must be real"):
         gaussian_mi(x, y.astype(complex))

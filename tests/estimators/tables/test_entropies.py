@@ -62,10 +62,10 @@ def test_a_uniform_distribution_has_the_logarithm_of_its_size():
 
 @pytest.mark.parametrize("correction", [None, *CORRECTIONS])
 def test_corrections_that_are_known(correction):
-    assert check_bias_correction(correction) == correction
+    check_bias_correction(correction)
 
 
 @pytest.mark.parametrize("correction", ["nsb", True, 1])
 def test_a_correction_that_is_not_known_is_told_those_that_are(correction):
-    with pytest.raises(ValueError, match=r"one of \('miller_madow', .* got bias_c"):
+    with pytest.raises(ValueError, match="None, 'miller_madow', .* got bias_c"):
         check_bias_correction(correction)
