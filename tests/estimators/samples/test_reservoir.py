@@ -48,7 +48,7 @@ def feed(state, start, batches):
 
 def start_from(seed):
     """Other random numbers than those of other seeds."""
-    return ESTIMATOR.init()._replace(updates=seed * 1000)
+    return ESTIMATOR.init()._replace(num_batches=seed * 1000)
 
 
 one = jax.jit(feed)
@@ -124,9 +124,9 @@ def test_what_cannot_be_used_takes_no_place():
 def test_counters_are_held_at_the_largest_int32():
     most = 2**31 - 1
     full = one(ESTIMATOR.init(), 0, 4)
-    full = full._replace(seen=jnp.int32(most - 5), updates=jnp.int32(most))
+    full = full._replace(seen=jnp.int32(most - 5), num_batches=jnp.int32(most))
     state = one(full, 0, 1)
-    assert state.seen == state.updates == most
+    assert state.seen == state.num_batches == most
     assert merge(full, full).seen == most
     # The next batch has a chance of 32 in 2**31 a sample.
     np.testing.assert_array_equal(kept(state), kept(full))

@@ -67,5 +67,5 @@ def test_corrections_that_are_known(correction):
 
 @pytest.mark.parametrize("correction", ["nsb", True, 1])
 def test_a_correction_that_is_not_known_is_told_those_that_are(correction):
-    with pytest.raises(ValueError, match="None, 'miller_madow', .* got bias_c"):
+    with pytest.raises(ValueError, match=r"None, 'miller_madow', .* got bias_c"):
         check_bias_correction(correction)
