@@ -59,7 +59,9 @@ def variational_mi(
             f"outputs of shape {logits.shape} are not logits of two classes or more. "
             "With one logit a sample, that of class 1, pass num_classes=2."
         )
-    ids, num_classes = class_ids("labels", labels, num_classes or logits.shape[-1])
+    if num_classes is None:
+        num_classes = logits.shape[-1]
+    ids, num_classes = class_ids("labels", labels, num_classes)
     return _variational_mi(
         logits,
         ids,
