@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
 PYTHONS ?= 3.11 3.12 3.13
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix coverage mutants lint format docs bench \
+.PHONY: help demo test test-all test-matrix coverage mutants lint format docs bench \
   bench-compare constraints clean
 
 help:  ## list the targets
@@ -14,8 +15,11 @@ help:  ## list the targets
 demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
 	$(BIN)/python examples/digits.py
 
-test: $(VENV)/.installed-test  ## run all tests and docstring examples
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
+test: $(VENV)/.installed-test  ## run the tests that are not slow, and all examples in docs
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) -m "not slow" --hypothesis-profile=quick
+
+test-all: $(VENV)/.installed-test  ## run every test, compiled as users compile
+	$(PYTEST)
 
 test-matrix: $(BIN)/uv  ## test the oldest and newest versions of JAX, Optax and Flax
 	PYTEST_ADDOPTS='-n $(PYTEST_WORKERS) --dist worksteal' \

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from optax_mi._checks import required_keywords
 from optax_mi._devices import check_same_on_all_devices, merge_across
 from optax_mi.estimators import MIEstimate, MIEstimator
-from optax_mi.estimators._base import no_estimate
+from optax_mi.estimators._base import no_estimate, pack
 from optax_mi.rules import DecayRule
 
 # Without `steps_per_epoch` an epoch is one part of so many of the updates before it. A
@@ -43,7 +44,8 @@ class MIDecayState(NamedTuple):
       look_at: update of the first epoch after which the rule looks at what is known
         already; 0 if it need not, or not any more.
       current_lr: what the next update is multiplied by, if no epoch closes with it.
-      estimate: of the last epoch closed, usable or not; nan nats before the first.
+      estimate: of the last epoch closed, usable or not; packed, with -1 for nan and -2
+        for infinity. :func:`mi_diagnostics` unpacks it.
       estimator_state: accumulator of the open epoch.
       rule_state: what the rule remembers.
     """
@@ -109,6 +111,11 @@ def observe(
             "comes from a checkpoint restored without a target, convert it with "
             "optax_mi.restore_state(tx.init(params), saved)."
         )
+    if any(
+        isinstance(leaf, np.ndarray | np.generic) for leaf in jax.tree.leaves(state)
+    ):
+        # From `jax.device_get` or flax's `from_bytes`.
+        state = jax.tree.map(jnp.asarray, state)
     estimator, before = settings.estimator, state.estimator_state
     _check_keywords(estimator, extra_args)
     if settings.axis_name is None:
@@ -202,7 +209,7 @@ def _close(
         joined=jnp.zeros_like(state.joined),
         look_at=jnp.zeros_like(state.look_at),
         current_lr=jnp.where(moves, falls, state.current_lr),
-        estimate=estimate,
+        estimate=pack(estimate),
         estimator_state=settings.estimator.init(),
         rule_state=_where(moves, rule_state, state.rule_state),
     )

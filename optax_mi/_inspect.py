@@ -3,10 +3,12 @@
 from typing import Any, NamedTuple
 
 import jax
+from jax.core import Tracer
 
 from optax_mi._decay import MIDecayState
 from optax_mi._find import find_states
 from optax_mi.estimators import MIEstimate
+from optax_mi.estimators._base import unpack
 
 
 class MIDiagnostics(NamedTuple):
@@ -101,9 +103,18 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
       >>> print(f"{seen.mi:.3f} of {seen.entropy:.3f} nats, {seen.dropped:.0f} dropped")
       0.637 of 0.637 nats, 1 dropped
     """
+    states = states_by_group(opt_state)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(states)):
+        return _diagnose(states)
+    # What has not been measured is nan, and no fault for a debug mode to find.
+    with jax.debug_nans(False), jax.debug_infs(False):
+        return _diagnose(states)
+
+
+def _diagnose(states: dict[str, MIDecayState]) -> dict[str, MIDiagnostics]:
     diagnostics = {}
-    for group, state in states_by_group(opt_state).items():
-        estimate = MIEstimate(*map(array_of, state.estimate))
+    for group, state in states.items():
+        estimate = unpack(MIEstimate(*map(array_of, state.estimate)))
         diagnostics[group] = MIDiagnostics(
             learning_rate=array_of(state.current_lr),
             mi=estimate.mi,

@@ -5,7 +5,7 @@ A leaf is known by its path, the names on the way to it. Layouts so far:
 1. Before chance was known: estimates without `chance`, tables of soft counts without
    `spread`, no `joined` and `look_at`, and averages of `log_time_rule` in nats.
 2. Before names were told apart from those of Optax: `step`, `step_in_epoch`, `epoch`,
-   `learning_rate`, and `count` of an estimate.
+   `learning_rate`, and `count` of an estimate. Estimates held nan and infinity.
 3. The present one.
 """
 
@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi._find import Path, children_by_node
+from optax_mi.estimators import MIEstimate
+from optax_mi.estimators._base import pack_number
 
 # The layout that states are written in. `tests/data` holds files of each.
 LAYOUT = 3
@@ -69,7 +71,19 @@ def _rename(held: dict[Path, Any]) -> dict[Path, Any]:
                 return (*node, _RENAMED.get(rest[0], rest[0]), *rest[1:])
         return path
 
-    return {name(path): leaf for path, leaf in held.items()}
+    packed = {
+        *(("estimate", field) for field in MIEstimate._fields),
+        *(("estimator_state", field) for field in MIEstimate._fields),
+        ("rule_state", "last_mi"),
+        ("rule_state", "last_residual"),
+    }
+
+    def value(path: Path, leaf: Any) -> Any:
+        ours = any(path[: len(n)] == n and path[len(n) :] in packed for n in nodes)
+        return pack_number(leaf) if ours else leaf
+
+    renamed = {name(path): leaf for path, leaf in held.items()}
+    return {path: value(path, leaf) for path, leaf in renamed.items()}
 
 
 def find_nodes(paths: Collection[Path], fields: set[str]) -> set[Path]:

@@ -9,6 +9,7 @@ from jax.core import Tracer
 from optax_mi._decay import MIDecayState
 from optax_mi._inspect import array_of, states_by_group
 from optax_mi.estimators import MIEstimate
+from optax_mi.estimators._base import unpack
 
 NO_STATE = (
     "There is no state of mi_decay here, so no learning rate follows what is learned: "
@@ -93,8 +94,11 @@ def say(sentence: str, groups: list[str], states: dict[str, MIDecayState]) -> st
 
 def read(state: MIDecayState) -> list[Reading]:
     """The numbers of a state; several where it is one of copies, as under vmap."""
-    fields = (getattr(state, name) for name in Reading._fields[:5])
-    arrays = jax.device_get([array_of(x) for x in (*fields, *state.estimate)])
+    fields = [array_of(getattr(state, name)) for name in Reading._fields[:5]]
+    # What has not been measured is nan, and no fault for a debug mode to find.
+    with jax.debug_nans(False), jax.debug_infs(False):
+        estimate = unpack(MIEstimate(*map(array_of, state.estimate)))
+    arrays = jax.device_get([*fields, *estimate])
     rows = np.broadcast_arrays(*map(np.ravel, arrays))
     measures = isinstance(state.estimator_state, MIEstimate)
     return [

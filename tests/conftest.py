@@ -3,6 +3,7 @@
 import os
 import tempfile
 
+import hypothesis
 import jax
 import pytest
 
@@ -20,8 +21,21 @@ for name, value in compile_once.items():
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)
 
+# `make test` asks for little effort at compiling, since most programs run but once. Of
+# it JAX 0.10 spends the most on its way to emit code, and still has the one before.
+little_effort = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"
+if little_effort and jax.__version_info__[:2] == (0, 10):
+    os.environ["XLA_FLAGS"] = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false "
+        "--xla_cpu_parallel_codegen_split_count=1"
+    )
+
 # Eight CPU devices, in this process alone.
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+# For `make test`; the default of 100 examples is for `make test-all`.
+hypothesis.settings.register_profile("quick", max_examples=10, deadline=None)
 
 
 def pytest_unconfigure():

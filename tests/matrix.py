@@ -23,10 +23,11 @@ PACKAGES = ("jax", "optax", "flax", "orbax-checkpoint")
 # Flax and Orbax, and JAX's meshes. What -k leaves out differs in our own code alone.
 TESTS = [
     *("-m", "not slow", "-k", "not (gaussian or measured or mi_sgd)"),
-    *("optax_mi/flax.py", "tests/test_activations.py", "tests/test_checkpoint.py"),
-    *("tests/test_contract.py", "tests/test_flax.py", "tests/test_inspect.py"),
-    *("tests/test_layerwise.py", "tests/test_restore.py", "tests/test_sharding.py"),
-    "tests/test_wrappers.py",
+    *("optax_mi/flax.py", "tests/layerwise", "tests/test_devices.py"),
+    *("tests/test_flax.py", "tests/test_flax_capture.py", "tests/test_inspect.py"),
+    *("tests/test_restore.py", "tests/whole/test_checkpoint.py"),
+    *("tests/whole/test_contract.py", "tests/whole/test_sharding.py"),
+    "tests/whole/test_wrappers.py",
 ]
 # Old releases call what newer ones of their dependencies deprecate, as Matplotlib 3.9
 # does of pyparsing 3.3: not ours to mend, nor a reason to ask users for more. A warning

@@ -25,25 +25,28 @@ import optax  # noqa: F401 - before the fork
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# The tests that a module's mutants meet.
+# The modules that are run without arguments, and what their mutants meet beside the
+# tests of their names.
 SUITES = {
-    "_rules": ["test_rules.py"],
     "_decay": [
-        "test_decay.py",
-        "test_errors.py",
-        "test_faults.py::test_a_schedule_that_fails_for_a_step",
+        "test_checks.py",
+        "test_epochs.py",
         "test_restore.py::test_wrong_types_are_told_what_to_do",
-        "test_sharding.py::test_shard_map_over_two_axes",
-        "test_sharding.py::test_shard_map_takes_a_measurement",
-        "test_sharding.py::test_shard_map_without_an_axis_name_is_an_error",
+        "whole/test_faults.py::test_a_schedule_that_fails_for_a_step",
+        "whole/test_sharding.py::test_shard_map_over_two_axes",
+        "whole/test_sharding.py::test_shard_map_takes_a_measurement",
+        "whole/test_sharding.py::test_shard_map_without_an_axis_name_is_an_error",
     ],
-    "estimators/_contingency": [
-        "test_contingency.py",
-        "test_errors.py",
-        "test_plugin.py::test_buckets_are_classes_modulo_their_number",
+    "rules/_log_time": [],
+    "rules/_proportional": [],
+    "rules/_residual": [],
+    "estimators/arithmetic/_sums": ["estimators/tables/test_contingency.py"],
+    "estimators/tables/_contingency": [
+        "test_checks.py",
+        "estimators/tables/test_plugin_mi.py::"
+        "test_buckets_are_classes_modulo_their_number",
     ],
-    "estimators/_table": ["test_contingency.py"],
-    "estimators/_sums": ["test_sums.py", "test_contingency.py"],
+    "estimators/tables/_joint": ["estimators/tables/test_contingency.py"],
 }
 OPTIONS = ["-x", "-p", "no:cacheprovider", "-o", "addopts="]
 # Hypothesis is there before pytest can rewrite its assertions.
@@ -233,7 +236,9 @@ def worker(path, every, tests, cache, seconds, limit):
 def survivors(name, first, last, cache):
     """Prints a module's mutants as they come, and returns those that survive."""
     path = ROOT / "optax_mi" / f"{name}.py"
-    tests = [str(ROOT / "tests" / test) for test in SUITES[name]]
+    room, _, stem = name.rpartition("/")
+    own = Path(room, f"test_{stem.lstrip('_')}.py")
+    tests = [str(ROOT / "tests" / test) for test in (own, *SUITES.get(name, []))]
     # The second run has the times of a mutant: the first compiles.
     child, lines = worker(path, [None, None], tests, cache, {}, 3000)
     status, failed, seconds, cpu = [json.loads(line) for line in lines][-1]

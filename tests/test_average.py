@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -253,7 +254,7 @@ def test_a_step_rejected_around_it_does_not_enter():
     plain = optax.chain(optax.sgd(0.1), average_params())
     _, rejecting = updates_of(tx, [1.0, np.nan, 2.0, np.inf, 3.0])
     _, clean = updates_of(plain, [1.0, 2.0, 3.0])
-    jax.tree.map(np.testing.assert_array_equal, rejecting.inner_state, clean)
+    chex.assert_trees_all_equal(rejecting.inner_state, clean)
 
 
 def test_a_step_rejected_before_it_is_one_more_look_at_the_params():

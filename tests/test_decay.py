@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -302,7 +303,7 @@ class TestUpdates:
         plain = jax.jit(tx.update)(PARAMS, start, **seen)
         unknown = functools.partial(tx.update, value=1.0, who="?")
         more = jax.jit(unknown)(PARAMS, start, **seen)
-        jax.tree.map(np.testing.assert_array_equal, plain, more)
+        chex.assert_trees_all_equal(plain, more)
 
     def test_mi_sgd_is_sgd_under_mi_decay(self):
         options = {"init_lr": 0.4, "rule": residual_rule(), "num_classes": 3}
@@ -316,7 +317,7 @@ class TestUpdates:
                 update(PARAMS, s, PARAMS, outputs=LOGITS, labels=LABELS)
                 for update, s in zip(updates, states, strict=True)
             ]
-            jax.tree.map(np.testing.assert_array_equal, *results)
+            chex.assert_trees_all_equal(*results)
             states = [state for _, state in results]
         split = mi_sgd(0.5, axis_name="x", **options)
         with pytest.raises(NameError, match="unbound axis name: x"):
@@ -378,4 +379,4 @@ class TestPurity:
         tx = make()
         real = tx.init(PARAMS)
         for params in (jax.eval_shape(lambda: PARAMS), {}, None):
-            jax.tree.map(np.testing.assert_array_equal, tx.init(params), real)
+            chex.assert_trees_all_equal(tx.init(params), real)

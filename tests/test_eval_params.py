@@ -1,5 +1,6 @@
 """Where `eval_params` finds averages, and how it puts them together."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ def test_found_inside_every_wrapper(wrap):
     tx = wrap(CASES["average_params"])
     state = tx.init(PARAMS)
     for find in (eval_params, jax.jit(eval_params)):
-        jax.tree.map(np.testing.assert_array_equal, find(state, PARAMS), PARAMS)
+        chex.assert_trees_all_equal(find(state, PARAMS), PARAMS)
 
 
 def sgd(**kwargs):
@@ -42,7 +43,7 @@ def test_parts_are_put_together_and_gaps_are_the_params():
     with pytest.raises(ValueError, match=r"some of the params only\. Pass the params"):
         eval_params(state)
     train_state = TrainState(0, None, params, None, state)
-    jax.tree.map(np.testing.assert_array_equal, eval_params(train_state), average)
+    chex.assert_trees_all_equal(eval_params(train_state), average)
 
 
 def test_one_part_needs_the_params_too():
@@ -99,9 +100,7 @@ def test_in_a_linen_train_state():
         state = state.apply_gradients(grads=jax.tree.map(jnp.ones_like, params))
     want = jax.tree.map(lambda p: p - 0.15, params)
     for find in (eval_params, jax.jit(eval_params)):
-        jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), find(state), want
-        )
+        chex.assert_trees_all_close(find(state), want, rtol=1e-5)
     model.apply({"params": eval_params(state)}, jnp.ones((1, 3)))
 
 

@@ -1,5 +1,6 @@
 """linen's TrainState with eyes, and nnx as it is."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -88,8 +89,8 @@ def test_equals_flax_where_there_are_no_extra_args():
     ]
     grads = jax.tree.map(jnp.ones_like, params)
     theirs, ours = (s.apply_gradients(grads=grads) for s in states)
-    jax.tree.map(np.testing.assert_array_equal, theirs.params, ours.params)
-    jax.tree.map(np.testing.assert_array_equal, theirs.opt_state, ours.opt_state)
+    chex.assert_trees_all_equal(theirs.params, ours.params)
+    chex.assert_trees_all_equal(theirs.opt_state, ours.opt_state)
     assert ours.step == theirs.step == 1
 
 
@@ -222,7 +223,7 @@ def test_batch_stats_of_nnx_are_the_same():
     for ours, theirs in zip(got, want, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
     # Nothing else has changed, and it evaluates as before.
-    jax.tree.map(np.testing.assert_array_equal, kept, nnx.state(model, others))
+    chex.assert_trees_all_equal(kept, nnx.state(model, others))
     assert [norm.momentum for norm in norms] == [0.3, 0.9999]
     assert all(norm.use_running_average for norm in norms)
     np.testing.assert_array_equal(model(X), model(X))

@@ -1,5 +1,6 @@
 """Activations come out of the one forward pass, of linen and of nnx."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ def test_linen_outputs_are_those_of_the_plain_call(variables, mutable):
     outputs, activations = capture_layers(
         Net(), *args, layers=["Block_0", "Block_0/Conv_0"], **kwargs
     )
-    jax.tree.map(np.testing.assert_array_equal, outputs, Net().apply(*args, **kwargs))
+    chex.assert_trees_all_equal(outputs, Net().apply(*args, **kwargs))
     block = variables["params"]["Block_0"]
     conv = nn.Conv(4, (3, 3)).apply({"params": block["Conv_0"]}, X)
     np.testing.assert_array_equal(activations["Block_0/Conv_0"], conv)

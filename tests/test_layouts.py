@@ -41,9 +41,11 @@ def renamed(name):
 def test_an_old_checkpoint_goes_on_as_it_did(path, tmp_path):
     """After a change of a state's layout: raise LAYOUT, convert this, add new files."""
     _, layout, case = path.stem.split("_", 2)
-    told = json.loads(path.with_suffix(".json").read_text())
-    for when in ("saved", "later"):
-        told[when] = {renamed(name): leaf for name, leaf in told[when].items()}
+    written = json.loads(path.with_suffix(".json").read_text())
+    told = {
+        when: {renamed(name): leaf for name, leaf in written[when].items()}
+        for when in ("saved", "later")
+    }
     shutil.unpack_archive(path, tmp_path)
     tx = old_checkpoints.CASES[case]
     restored = restore_state(old_checkpoints.start(tx), read(tmp_path))

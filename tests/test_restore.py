@@ -1,5 +1,6 @@
 """What `restore_state` puts where, and what it refuses."""
 
+import chex
 import flax.serialization
 import jax
 import numpy as np
@@ -65,7 +66,7 @@ def test_mi_decay_added_later_starts_anew(before, after):
     for got, want in zip(rest, jax.tree.leaves(old), strict=True):
         np.testing.assert_array_equal(got, want)
     for state in anew:
-        jax.tree.map(np.testing.assert_array_equal, state, MI.init(PARAMS))
+        chex.assert_trees_all_equal(state, MI.init(PARAMS))
 
 
 AVERAGED = optax.chain(optax.sgd(1.0, 0.9), MI, average_params())
@@ -99,9 +100,9 @@ def test_an_average_added_later_starts_at_the_params_of_the_train_state(
     with pytest.raises(ValueError, match=f"{message} of fresh.*anew, at the params"):
         restore_state(fresh, saved)
     new = restore_state(fresh, saved, missing="init")
-    jax.tree.map(np.testing.assert_array_equal, new["params"], old["params"])
+    chex.assert_trees_all_equal(new["params"], old["params"])
     average = new["opt_state"][-1].average
-    jax.tree.map(np.testing.assert_array_equal, average, old["params"])
+    chex.assert_trees_all_equal(average, old["params"])
     assert average["w"].dtype == np.float32
     assert new["opt_state"][-1].num_averaged == 0
     (trace,) = optax.tree.get_all_with_path(new, "trace")
@@ -128,7 +129,7 @@ def test_an_average_may_move_when_mi_decay_is_put_before_it():
     old = numbered(before.init(PARAMS))
     saved = flax.serialization.to_state_dict(old)
     new = restore_state(AVERAGED.init(PARAMS), saved, missing="init")
-    jax.tree.map(np.testing.assert_array_equal, new[-1], old[-1])
+    chex.assert_trees_all_equal(new[-1], old[-1])
 
 
 def test_the_average_is_of_the_params_and_not_of_what_looks_like_them():

@@ -6,7 +6,6 @@ of an accumulator, a pytree of fixed shapes that lives in the optimizer state: m
 add a batch, read it, and merge two of them.
 """
 
-import math
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -16,6 +15,8 @@ import numpy as np
 # `chance` is known to some 5 %. Beyond this share of the entropy what is left of it is
 # too little to be told from that error.
 _MOST_CHANCE = 0.75
+# In a packed estimate, whose numbers are never negative.
+NOT_A_NUMBER, _INFINITY = -1.0, -2.0
 # Less is what rounding leaves of the 0 nats of a single class.
 _NO_ENTROPY = 1e-6
 
@@ -97,9 +98,33 @@ class MIEstimate(NamedTuple):
 
 
 def no_estimate() -> MIEstimate:
-    """The estimate before any measurement: nan, from no samples."""
-    fields = (math.nan, math.nan, 0.0, math.nan, 0.0, 0.0)
+    """The estimate before any measurement, packed: nan, from no samples."""
+    fields = (NOT_A_NUMBER, NOT_A_NUMBER, 0.0, NOT_A_NUMBER, 0.0, 0.0)
     return MIEstimate(*(jnp.full((), value, jnp.float32) for value in fields))
+
+
+def pack(estimate: MIEstimate) -> MIEstimate:
+    """The estimate as a state holds it: -1 for nan, and -2 for infinity.
+
+    JAX's debug modes stop at nan and inf, and should find those of the user alone.
+    """
+    return MIEstimate(*map(pack_number, estimate))
+
+
+def unpack(packed: MIEstimate) -> MIEstimate:
+    """The estimate out of a state."""
+    return MIEstimate(*map(_unpack, packed))
+
+
+def pack_number(number: jax.typing.ArrayLike) -> jax.Array:
+    """One field of a packed estimate."""
+    x = jnp.asarray(number).astype(jnp.float32)
+    return jnp.where(jnp.isfinite(x), x, jnp.where(x > 0, _INFINITY, NOT_A_NUMBER))
+
+
+def _unpack(packed: jax.Array) -> jax.Array:
+    x = jnp.where(packed == NOT_A_NUMBER, jnp.nan, packed)
+    return jnp.where(packed == _INFINITY, jnp.inf, x)
 
 
 class InitFn(Protocol):

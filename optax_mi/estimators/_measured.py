@@ -1,13 +1,19 @@
 """Mutual information that was measured elsewhere, such as in a validation pass."""
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from optax_mi._checks import check_number
-from optax_mi.estimators._base import MIEstimate, MIEstimator, no_estimate
+from optax_mi.estimators._base import (
+    NOT_A_NUMBER,
+    MIEstimate,
+    MIEstimator,
+    no_estimate,
+    pack,
+    unpack,
+)
 
 
 def measured(entropy: float | None = None) -> MIEstimator:
@@ -29,8 +35,7 @@ def measured(entropy: float | None = None) -> MIEstimator:
         not a scalar, or is a bare one and no entropy was given.
 
     Example:
-      >>> import math
-      >>> import jax.numpy as jnp
+      >>>       >>> import jax.numpy as jnp
       >>> from optax_mi.estimators import measured
       >>> estimator = measured(entropy=math.log(10))
       >>> state = estimator.update(estimator.init(), mi=1.5)
@@ -52,21 +57,19 @@ def measured(entropy: float | None = None) -> MIEstimator:
                 "an MIEstimate."
             )
         else:
-            nats = jnp.asarray(mi)
-            nats = jnp.where(jnp.isinf(nats), jnp.nan, jnp.clip(nats, 0.0, entropy))
-            new = (nats, entropy, 1.0, math.nan, 0.0, 0.0)
-        new = MIEstimate(*(jnp.asarray(x).astype(jnp.float32) for x in new))
+            finite = jnp.isfinite(jnp.asarray(mi))  # infinity is no measurement
+            nats = jnp.clip(jnp.where(finite, mi, 0.0), 0.0, entropy)
+            nats = jnp.where(finite, nats, NOT_A_NUMBER)
+            new = MIEstimate(nats, entropy, 1.0, NOT_A_NUMBER, 0.0)  # pyright: ignore[reportArgumentType]
+        new = pack(new)
         shapes = {field.shape for field in new}
         if shapes != {()}:
             raise ValueError(f"mi must be a scalar, got shape {max(shapes)}.")
         return merge(state, jax.lax.stop_gradient(new))
 
-    def estimate(state: MIEstimate) -> MIEstimate:
-        return state
-
     def merge(state: MIEstimate, other: MIEstimate) -> MIEstimate:
         return jax.tree.map(
-            lambda old, new: jnp.where(jnp.isnan(other.mi), old, new), state, other
+            lambda old, new: jnp.where(other.mi < 0, old, new), state, other
         )
 
-    return MIEstimator(no_estimate, update, estimate, merge, gathers=False)
+    return MIEstimator(no_estimate, update, unpack, merge, gathers=False)

@@ -6,6 +6,9 @@ import jax
 
 from optax_mi.estimators import MIEstimate
 
+# What a rule remembers of an epoch before the first; nan would stop JAX's debug mode.
+NONE_BEFORE = -1.0
+
 
 class RuleInitFn(Protocol):
     """Makes the state of a rule that has seen no epoch."""

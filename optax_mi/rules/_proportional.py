@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from optax_mi._checks import check_number
 from optax_mi.estimators import MIEstimate
-from optax_mi.rules._base import DecayRule
+from optax_mi.rules._base import NONE_BEFORE, DecayRule
 
 
 class _LastMI(NamedTuple):
     """What :func:`proportional_rule` remembers."""
 
-    last_mi: jax.Array  # of the epoch before, nats; nan before the first
+    last_mi: jax.Array  # of the epoch before, nats; -1 before the first
 
 
 def proportional_rule(threshold: float = 0.01) -> DecayRule:
@@ -52,7 +52,7 @@ def proportional_rule(threshold: float = 0.01) -> DecayRule:
     check_number("threshold", threshold, lambda t: t >= 0, "at least 0 and finite")
 
     def init() -> _LastMI:
-        return _LastMI(jnp.full((), jnp.nan, jnp.float32))
+        return _LastMI(jnp.full((), NONE_BEFORE, jnp.float32))
 
     def update(
         state: _LastMI,
@@ -64,9 +64,11 @@ def proportional_rule(threshold: float = 0.01) -> DecayRule:
         lr_max: jax.Array,
     ) -> tuple[jax.Array, _LastMI]:
         del step
-        # False for the first epoch, whose predecessor is nan.
-        stalled = estimate.mi - state.last_mi <= threshold * state.last_mi
+        gain = estimate.mi - state.last_mi
+        stalled = (state.last_mi >= 0) & (gain <= threshold * state.last_mi)
         decayed = lr_min + (lr_max - lr_min) * (1.0 - estimate.normalized)
-        return jnp.where(stalled, decayed, learning_rate), _LastMI(estimate.mi)
+        return jnp.where(stalled, decayed, learning_rate), _LastMI(
+            jnp.maximum(estimate.mi, 0.0)
+        )
 
     return DecayRule(init, update)

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from optax_mi._checks import check_number
 from optax_mi.estimators import MIEstimate
-from optax_mi.rules._base import DecayRule
+from optax_mi.rules._base import NONE_BEFORE, DecayRule
 
 
 class _LastResidual(NamedTuple):
     """What :func:`residual_rule` remembers."""
 
-    last_residual: jax.Array  # of the epoch before, nats; nan before the first
+    last_residual: jax.Array  # of the epoch before, nats; -1 before the first
 
 
 def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
@@ -54,7 +54,7 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
     check_number("strength", strength, lambda s: 0 < s <= 1, "in (0, 1]")
 
     def init() -> _LastResidual:
-        return _LastResidual(jnp.full((), jnp.nan, jnp.float32))
+        return _LastResidual(jnp.full((), NONE_BEFORE, jnp.float32))
 
     def update(
         state: _LastResidual,
@@ -67,7 +67,8 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
     ) -> tuple[jax.Array, _LastResidual]:
         del step, lr_max
         residual = estimate.entropy - estimate.mi
-        stalled = state.last_residual - residual <= threshold * state.last_residual
+        last = state.last_residual
+        stalled = (last >= 0) & (last - residual <= threshold * last)
         decayed = jnp.maximum(
             lr_min, learning_rate * (1.0 - strength * estimate.normalized)
         )

@@ -35,9 +35,10 @@ TASKS = {task.name: task for task in bundled_tasks()}
 @pytest.fixture
 def compiles_fast():
     """Programs that compile in half the time, and run slower."""
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def plain_loop(task, method, rate, seed, steps):

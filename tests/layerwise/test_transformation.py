@@ -1,5 +1,6 @@
 """Every layer's learning rate is the one that its own activations make."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,7 +63,7 @@ def types(tree):
 
 
 def assert_equal(tree, other):
-    jax.tree.map(np.testing.assert_array_equal, tree, other)
+    chex.assert_trees_all_equal(tree, other)
 
 
 def test_each_group_is_a_lone_mi_decay_on_its_own_activations():

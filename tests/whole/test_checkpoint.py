@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import Any, NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -268,11 +269,8 @@ def test_a_checkpoint_moves_to_other_devices(run):
     # Sums are taken in another order there, and so may differ in the last bits.
     batch = NamedSharding(devices, jax.P(("x", "y")))
     elsewhere = run._replace(place=lambda x: jax.device_put(x, batch))
-    jax.tree.map(
-        lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6),
-        jax.device_get(elsewhere.go_on(moved, step)[-1]),
-        jax.device_get(states[-1]),
-    )
+    ends = elsewhere.go_on(moved, step)[-1], states[-1]
+    chex.assert_trees_all_close(*jax.device_get(ends), rtol=1e-4, atol=1e-6)
 
 
 KILLED_AT = 6
@@ -355,7 +353,7 @@ def test_whole_states_from_before_mi_decay(run, tmp_path):
     else:
         got = new[0], new[1]["opt_state"][0][0], new[1]["step"]
         want = old[0], old[1]["opt_state"][0], old[1]["step"]
-    jax.tree.map(np.testing.assert_array_equal, got, want)
+    chex.assert_trees_all_equal(got, want)
 
 
 @pytest.mark.parametrize("run", ["linen", "nnx"], indirect=True)

@@ -45,12 +45,10 @@ def test_the_demo_learns_the_digits_and_draws_its_figure(tmp_path):
     assert (tmp_path / "outputs" / "digits.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_demo_takes_its_options(tmp_path):
-    done = run(
-        "digits.py", "--epochs=2", "--rule=proportional", "--no-plot", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert "epoch 2/2" in done.stdout
+def test_the_demo_takes_its_options(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    digits.main(["--epochs=2", "--rule=proportional", "--no-plot"])
+    assert "epoch 2/2" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 

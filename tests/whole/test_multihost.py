@@ -143,9 +143,8 @@ def test_the_recipe_as_written(tmp_path):
     assert learning_rate < 0.1
 
 
-@pytest.mark.parametrize(
-    ("processes", "victim"), [(2, 0), pytest.param(4, 3, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "victim"), [(2, 0), (4, 3)])
 def test_when_one_process_is_killed_the_others_fail(processes, victim, tmp_path):
     with launched(log_all, processes, tmp_path) as (jobs, printed):
         for i, job in enumerate(jobs):

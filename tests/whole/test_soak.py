@@ -1,5 +1,6 @@
 """A hundred thousand steps are as good as the first."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,8 +60,7 @@ def test_a_long_scan_counts_every_sample_and_its_state_stays_small(steps_per_epo
     left = tx.init(PARAMS)
     for _ in range(STEPS % steps_per_epoch):
         left = jax.jit(tx.update)(PARAMS, left, PARAMS, **SIGNAL)[1]
-    jax.tree.map(
-        np.testing.assert_array_equal,
+    chex.assert_trees_all_equal(
         decay.estimator_state,
         left[1].estimator_state,
     )

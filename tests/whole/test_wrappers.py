@@ -3,6 +3,7 @@
 import collections
 import inspect
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,7 +140,7 @@ def test_a_monitor_leaves_the_updates_alone():
     updates, state = jax.jit(tx.update)(
         PARAMS, tx.init(PARAMS), PARAMS, **CASE.signal()
     )
-    jax.tree.map(np.testing.assert_array_equal, updates, PARAMS)
+    chex.assert_trees_all_equal(updates, PARAMS)
     assert np.all(state.measurements["ours"]["b"] == 0.5)
 
 

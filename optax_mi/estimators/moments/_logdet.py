@@ -79,7 +79,7 @@ def gaussian_estimate(
         reading = _classes(
             shares, moments.means, origin[0], covariance, shrinkage, noise, count
         )
-        entropy = -jnp.sum(shares * log_or_zero(shares))
+        entropy = jnp.abs(jnp.sum(shares * log_or_zero(shares)))
     mi, variance, columns, others = reading
     freedom = count - 1.0
     # Fewer leave a determinant of 0, unless it is shrunk or has noise.

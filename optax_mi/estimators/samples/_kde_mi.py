@@ -140,7 +140,7 @@ def _estimate(
     same, every = _kernel_sums(points)
     local = (jnp.log(same / every)).ravel()[: len(x)] - log_shares[labels]
     mi = jnp.sum(ones * local) / total
-    entropy = -jnp.sum(by_class * log_shares) / total
+    entropy = jnp.abs(jnp.sum(by_class * log_shares)) / total
     some = _some(len(x))
     influence = local[some] + _shifts(points, same, every, some)
     used = ones[some]

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from optax_mi._checks import check_flag, check_static_int
 from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import (
-    argsort,
     digamma,
     log_or_zero,
     power_of_two,
+    sort,
 )
 from optax_mi.estimators.inputs import (
     array_or_none,
@@ -121,7 +121,7 @@ def _ross(
     sizes = jnp.zeros(num_classes, jnp.int32).at[labels].add(valid.astype(jnp.int32))
     total = jnp.sum(sizes)
     shares = sizes.astype(x.dtype) / jnp.maximum(total, 1).astype(x.dtype)
-    entropy = -jnp.sum(shares * log_or_zero(shares))
+    entropy = jnp.abs(jnp.sum(shares * log_or_zero(shares)))
 
     # A sample alone in its class has no neighbour, and takes no part.
     sizes = jnp.where(sizes > 1, sizes, 0)
@@ -147,10 +147,12 @@ def _count_on_line(
     x: jax.Array, labels: jax.Array, k: int, sizes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Labels [N] in order, and the number of samples nearer than the radius."""
-    x, num_classes, part = x[:, 0], len(sizes), jnp.sum(sizes)
-    order = argsort(jnp.where(labels < num_classes, x, jnp.inf))
-    ordered, labels = x[order], labels[order]
-    labels, place = _sort_by_class(labels, num_classes)
+    num_classes, part = len(sizes), jnp.sum(sizes)
+    x = jnp.where(labels < num_classes, x[:, 0], jnp.inf)
+    ordered = sort(x)
+    # The last of equal ones: which of them a sample is makes no difference.
+    place = _furthest(jnp.zeros_like(labels), 1, len(x), lambda at: ordered[at] <= x)
+    labels, place = _sort_by_class(labels, place, num_classes)
     x = ordered[place]
     radius = _radius_on_line(x, labels, k, sizes)
 
@@ -209,9 +211,10 @@ def _nearer(distance: jax.Array, radius: jax.Array) -> jax.Array:
     return (distance < radius) | (distance == 0)
 
 
-def _sort_by_class(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """Labels [N] in order, and the places they were in; equal ones stay in order."""
-    place = jnp.arange(len(labels), dtype=jnp.int32)
+def _sort_by_class(
+    labels: jax.Array, place: jax.Array, num_classes: int
+) -> tuple[jax.Array, jax.Array]:
+    """Labels [N] and places [N], in [0, N), in the order of the label, then the place."""
     base = jnp.uint32(len(labels))
     if (num_classes + 1) * len(labels) > 2**32:
         labels, place = jax.lax.sort((labels, place), num_keys=2, is_stable=False)
@@ -226,7 +229,8 @@ def _count_in_space(
     x: jax.Array, labels: jax.Array, k: int, sizes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Labels [N] in order, and the number of samples nearer than the radius."""
-    labels, place = _sort_by_class(labels, len(sizes))
+    place = jnp.arange(len(x), dtype=jnp.int32)
+    labels, place = _sort_by_class(labels, place, len(sizes))
     x = _center(x[place], labels < len(sizes))
     # One unit for all columns, in which no square overflows or vanishes.
     x = x * jnp.min(power_of_two(x))

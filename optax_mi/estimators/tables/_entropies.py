@@ -40,7 +40,7 @@ def entropy_of(
 
     Weighted cells are rounded to whole numbers of samples where a formula needs these.
     """
-    plugin = -jnp.sum(p * log_or_zero(p))
+    plugin = jnp.abs(jnp.sum(p * log_or_zero(p)))
     if bias_correction is None:
         return plugin
     samples = jnp.maximum(count, 1.0)

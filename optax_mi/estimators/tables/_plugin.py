@@ -96,7 +96,7 @@ def gathered_estimate(
     pointwise = both - label - output
     mi = jnp.sum(p * pointwise)
     variance = jnp.sum(p * jnp.square(pointwise - mi))
-    entropy = -jnp.sum(p * label)
+    entropy = jnp.abs(jnp.sum(p * label))
     outputs, copies = group_shares(margins[1], count)
     chance = chance_of(margins[0], outputs, count, copies=copies)
     if entropies is not None:

@@ -100,7 +100,7 @@ def estimate_bound(state: _sums.LongSum, clip: bool) -> MIEstimate:
     p, loss_share = (by_label * scale).T
     loss, square = sums * scale
     log_p = log_or_zero(p)
-    entropy = -jnp.sum(p * log_p)
+    entropy = jnp.abs(jnp.sum(p * log_p))
     bound = entropy - loss
     # Variance of -ln p(y) - loss, the pointwise information.
     second = jnp.sum(p * log_p**2) + 2.0 * jnp.sum(log_p * loss_share) + square

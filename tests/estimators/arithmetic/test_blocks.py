@@ -3,7 +3,6 @@
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from optax_mi.estimators.arithmetic import BLOCK, block_of_rows, over_blocks

@@ -36,9 +36,7 @@ def scattered(table, labels, rows):
     return _scatter.scatter(table, (labels,), rows)
 
 
-@pytest.mark.parametrize(
-    "way", [scattered, _scatter.contract, _scatter.add_by_label]
-)
+@pytest.mark.parametrize("way", [scattered, _scatter.contract, _scatter.add_by_label])
 def test_every_way_to_add_rows_by_label_is_numpys(way):
     np.testing.assert_array_equal(jax.jit(way)(TABLE, LABELS, ROWS), by_label())
 

@@ -52,9 +52,7 @@ def stream(estimator):
             return estimator.update(state, **batch), None
 
         batches = {"outputs": outputs, "labels": labels, "weights": weights}
-        batches = jax.tree.map(
-            lambda a: a.reshape(BATCHES, -1, *a.shape[1:]), batches
-        )
+        batches = jax.tree.map(lambda a: a.reshape(BATCHES, -1, *a.shape[1:]), batches)
         return estimator.estimate(jax.lax.scan(step, estimator.init(), batches)[0])
 
     return run

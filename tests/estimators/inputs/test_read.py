@@ -240,7 +240,9 @@ def test_weights_and_masks_that_do_not_fit():
         read_vectors(X, IDS, np.ones((7, 1)), num_classes=4)
     with pytest.raises(ValueError, match=r"mask must have .* \(7,\), got \(3,\)"):
         read_vectors(X, IDS, mask=np.ones(3, bool), num_classes=4)
-    with pytest.raises(TypeError, match=r"mask must be boolean, got dtype float32: .*>"):
+    with pytest.raises(
+        TypeError, match=r"mask must be boolean, got dtype float32: .*>"
+    ):
         read_vectors(X, IDS, mask=np.ones(7, np.float32), num_classes=4)
     with pytest.raises(ValueError, match="broadcast_to"):
         flatten_leading(LOGITS, LABELS, np.ones(3), num_classes=3)

@@ -14,7 +14,9 @@ pytestmark = pytest.mark.usefixtures("strict")
 
 def read(outputs, labels, weights):
     """No reader of ours: it marks what went through it."""
-    return Samples(outputs + 1, labels, jnp.ones(labels.shape) if weights is None else weights)
+    return Samples(
+        outputs + 1, labels, jnp.ones(labels.shape) if weights is None else weights
+    )
 
 
 def add(state, samples):

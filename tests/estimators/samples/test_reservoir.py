@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,7 @@ from optax_mi.estimators import MIEstimate
 from optax_mi.estimators.inputs import check_kind
 from optax_mi.estimators.samples._reservoir import sampled
 
-SIZE = 32
-KIND = check_kind(1, 2, None)
+SIZE, BATCH = 32, 12
 
 
 def mean_of(x, y, valid):
@@ -26,23 +26,36 @@ def mean_of(x, y, valid):
     )
 
 
-ESTIMATOR = sampled(KIND, SIZE, mean_of)
+ESTIMATOR = sampled(check_kind(1, 2, None), SIZE, mean_of)
 update = jax.jit(ESTIMATOR.update)
+merge = jax.jit(ESTIMATOR.merge)
+estimate = jax.jit(ESTIMATOR.estimate)
 
 
-def feed(state, start, batches, batch):
-    """Updates with the numbers from `start` on, as x."""
-    for i in range(batches):
-        numbers = start + i * batch + jnp.arange(batch)
-        state = update(
-            state, outputs=numbers[:, None].astype(float), labels=numbers % 2
-        )
-    return state
+def batch_of(numbers):
+    return {"outputs": numbers[..., None].astype(jnp.float32), "labels": numbers % 2}
+
+
+def feed(state, start, batches):
+    """Updates with the numbers from `start` on, as x; compiled once for any of them."""
+
+    def step(i, state):
+        numbers = start + i * BATCH + jnp.arange(BATCH, dtype=jnp.int32)
+        return ESTIMATOR.update(state, **batch_of(numbers))
+
+    return jax.lax.fori_loop(0, batches, step, state)
 
 
 def start_from(seed):
     """Other random numbers than those of other seeds."""
     return ESTIMATOR.init()._replace(updates=seed * 1000)
+
+
+one = jax.jit(feed)
+many = jax.jit(
+    jax.vmap(lambda seed, *a: feed(start_from(seed), *a), in_axes=(0, None, None))
+)
+merge_many = jax.jit(jax.vmap(ESTIMATOR.merge))
 
 
 def kept(state):
@@ -51,15 +64,15 @@ def kept(state):
 
 @pytest.mark.usefixtures("strict")
 def test_a_short_epoch_is_kept_whole():
-    state = feed(ESTIMATOR.init(), 0, 3, 10)
-    np.testing.assert_array_equal(kept(state), np.arange(30))
-    np.testing.assert_array_equal(state.y[:30], np.arange(30) % 2)
-    assert jax.jit(ESTIMATOR.estimate)(state).num_samples == 30
+    state = one(ESTIMATOR.init(), 0, 2)
+    np.testing.assert_array_equal(kept(state), np.arange(24))
+    np.testing.assert_array_equal(state.y[:24], np.arange(24) % 2)
+    assert estimate(state).num_samples == 24
 
 
 def test_every_sample_is_kept_as_often():
-    runs, total = 2000, 120
-    states = jax.vmap(lambda s: feed(start_from(s), 0, 6, 20))(jnp.arange(runs))
+    runs, total = 2000, 10 * BATCH
+    states = many(jnp.arange(runs), 0, 10)
     assert np.all(states.seen == total)
     numbers = np.asarray(states.x)[:, :, 0].astype(int)
     # None twice in a sample.
@@ -73,22 +86,18 @@ def test_every_sample_is_kept_as_often():
     np.testing.assert_array_equal(numbers % 2, states.y)
 
 
-@pytest.mark.parametrize(("first", "second"), [(2, 4), (1, 1), (0, 2)])
+@pytest.mark.parametrize(("first", "second"), [(3, 7), (1, 1), (2, 2), (0, 3)])
 def test_a_merge_draws_from_both_as_from_their_union(first, second):
-    runs, batch = 1500, 20
-
-    def one(seed):
-        mine = feed(start_from(seed), 0, first, batch)
-        theirs = feed(start_from(seed + runs), first * batch, second, batch)
-        return ESTIMATOR.merge(mine, theirs)
-
-    states = jax.jit(jax.vmap(one))(jnp.arange(runs))
-    total = (first + second) * batch
+    runs = 2000
+    mine = many(jnp.arange(runs), 0, first)
+    theirs = many(runs + jnp.arange(runs), first * BATCH, second)
+    states = merge_many(mine, theirs)
+    total = (first + second) * BATCH
     assert np.all(states.seen == total)
     numbers = np.asarray(states.x)[:, : min(total, SIZE), 0].astype(int)
     assert np.all(np.diff(np.sort(numbers, 1), axis=1) > 0)
     np.testing.assert_array_equal(numbers % 2, states.y[:, : min(total, SIZE)])
-    from_first = np.sum(numbers < first * batch, 1)
+    from_first = np.sum(numbers < first * BATCH, 1)
     # Hypergeometric.
     draws, part = min(total, SIZE), first / (first + second)
     variance = draws * part * (1 - part) * (total - draws) / (total - 1)
@@ -102,22 +111,23 @@ def test_a_merge_draws_from_both_as_from_their_union(first, second):
 
 
 def test_what_cannot_be_used_takes_no_place():
-    x = jnp.array([[0.0], [1.0], [jnp.nan], [3.0], [4.0]])
-    labels = jnp.array([0, 1, 0, -1, 1])
-    weights = jnp.array([1.0, 0.0, 1.0, 1.0, 0.5])
+    x = np.arange(BATCH, dtype=np.float32)[:, None]
+    x[2] = np.nan
+    labels = np.array([0, 1, 0, -1, 1, 2, *[0] * 6])
+    weights = np.array([1.0, 0.0, 1.0, 1.0, 0.5, *[1] * 3, *[0] * 4], np.float32)
     state = update(ESTIMATOR.init(), outputs=x, labels=labels, weights=weights)
-    np.testing.assert_array_equal(kept(state), [0, 4])
-    estimate = jax.jit(ESTIMATOR.estimate)(state)
-    assert (estimate.num_samples, estimate.dropped) == (2, 3)
+    np.testing.assert_array_equal(kept(state), [0, 4, 6, 7])
+    seen = estimate(state)
+    assert (seen.num_samples, seen.dropped) == (4, 8)
 
 
 def test_counters_are_held_at_the_largest_int32():
     most = 2**31 - 1
-    full = feed(ESTIMATOR.init(), 0, 2, 20)
+    full = one(ESTIMATOR.init(), 0, 4)
     full = full._replace(seen=jnp.int32(most - 5), updates=jnp.int32(most))
-    state = feed(full, 0, 1, 20)
+    state = one(full, 0, 1)
     assert state.seen == state.updates == most
-    assert jax.jit(ESTIMATOR.merge)(full, full).seen == most
+    assert merge(full, full).seen == most
     # The next batch has a chance of 32 in 2**31 a sample.
     np.testing.assert_array_equal(kept(state), kept(full))
 
@@ -125,37 +135,33 @@ def test_counters_are_held_at_the_largest_int32():
 @pytest.mark.usefixtures("strict")
 def test_scans_with_types_that_stay_and_flattens_leading_axes():
     def step(state, numbers):
-        x = numbers[..., None].astype(jnp.float32)
-        return ESTIMATOR.update(state, outputs=x, labels=numbers % 2), None
+        return ESTIMATOR.update(state, **batch_of(numbers)), None
 
-    numbers = jnp.arange(240).reshape(12, 4, 5)
+    numbers = jnp.arange(8 * BATCH).reshape(8, 3, BATCH // 3)
     scanned, _ = jax.jit(lambda s: jax.lax.scan(step, s, numbers))(ESTIMATOR.init())
-    one_by_one = feed(ESTIMATOR.init(), 0, 12, 20)
-    np.testing.assert_array_equal(scanned.x, one_by_one.x)
+    chex.assert_trees_all_equal(scanned, one(ESTIMATOR.init(), 0, 8))
     merged = jax.eval_shape(ESTIMATOR.merge, scanned, scanned)
     assert jax.tree.map(jax.typeof, merged) == jax.tree.map(jax.typeof, scanned)
 
 
 def test_real_labels():
     estimator = sampled(check_kind(2, None, 1), 8, mean_of)
+    update = jax.jit(estimator.update)
     x = jnp.arange(12.0).reshape(6, 2)
-    state = estimator.update(estimator.init(), outputs=x, labels=x[:, 0])
+    state = update(estimator.init(), outputs=x, labels=x[:, 0])
     np.testing.assert_array_equal(state.y[:6, 0], x[:, 0])
-    bad = estimator.update(state, outputs=x, labels=x[:, :1] * jnp.nan)
+    bad = update(state, outputs=x, labels=x[:, 0] * jnp.nan)
     assert (bad.seen, bad.dropped) == (6, 6)
 
 
 def test_the_same_on_an_explicit_mesh():
     mesh = jax.make_mesh((4,), ("data",), (jax.sharding.AxisType.Explicit,))
-    numbers = jnp.arange(80)
-    alone = update(
-        ESTIMATOR.init(), outputs=numbers[:, None].astype(float), labels=numbers % 2
-    )
+    # Places are drawn from the fourth batch on.
+    before = one(ESTIMATOR.init(), 0, 4)
+    batch = batch_of(4 * BATCH + jnp.arange(BATCH))
+    alone = update(before, **batch)
+    assert np.any(kept(alone) != kept(before))
     with jax.set_mesh(mesh):
-        spread = jax.device_put(numbers, jax.P("data"))
-        state = jax.jit(
-            lambda s, n: ESTIMATOR.update(
-                s, outputs=n[:, None].astype(float), labels=n % 2
-            )
-        )(ESTIMATOR.init(), spread)
-    np.testing.assert_array_equal(alone.x, state.x)
+        spread = jax.tree.map(lambda a: jax.device_put(a, jax.P("data")), batch)
+        state = jax.jit(ESTIMATOR.update)(before, **spread)
+    chex.assert_trees_all_equal(state, alone)

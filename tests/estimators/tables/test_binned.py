@@ -165,7 +165,10 @@ def test_vmap_over_columns_is_a_loop():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: binned_mi(jnp.ones((2, 2, 2)), [0, 1]), r"outputs must have the shape"),
+        (
+            lambda: binned_mi(jnp.ones((2, 2, 2)), [0, 1]),
+            r"outputs must have the shape",
+        ),
         (lambda: binned_mi(jnp.ones((2, 0)), [0, 1]), r"outputs must have the shape"),
         (lambda: binned_mi([1.0, 2.0], [0, 1, 2]), "outputs must have the shape"),
         (lambda: binned_mi([1.0, 2.0], [0.0, 1.0]), "labels must be integers"),
