@@ -138,11 +138,14 @@ def _say_all(sentences: dict[str, str], states: dict[str, MIDecayState]) -> list
 
 def _look_at_effect(trial: Trial, full: Outcome, scale: float) -> list[str]:
     """Whether an update is smaller at a smaller learning rate."""
-    rates = _rates(full)
+    # A schedule may hold a bound at 0.
+    rates = {group: rate for group, rate in _rates(full).items() if rate > 0}
+    if not rates:
+        return []
 
     def effects(groups: list[str]) -> np.ndarray:
         """The changes of leaves, over that of the learning rates of some groups."""
-        halved = {g: rates[g] / 2 if g in groups else _ABOVE for g in rates}
+        halved = {g: rates[g] / 2 if g in groups else _ABOVE for g in full.states}
         half = trial.run(trial.changed(current_lr=halved, **_LATE), scale)
         change = max(1.0 - _rates(half)[group] / rates[group] for group in groups)
         rows = min(len(full.sizes), len(half.sizes), 2)
@@ -173,7 +176,7 @@ def _look_for_second_rate(
 ) -> list[str]:
     """Whether updates are small by themselves, and lr_max makes them so again."""
     rate = max(_rates(full).values())
-    if rate > _RATE:
+    if not 0 < rate <= _RATE:
         return []
     # Below all that gradients are clipped to.
     small = min(1e-3, 0.01 * scale / float(np.linalg.norm(full.given)))

@@ -95,9 +95,10 @@ def say(sentence: str, groups: list[str], states: dict[str, MIDecayState]) -> st
 def read(state: MIDecayState) -> list[Reading]:
     """The numbers of a state; several where it is one of copies, as under vmap."""
     fields = [array_of(getattr(state, name)) for name in Reading._fields[:5]]
+    # What has not been measured is nan, and no fault for a debug mode to find.
     with jax.debug_nans(False), jax.debug_infs(False):
         estimate = unpack(MIEstimate(*map(array_of, state.estimate)))
-        arrays = jax.device_get([*fields, *estimate])
+    arrays = jax.device_get([*fields, *estimate])
     rows = np.broadcast_arrays(*map(np.ravel, arrays))
     measures = isinstance(state.estimator_state, MIEstimate)
     return [

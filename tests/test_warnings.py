@@ -12,6 +12,7 @@ from flax import nnx
 from optax_mi import mi_decay, mi_sgd, mi_warnings
 from optax_mi._warnings import read
 from optax_mi.estimators import contingency, measured
+from optax_mi.estimators._base import pack
 
 TX = mi_decay(0.5, num_classes=4, steps_per_epoch=2)
 GRADS = jnp.zeros(3)
@@ -32,7 +33,7 @@ def crafted(tx=TX, **fields):
     estimate = state.estimate._replace(
         **{k: fields.pop(k) for k in [*fields] if k in state.estimate._fields}
     )
-    state = state._replace(estimate=estimate, **fields)
+    state = state._replace(estimate=pack(estimate), **fields)
     return jax.tree.map(lambda x: jnp.asarray(x), state)
 
 
