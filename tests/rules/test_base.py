@@ -37,6 +37,11 @@ def test_a_state_keeps_its_types(make):
     assert state == jax.eval_shape(update, state)
 
 
+@every_rule
+def test_only_the_residual_needs_a_finite_entropy(make):
+    assert make().needs_entropy == (make is residual_rule)
+
+
 def test_a_rule_of_your_own_needs_neither_an_entropy_nor_a_look():
     rule = DecayRule(init=lambda: (), update=lambda state, *_, **__: (0.0, state))
     assert rule.look is None

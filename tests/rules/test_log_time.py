@@ -32,6 +32,16 @@ def test_goes_on_where_a_network_forgets():
     np.testing.assert_allclose(rates(log_time_rule, pairs, steps=1), want, rtol=2e-5)
 
 
+def test_holds_from_two_hundredths_below_the_average_on_if_it_learns():
+    # Down to 0.97 of the average and up again, and down to 0.99 of it.
+    for low, again, holds in ((0.85, 0.86, True), (0.89, 0.895, False)):
+        pairs = [(u, 1.0) for u in [*[0.9] * 10, low, again]]
+        want = truth(reference.LogTimeRule(0.8, 10.0), pairs)
+        got = rates(log_time_rule, pairs)
+        np.testing.assert_allclose(got, want, rtol=2e-5)
+        assert (got[-1] == got[-2]) == holds
+
+
 @pytest.mark.parametrize("before", [1, 10, 300])
 def test_holds_while_a_network_learns_again(before):
     """However long it knew much before it lost that."""
