@@ -31,8 +31,8 @@ if little_effort and jax.__version_info__[:2] == (0, 10):
     )
 
 # Eight CPU devices, in this process alone. XLA runs them on a pool of as many threads,
-# where a collective waits for ever once another program holds one of them, as happens on
-# a busy machine. It takes the size of a larger pool from this variable.
+# where a collective waits for ever once another program holds one of them, as happens
+# on a busy machine. It takes the size of a larger pool from this variable.
 jax.config.update("jax_num_cpu_devices", 8)
 os.environ["NPROC"] = "64"
 

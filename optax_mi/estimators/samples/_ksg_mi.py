@@ -114,7 +114,7 @@ def _ksg(
     if key is not None:
         keys = jax.random.split(as_key(key))
         x, y = (
-            _equal_spread(break_ties(part, a, valid), valid)
+            _equal_spread(break_ties(part, a, valid, narrow=True), valid)
             for part, a in zip(keys, (x, y), strict=True)
         )
     # What is dropped is infinitely far from everything.
@@ -147,8 +147,8 @@ def _equal_spread(x: jax.Array, valid: jax.Array) -> jax.Array:
     kept = valid[:, None]
     total = jnp.maximum(jnp.sum(valid, dtype=x.dtype), 1.0)
     x = x * jnp.min(power_of_two(x))
-    x = jnp.where(kept, x - jnp.sum(x, 0, keepdims=True) / total, 0.0)
-    variance = jnp.sum(jnp.square(x)) / total
+    centred = jnp.where(kept, x - jnp.sum(x, 0, keepdims=True) / total, 0.0)
+    variance = jnp.sum(jnp.square(centred)) / total
     return x * jax.lax.rsqrt(jnp.where(variance > 0, variance, 1.0))
 
 

@@ -5,6 +5,11 @@ numbers do, distances are 0 and densities infinite. A value that is there n > 1 
 gets uniform noise of a tenth of its distance to others, on the nearer side: to the next
 value, or further where that lies nearer than n / 64 samples do. A value that is there
 once stays as it is.
+
+Where distances in one vector are compared with those in another, noise must be small
+beside the distances in the other, too. `narrow` noise is as small as floating numbers
+allow: n ties in X get 256 sqrt(n) of their steps, so that among those that are tied in Y
+as well the k nearest still span many steps.
 """
 
 from typing import Any
@@ -17,20 +22,25 @@ from optax_mi.estimators.arithmetic import argsort
 
 Key = jax.Array | int
 
-_SHARE = 0.1
+# Shares of the gap to the next value.
+_WIDE = 0.1
+_NARROW = 1e-5
+_STEPS = 256
 _FAR = 64
 
 
-def break_ties(key: Key, x: jax.Array, valid: jax.Array) -> jax.Array:
+def break_ties(
+    key: Key, x: jax.Array, valid: jax.Array, *, narrow: bool = False
+) -> jax.Array:
     """`x` [N, d] with noise on tied values, column by column.
 
     Each column comes back as distances from its commonest value, where floating numbers
     are finest and noise on many ties needs that most; from 0 if that lies far out.
     """
-    noise = jax.random.uniform(as_key(key), x.shape, x.dtype, -_SHARE, _SHARE)
+    noise = jax.random.uniform(as_key(key), x.shape, x.dtype, -1.0, 1.0)
 
     def column(args: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return _break_ties(*args, valid)
+        return _break_ties(*args, valid, narrow)
 
     return jax.lax.map(column, (x.T, noise.T)).T
 
@@ -53,7 +63,9 @@ def as_key(key: Key) -> jax.Array:
     return seed
 
 
-def _break_ties(x: jax.Array, noise: jax.Array, valid: jax.Array) -> jax.Array:
+def _break_ties(
+    x: jax.Array, noise: jax.Array, valid: jax.Array, narrow: bool
+) -> jax.Array:
     """One column [N]."""
     samples = len(x)
     place = jnp.arange(samples, dtype=jnp.int32)
@@ -79,6 +91,11 @@ def _break_ties(x: jax.Array, noise: jax.Array, valid: jax.Array) -> jax.Array:
     above = ordered.at[last + far].get(mode="fill", fill_value=jnp.inf)
     gap = jnp.minimum(ordered - below, above - ordered)
     # Where all values are one there is no gap, and nothing to tell apart.
-    scale = jnp.where((ties > 1) & jnp.isfinite(gap), gap, 0.0)
+    width = _WIDE * gap
+    if narrow:
+        step = jnp.abs(ordered) * jnp.finfo(x.dtype).eps
+        least = _STEPS * jnp.sqrt(ties.astype(x.dtype)) * step
+        width = jnp.clip(least, _NARROW * gap, width)
+    scale = jnp.where((ties > 1) & jnp.isfinite(gap), width, 0.0)
     scale = jnp.zeros_like(x).at[order].set(scale, unique_indices=True)
     return jnp.where(valid, x - commonest + scale * noise, 0.0)

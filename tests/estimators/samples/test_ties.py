@@ -49,6 +49,18 @@ def test_real_labels_as_scikit_learn(kind):
     agree(ours, theirs)
 
 
+@pytest.mark.parametrize("kind", ["whole", "two values"])
+def test_one_side_tied_has_hardly_any_noise(kind):
+    """The k nearest of many ties are then found by the other side alone."""
+    x = COLUMNS[kind]
+    y = LABELS + 0.6 * np.random.default_rng(2).normal(size=SAMPLES)
+    theirs = [mutual_info_regression(x[:, None], y, random_state=s)[0] for s in SEEDS]
+    for a, b in [(x, y), (y, x)]:
+        ours = [float(ksg_mi(a, b, key=s).mi) for s in SEEDS]
+        agree(ours, theirs)
+        assert np.std(ours) < np.std(theirs) + 0.005
+
+
 def agree(ours, theirs):
     """Within what their own seeds make of it, four standard errors of the mean."""
     spread = np.hypot(np.std(ours, ddof=1), np.std(theirs, ddof=1)) / len(SEEDS) ** 0.5
