@@ -8,8 +8,8 @@ once stays as it is.
 
 Where distances in one vector are compared with those in another, noise must be small
 beside the distances in the other, too. `narrow` noise is as small as floating numbers
-allow: n ties in X get 256 sqrt(n) of their steps, so that among those that are tied in Y
-as well the k nearest still span many steps.
+allow: n ties in X get 256 sqrt(n) of their steps. So among those that are tied in Y as
+well the k nearest still span many steps.
 """
 
 from typing import Any
