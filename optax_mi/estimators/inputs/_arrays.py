@@ -17,8 +17,9 @@ from jax.core import Tracer
 # Rows that tell where a column lies. In spreads of it, the distance from 0 at which it
 # is moved, and that at which float32 has less than a thousand steps for the spread.
 _ROWS, _FAR, _TOO_FAR = 1024, 64.0, 2.0**14
-# The share of the values in a column that 32 bits must leave apart.
-_DISTINCT = 0.9
+# The share of the values in a column that 32 bits must leave apart, and the largest of
+# columns in which float32 may take values for 0.
+_DISTINCT, _TINY = 0.9, 1e-30
 
 
 def as_array(name: str, array: Any) -> jax.Array:
@@ -90,6 +91,7 @@ def host_vectors(name: str, array: Any) -> jax.Array:
     if isinstance(array, jax.Array):
         return as_array(name, array)
     x = as_numpy(name, array)
+    _check_not_tiny(name, x)
     quartiles = _quartiles(x)
     if quartiles is not None:
         low, centre, high = quartiles
@@ -103,7 +105,9 @@ def check_fits(name: str, array: Any) -> None:
     """Raises unless 32 bits tell the vectors of a batch from one another."""
     if isinstance(array, jax.Array):
         return
-    quartiles = _quartiles(as_numpy(name, array))
+    x = as_numpy(name, array)
+    _check_not_tiny(name, x)
+    quartiles = _quartiles(x)
     if quartiles is None:
         return
     low, centre, high = quartiles
@@ -115,9 +119,32 @@ def check_fits(name: str, array: Any) -> None:
         )
 
 
+def _check_not_tiny(name: str, x: np.ndarray) -> None:
+    """Raises if float32 has zeros in place of values of a tiny column."""
+    if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim == 0 or not x.size:
+        return
+    some = abs(_some(x))
+    if not np.any(np.fmax.reduce(some, 0) < _TINY) or _keeps_64_bits(x):
+        return
+    lost = (some > 0) & (some < np.finfo(np.float32).tiny)
+    if np.any(lost & (np.fmax.reduce(some, 0) < _TINY)):
+        raise ValueError(
+            f"{name} has values that float32 cannot tell from 0: multiply its columns."
+        )
+
+
+def _keeps_64_bits(x: np.ndarray) -> bool:
+    return x.dtype.itemsize == 8 and jnp.result_type(float) == jnp.float64
+
+
+def _some(x: np.ndarray) -> np.ndarray:
+    """Up to 1,024 rows [M, d] that stand for all."""
+    return x[:: -(-len(x) // _ROWS)].reshape(-1, math.prod(x.shape[1:]))
+
+
 def _check_distinct(name: str, x: np.ndarray) -> None:
     """Raises if 32 bits make one value of many."""
-    some = x[:: -(-len(x) // _ROWS)].reshape(-1, math.prod(x.shape[1:]))
+    some = _some(x)
     with np.errstate(over="ignore", under="ignore"):
         kept = some.astype(np.float32)
     kept = np.where(abs(kept) < np.finfo(np.float32).tiny, 0, kept)
@@ -134,7 +161,7 @@ def _quartiles(x: np.ndarray) -> np.ndarray | None:
     """Quartiles [3, ...] of columns that are about to be cut to 32 bits."""
     if x.dtype.itemsize < 8 or x.dtype.kind not in "fiu" or x.ndim == 0 or not x.size:
         return None
-    if jnp.result_type(float) == jnp.float64:
+    if _keeps_64_bits(x):
         return None
     # A few rows are enough, and padding in less than a quarter of them steers nothing.
     some = x[:: -(-len(x) // _ROWS)]
