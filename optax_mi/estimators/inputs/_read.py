@@ -24,12 +24,13 @@ def read_logits(
     Two classes may have one logit, that of class 1: [...] or [..., 1].
 
     Logits stay as they are where samples are dropped, finite or not: so XLA sees that
-    what is made of them is what the loss makes, and computes it once.
+    what is made of them is what the loss makes, and computes it once. A sample with nan
+    may still be kept: whoever takes its softmax finds that.
     """
     logits, labels = _check_logits(outputs, labels, num_classes)
     ids, valid = _in_range(labels, num_classes)
-    # -inf masks a class; where all are masked, or one is nan or inf, there is no
-    # softmax.
+    # -inf masks a class; where all are masked, or one is inf, there is no softmax. The
+    # maximum of a large array may leave out a nan on the CPU.
     valid &= jnp.isfinite(jnp.max(logits, -1))
     return Samples(logits, ids, weigh(valid, weights, jnp.float32))
 
@@ -58,8 +59,11 @@ def read_classes(
 ) -> Samples:
     """Class ids [...], or the argmax of logits [..., C], and class labels [...]."""
     if not are_ids(outputs):
-        logits = read_logits(outputs, labels, weights, num_classes=num_classes)
-        return logits._replace(outputs=_argmax(logits.outputs))
+        samples = read_logits(outputs, labels, weights, num_classes=num_classes)
+        logits = samples.outputs
+        known = ~jnp.any(jnp.isnan(logits), -1)
+        weights = jnp.where(known, samples.weights, 0.0)
+        return samples._replace(outputs=_argmax(logits), weights=weights)
     outputs, labels = _check_outputs(outputs, labels, num_classes)
     predicted, known = _in_range(outputs, num_classes)
     ids, valid = _in_range(labels, num_classes)

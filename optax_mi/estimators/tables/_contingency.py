@@ -121,7 +121,8 @@ def contingency(
         if samples.outputs.ndim == labels.ndim:
             # Whole numbers add up to the same in any order: scatter anywhere.
             return add_ids(state, samples, bucket(samples.outputs, size, num_classes))
-        q, log_q = _softmax(samples.outputs, samples.kept)
+        q, log_q, weights = _softmax(samples.outputs, samples.weights)
+        samples = samples._replace(weights=weights)
         if size < num_classes:
             q = _bucket_sums(q, size)
             log_q = log_or_zero(q)
@@ -148,8 +149,10 @@ def _bucket_sums(rows: jax.Array, buckets: int) -> jax.Array:
     return jnp.pad(rows, pad).reshape(*rows.shape[:-1], each, buckets).sum(-2)
 
 
-def _softmax(logits: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Probabilities [..., C] and their logarithms; 0 where a sample is not kept.
+def _softmax(
+    logits: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Probabilities [..., C], their logarithms, and weights; 0 where there are none.
 
     By the operations of the cross-entropy, so that XLA takes the exponentials once.
     """
@@ -158,9 +161,11 @@ def _softmax(logits: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
     shifted = logits - shift[..., None]
     exponentials = jnp.exp(shifted)
     total = jnp.sum(exponentials, -1)
+    weights = jnp.where(jnp.isfinite(total), weights, 0.0)
+    kept = weights > 0
     q = jnp.where(kept[..., None], exponentials * (1.0 / total)[..., None], 0.0)
     log_q = jnp.where(q > 0, shifted - jnp.log(total)[..., None], 0.0)
-    return q, log_q
+    return q, log_q, weights
 
 
 def _spread(weights: jax.Array, q: jax.Array, log_q: jax.Array) -> jax.Array:

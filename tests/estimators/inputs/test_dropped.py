@@ -188,3 +188,30 @@ def test_an_estimate_is_that_of_the_rows_that_are_kept(family):
         # As many batches as the rows that are kept fill, and not a program more.
         rest = stream(outputs[KEPT], labels[KEPT], np.ones(SIZE, np.float32))
         close(rest, alone, custom_message="stream, the kept rows alone")
+
+
+@pytest.mark.parametrize("classes", [3, 100])
+@pytest.mark.parametrize("soft", [True, False])
+def test_a_nan_is_found_in_large_arrays_too(soft, classes):
+    """XLA's maximum of these leaves out nans on the CPU, that of small ones does not."""
+    rows, bad = 4096, [0, 7, 4095]
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, rows)
+    logits = rng.normal(size=(rows, classes)) + 4 * np.eye(classes)[labels]
+    logits[bad, [0, 1, 2]] = np.nan
+    rest = np.delete(np.arange(rows), bad)
+    estimator = contingency(num_classes=classes, soft=soft)
+
+    def streaming(outputs, labels):
+        state = jax.jit(estimator.update)(
+            estimator.init(), outputs=outputs, labels=labels
+        )
+        return estimator.estimate(state)
+
+    for measure in (partial(plugin_mi, soft=soft), streaming):
+        got = measure(logits, labels)
+        wanted = measure(logits[rest], labels[rest])
+        wanted = wanted._replace(dropped=np.float32(len(bad)))
+        chex.assert_trees_all_close(got, wanted, rtol=2e-4)
+    got = variational_mi(logits, labels)
+    assert (got.dropped, got.num_samples) == (len(bad), len(rest))
