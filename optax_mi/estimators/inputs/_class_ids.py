@@ -27,8 +27,8 @@ def class_ids(
 
     Raises:
       TypeError: the ids are not integers or booleans.
-      ValueError: the number of classes is below 1, or cannot be seen; the ids are
-        one-hot, -1 and 1, counted from 1, or with a mark of 255.
+      ValueError: the number of classes is below 1, cannot be seen, or is too small for
+        most ids; the ids are one-hot, -1 and 1, counted from 1, or with a mark of 255.
     """
     if num_classes is not None:
         num_classes = check_static_int("num_classes", num_classes, 1)
@@ -98,10 +98,26 @@ def look_at(
             f"{name} goes from 1 to num_classes={num_classes}, and ids from 0 to "
             f"{num_classes - 1}: pass {name} - 1."
         )
+    if high >= num_classes:
+        _check_most_are_inside(name, ids, num_classes)
     if low < -_MOST or high > _MOST:
         inside = (ids >= 0) & (ids < num_classes)
         ids = np.where(inside, ids, 0).astype(np.int32) - ~inside
     return ids, high
+
+
+def _check_most_are_inside(name: str, ids: np.ndarray, num_classes: int) -> None:
+    """Raises where most are of several classes that there are not.
+
+    One number beyond, such as 255, marks what has no class.
+    """
+    beyond = ids[ids >= num_classes]
+    if 2 * len(beyond) > ids.size and (beyond != beyond[0]).any():
+        raise ValueError(
+            f"{name} goes up to {beyond.max()}, and most are beyond the ids of "
+            f"num_classes={num_classes}: give the number of all classes, or -1 to what "
+            "is to be left out."
+        )
 
 
 def _number(name: str, ids: np.ndarray, low: int, high: int) -> tuple[np.ndarray, int]:

@@ -72,7 +72,8 @@ def binned_mi(
       clip: whether to clip the value to [0, H(Y)], which a correction may leave.
 
     Returns:
-      An :class:`MIEstimate`, whose `std_error` is the delta method's.
+      An :class:`MIEstimate`, whose `std_error` is the delta method's. Where `low` and
+      `high` leave out every value, `mi` is nan.
 
     Raises:
       TypeError, ValueError: shapes or dtypes do not fit, there are no samples, an
@@ -150,15 +151,21 @@ def _binned_mi(
             empty_table(num_classes, num_bins),
             tuple(samples._replace(weights=samples.weights.astype(jnp.float32))),
         )
-        return estimate_table(state, bias_correction, clip)
-    bins = bins_of(x, low, high, num_bins)
-    return _sorted_estimate(
-        (hash_of(bins, seed=0), hash_of(bins, seed=1)),
-        samples,
-        num_classes,
-        bias_correction,
-        clip,
-    )
+        estimate = estimate_table(state, bias_correction, clip)
+    else:
+        bins = bins_of(x, low, high, num_bins)
+        estimate = _sorted_estimate(
+            (hash_of(bins, seed=0), hash_of(bins, seed=1)),
+            samples,
+            num_classes,
+            bias_correction,
+            clip,
+        )
+    # Where all lie beyond the ends, bins tell nothing.
+    row = x[:1].shape
+    least, most = (jnp.broadcast_to(e.astype(x.dtype), row) for e in (low, high))
+    beyond = ~jnp.any(kept & (x >= least) & (x <= most)) & jnp.any(kept)
+    return estimate._replace(mi=jnp.where(beyond, jnp.nan, estimate.mi))
 
 
 def _sorted_estimate(

@@ -51,6 +51,15 @@ def test_padding_is_dropped():
         assert (float(got.mi), int(got.dropped)) == (pytest.approx(MI), 5)
 
 
+def test_labels_most_of_which_are_of_no_class_are_an_error():
+    prices = np.array([10, 250, 99, 1, 2000, 2])
+    with pytest.raises(ValueError, match=r"goes up to 2000, .* num_classes=3: give"):
+        class_ids("ids", prices, 3)
+    # Half may be left out, and any number that have the same mark.
+    assert class_ids("ids", prices[1:5], 100)[1] == 100
+    assert class_ids("ids", np.array([255, 255, 255, 0]), 3)[1] == 3
+
+
 def test_booleans_are_two_classes():
     want = plugin_mi((GUESS == 1).astype(int), (LABELS == 1).astype(int)).mi
     assert plugin_mi(GUESS == 1, LABELS == 1).mi == want

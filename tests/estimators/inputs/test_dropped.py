@@ -193,7 +193,7 @@ def test_an_estimate_is_that_of_the_rows_that_are_kept(family):
 @pytest.mark.parametrize("classes", [3, 100])
 @pytest.mark.parametrize("soft", [True, False])
 def test_a_nan_is_found_in_large_arrays_too(soft, classes):
-    """XLA's maximum of these leaves out nans on the CPU, that of small ones does not."""
+    """XLA's maximum of these, not of small ones, leaves out nans on the CPU."""
     rows, bad = 4096, [0, 7, 4095]
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, rows)

@@ -55,6 +55,16 @@ def test_equals_the_table_of_patterns(columns, dtype, ends):
     assert float(got.mi) == pytest.approx(truth, abs=close)
 
 
+@pytest.mark.parametrize("columns", [None, 3])
+def test_ends_that_leave_out_every_value_are_nan(columns):
+    x, labels = activations(ROWS, columns)
+    high = x.max() + 1
+    assert np.isnan(measure(x, labels, low=high, high=high + 1).mi)
+    # One sample within, in one column, is a table of one sample within.
+    assert np.isfinite(measure(x, labels, low=x.max(), high=high).mi)
+    assert measure(x, np.full(ROWS, -1), low=high, high=high + 1).mi == 0
+
+
 def test_ends_may_be_given_by_column():
     x, labels = activations(ROWS, 3)
     low, high = x.min(0), x.max(0)
