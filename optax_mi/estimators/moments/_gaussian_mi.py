@@ -60,6 +60,7 @@ def gaussian_mi(
         data.
       noise: r at least 0 reads :math:`I(X + \varepsilon; Y)` with independent Gaussian
         noise of r**2 times the total variance of X in each column; not with shrinkage.
+        Of classes far apart it is all of H(Y) up to r = 0.58 for two, 0.41 for ten.
       bias_correction: `"wishart"` subtracts the expected bias, about d d_y / 2N, or d
         (C - 1) / 2N for classes; with shrinkage nothing is subtracted. None leaves the
         bias. `chance` has what is left of it.

@@ -193,6 +193,25 @@ def test_columns_shrunk_to_no_correlation_tell_nothing_but_class_means():
     np.testing.assert_allclose(seen, 1.5 * np.log1p(3 / (400 - 1 - 3 - 3)), rtol=0.01)
 
 
+def test_noise_bounds_what_classes_far_apart_are_read_as():
+    # The docs give the bound, and from which noise on it is less than H(Y).
+    for classes, least in ((2, 0.58), (10, 0.41)):
+        m = classes - 1
+        bounds = [m / 2 * np.log1p(1 / (m * r**2)) for r in (least - 0.01, least)]
+        assert bounds[0] > np.log(classes) > bounds[1]
+        labels = np.arange(400) % classes
+        rng = np.random.default_rng(0)
+        x = np.eye(classes)[labels] + 1e-4 * rng.normal(size=(400, classes))
+        seen = raw(
+            x.astype(np.float32),
+            labels,
+            num_classes=classes,
+            noise=least,
+            bias_correction=None,
+        )
+        np.testing.assert_allclose(seen.mi, bounds[1], rtol=1e-4)
+
+
 def test_oas_is_that_of_scikit_learn():
     x, y = (a.astype(float) for a in real_data(samples=12, columns=8, others=5))
     # Nothing to learn from a column that does not vary.
