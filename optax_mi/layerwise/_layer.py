@@ -107,9 +107,10 @@ def _kept(
 
 def _in_words_of_layers(text: str, name: str, h: jax.Array, y: jax.Array) -> str:
     """What an estimator says of its outputs, said of the activation that they are."""
-    # Real labels have an axis of their own.
-    axes = y.ndim + (0 if jnp.issubdtype(y.dtype, jnp.floating) and y.ndim > 1 else 1)
-    if h.ndim > axes:
+    # Real labels have an axis of their own, and ids may have one of length 1.
+    real = jnp.issubdtype(y.dtype, jnp.floating)
+    own = y.ndim > 1 and (real or y.shape[-1] == 1)
+    if h.ndim > y.ndim + 1 - own:
         return (
             f"{name} has the shape {h.shape}, with axes between rows and channels that "
             f"labels of the shape {y.shape} do not have: pass "

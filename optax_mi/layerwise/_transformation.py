@@ -91,8 +91,8 @@ def layerwise_mi_decay(
       TypeError, ValueError: an argument is out of its range; bounds are not given for
         each group. In `init`, parameters that no group takes, or groups that no
         parameter has, unless an outer transformation masks some, or labels that do not
-        fit the params. In `update`, a keyword or a group's activation is missing, or
-        does not fit the labels.
+        fit the params. In `update`, a keyword or a group's activation is missing or
+        does not fit the labels, or the state has other groups.
 
     Example:
       >>> import jax
@@ -206,6 +206,7 @@ def layerwise_mi_decay(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
+        _check_state(state, every)
         _, state = watch.update(updates, state, params, **extra_args)
         states = {group: s.inner_state for group, s in state.inner_states.items()}
         for end in end_epochs:
@@ -214,6 +215,18 @@ def layerwise_mi_decay(
         return scale.update(updates, state, params)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _check_state(state: Any, groups: Mapping[str, Any]) -> None:
+    """Raises unless the state is one of these groups."""
+    found = getattr(state, "inner_states", None)
+    if found is None or set(found) != set(groups):
+        got = f"a {type(state).__name__}" if found is None else f"those of {[*found]}"
+        raise TypeError(
+            f"state must have the groups {[*groups]}, got {got}. Pass what tx.init("
+            "params) returned. If it comes from a checkpoint restored without a "
+            "target, convert it with optax_mi.restore_state(tx.init(params), saved)."
+        )
 
 
 def _watch(settings: Settings) -> optax.GradientTransformationExtraArgs:

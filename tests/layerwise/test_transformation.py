@@ -356,6 +356,20 @@ def test_activations_that_do_not_fit(changes, error, match):
         jax.eval_shape(tx.update, PARAMS, tx.init(PARAMS), **(signal() | changes))
 
 
+@pytest.mark.parametrize(
+    ("state", "got"),
+    [
+        ((), "a tuple"),
+        ({"conv": 0}, "a dict"),
+        (make(default=None, lr_max=0.5).init({}), r"those of \['conv', 'dense'\]"),
+    ],
+)
+def test_states_of_something_else(state, got):
+    match = rf"groups \['conv', 'dense', 'default'\], got {got}\. .*restore_state\("
+    with pytest.raises(TypeError, match=match):
+        make().update(PARAMS, state, PARAMS, **signal())
+
+
 @pytest.mark.parametrize("name", ["activations", "labels", "outputs"])
 def test_missing_signals_are_named(name):
     tx = make()
