@@ -42,35 +42,46 @@ def check_number(
         raise ValueError(f"{name} must be {requirement}, got {name}={value!r}.")
 
 
-def check_rates(lr_max: Any, lr_min: Any | None, init_lr: Any | None) -> None:
-    """Raises unless 0 <= lr_min <= init_lr <= lr_max, as far as they are concrete."""
+def check_rates(
+    lr_max: Any,
+    lr_min: Any | None,
+    init_lr: Any | None,
+    written: Callable[[str], str] = str,
+) -> None:
+    """Raises unless 0 <= lr_min <= init_lr <= lr_max, as far as they are concrete.
+
+    `written` says how the user wrote a name, such as lr_max['dense'].
+    """
     for name, rate in (("lr_max", lr_max), ("lr_min", lr_min), ("init_lr", init_lr)):
         if callable(rate):
+            factory = written("mi_decay")
             raise TypeError(
-                f"{name} must be a number, got {rate!r:.60}. A schedule is not needed, "
-                f"since mi_decay sets the learning rate; if the bound is to move, "
-                f"optax.inject_hyperparams(mi_decay)({name}=schedule, ...) moves it."
+                f"{written(name)} must be a number, got {rate!r:.60}. A schedule is "
+                f"not needed, since {factory} sets the learning rate; if the bound is "
+                f"to move, optax.inject_hyperparams({factory})({name}=schedule, ...) "
+                "moves it."
             )
-    check_number("lr_max", lr_max, lambda lr: lr > 0, "positive and finite")
+    top, bottom, first = map(written, ("lr_max", "lr_min", "init_lr"))
+    check_number(top, lr_max, lambda lr: lr > 0, "positive and finite")
     high = concrete(lr_max)
     high = math.inf if high is None else high
     low = 0.0
     if lr_min is not None:
         check_number(
-            "lr_min",
+            bottom,
             lr_min,
             lambda lr: 0 <= lr <= high,
-            f"at least 0 and at most lr_max={high:g}",
+            f"at least 0 and at most {top}={high:g}",
         )
         low = concrete(lr_min) or 0.0
     elif high < math.inf:
         low = high / 100
     if init_lr is not None:
         check_number(
-            "init_lr",
+            first,
             init_lr,
             lambda lr: low <= lr <= high,
-            f"at least lr_min={low:g} and at most lr_max={high:g}",
+            f"at least {bottom}={low:g} and at most {top}={high:g}",
         )
 
 

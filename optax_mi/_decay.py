@@ -7,6 +7,7 @@ seen too few samples to tell knowledge from chance goes on instead.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -223,8 +224,12 @@ def check_settings(
     rule: DecayRule | None,
     init_lr: chex.Numeric | None,
     axis_name: str | tuple[str, ...] | None,
+    written: Callable[[str], str] = str,
 ) -> Settings:
-    """The arguments of :func:`mi_decay`, or what it raises."""
+    """The arguments of :func:`mi_decay`, or what it raises.
+
+    `written` says how the user wrote the name of an argument.
+    """
     if (num_classes is None) == (estimator is None):
         raise ValueError(
             "Give exactly one of num_classes and estimator, got "
@@ -234,17 +239,20 @@ def check_settings(
         assert num_classes is not None
         estimator = contingency(num_classes=num_classes)
     check_is(
-        "estimator", estimator, MIEstimator, "contingency(num_classes=num_classes)"
+        written("estimator"),
+        estimator,
+        MIEstimator,
+        "contingency(num_classes=num_classes)",
     )
     rule = log_time_rule() if rule is None else rule
     check_is("rule", rule, DecayRule, "log_time_rule()")
     if rule.needs_entropy and not estimator.bounded:
         raise ValueError(
             "rule compares with H(Y), which is infinite for the real labels of "
-            "estimator: the learning rate would never move. Use log_time_rule() or "
-            "proportional_rule()."
+            f"{written('estimator')}: the learning rate would never move. Use "
+            "log_time_rule() or proportional_rule()."
         )
-    check_rates(lr_max, lr_min, init_lr)
+    check_rates(lr_max, lr_min, init_lr, written)
     if not (steps_per_epoch is None or isinstance(steps_per_epoch, Tracer)):
         check_int("steps_per_epoch", steps_per_epoch, 1)
     return Settings(

@@ -108,7 +108,7 @@ def capture_layers(
 
     Raises:
       TypeError: the model is neither a linen nor an nnx module, or `layers` is not a
-        collection of strings.
+        collection of strings, or the variables of a linen module are missing.
       ValueError: no module was called at one of the paths; the message lists those that
         were.
 
@@ -137,7 +137,7 @@ def capture_layers(
             "returns super().__call__(...)."
         )
     else:
-        raise TypeError(f"model must be a linen or an nnx module, got {model!r}.")
+        raise TypeError(f"model must be a linen or an nnx module, got {model!r:.60}.")
     if missing := sorted(path for path in paths.values() if called.get(path) is None):
         raise ValueError(
             f"layers has paths with no output to keep, {missing}: the modules called "
@@ -163,6 +163,13 @@ def _capture_linen(
     model: nn.Module, paths: set[str], *args: Any, mutable: Any = False, **kwargs: Any
 ) -> tuple[Any, dict[str, Any]]:
     """The outputs, and from every module's path to what its calls returned, or None."""
+    variables = args[0] if args else kwargs.get("variables")
+    if not isinstance(variables, Mapping):
+        raise TypeError(
+            "capture_layers takes the variables of a linen module after the model, as "
+            "model.apply does: capture_layers(model, {'params': params}, x, ...), got "
+            f"a {type(variables).__name__}."
+        )
     called: dict[str, Any] = {}
 
     def wanted(module: nn.Module, method: str) -> bool:

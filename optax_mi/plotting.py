@@ -176,8 +176,8 @@ def plot_layers(
       A `matplotlib.figure.Figure`, not tied to pyplot: `figure.savefig("layers.png")`.
 
     Raises:
-      ValueError: the sequences differ in length, or are empty; `mi` and `learning_rate`
-        have other layers.
+      TypeError, ValueError: the sequences differ in length, or are empty; `mi` or
+        `learning_rate` is no mapping or has no layers; they have other layers.
 
     Example:
       >>> from optax_mi.plotting import plot_layers
@@ -189,6 +189,12 @@ def plot_layers(
       >>> len(figure.axes)  # the last is the scale of the epochs
       4
     """
+    for name, layers in (("mi", mi), ("learning_rate", learning_rate)):
+        if not isinstance(layers, Mapping) or not layers:
+            raise TypeError(
+                f"{name} must be a mapping from each layer to its values, got "
+                f"{layers!r:.60}."
+            )
     if set(mi) != set(learning_rate):
         raise ValueError(
             f"mi and learning_rate must have the same layers, got {list(mi)} and "

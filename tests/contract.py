@@ -5,6 +5,7 @@ a case's factory and settings, since `inject_hyperparams` must see the factory; 
 is its name in Optax, and after a dash what tells it from another of that name.
 """
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -144,7 +145,8 @@ ESTIMATORS = {
 
 
 def inject(case):
-    static = {"num_classes", "estimators", "param_labels"} & case.settings.keys()
+    static = {"num_classes", "estimators", "param_labels", "max_rows"}
+    static &= inspect.signature(case.factory).parameters.keys()
     return optax.inject_hyperparams(case.factory, static_args=static)(**case.settings)
 
 

@@ -89,6 +89,18 @@ def test_what_is_traced_is_not_looked_at():
     assert concrete(np.float32(0.5)) == 0.5
 
 
+def test_bounds_have_the_names_that_the_user_wrote():
+    def written(name):
+        return f"{name}[0]"
+
+    with pytest.raises(
+        ValueError, match=r"init_lr\[0\] .* lr_min\[0\]=0.1 .*lr_max\[0\]"
+    ):
+        check_rates(1.0, 0.1, 2.0, written)
+    with pytest.raises(TypeError, match=r"since mi_decay\[0\] sets .*\)\(lr_min=sched"):
+        check_rates(1.0, abs, None, written)
+
+
 def test_ints_have_a_range_and_shapes_are_told_from_numbers():
     assert check_int("n", np.int64(3), 1) == 3
     assert type(check_static_int("n", np.int32(2**31 - 1), 1)) is int

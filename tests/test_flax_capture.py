@@ -139,6 +139,11 @@ def test_layers_that_cannot_be_captured(variables):
         capture_layers(Net(), variables, X, layers=["Norm_0"], mutable=["batch_stats"])
     with pytest.raises(ValueError, match=r"\['conv'\].*'blocks/0/conv'.*'head'"):
         capture_layers(NNXNet(nnx.Rngs(0)), X, layers=["conv"])
+    for given in ((X,), ()):
+        with pytest.raises(
+            TypeError, match=r"takes the variables.*\{'params': params\}"
+        ):
+            capture_layers(Net(), *given, layers=["Dense_0"])
     with pytest.raises(TypeError, match="model must be a linen or an nnx module, got"):
         capture_layers(Net().apply, variables, X, layers=["Dense_0"])
 

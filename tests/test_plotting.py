@@ -98,3 +98,10 @@ def test_layers_of_one_epoch_and_real_labels(tmp_path):
 def test_refuses_layers_that_do_not_fit(change, match):
     with pytest.raises(ValueError, match=match):
         plot_layers(**{**LAYERS, **change})
+
+
+@pytest.mark.parametrize("layers", [{}, None, [0.1, 0.2]])
+def test_layers_have_names(layers):
+    for name in ("mi", "learning_rate"):
+        with pytest.raises(TypeError, match=f"^{name} must be a mapping from each"):
+            plot_layers(**{**LAYERS, name: layers})

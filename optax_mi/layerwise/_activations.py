@@ -25,13 +25,16 @@ def reduce_activations(
 
     else without R, which is the same at every step. By the data-processing inequality,
     :math:`I(z; Y) \le I(h; Y)`. Of each batch the first `max_rows` samples are kept;
-    :func:`layerwise_mi_decay` pairs them with the first labels.
+    :func:`layerwise_mi_decay`, which takes the same `max_rows`, pairs them with the
+    first labels. Samples come first: of activations [T, N, d], time first, pass
+    `jnp.swapaxes(h, 0, 1)`.
 
     Args:
       activations: an array of shape [N, ..., channels], or a pytree of such arrays,
         such as the dict that :func:`optax_mi.flax.capture_layers` returns.
       features: the most columns that are left, at least 1.
-      max_rows: the most samples that are left of a batch, at least 1.
+      max_rows: the most samples that are left of a batch, at least 1, as in
+        :func:`layerwise_mi_decay`.
       seed: seed of the projection.
 
     Returns:
@@ -40,7 +43,7 @@ def reduce_activations(
 
     Raises:
       TypeError, ValueError: an activation is not real or has no batch and channel axes,
-        or an argument is out of its range.
+        or is empty, or an argument is out of its range.
 
     Example:
       >>> import jax.numpy as jnp
@@ -56,17 +59,20 @@ def reduce_activations(
     max_rows = check_static_int("max_rows", max_rows, 1)
     seed = check_static_int("seed", seed, 0)
 
-    def reduce(activation: jax.typing.ArrayLike) -> jax.Array:
-        h = as_array("activations", activation)
+    def reduce(path: Any, activation: jax.typing.ArrayLike) -> jax.Array:
+        name = f"activations{jax.tree_util.keystr(path)}"
+        h = as_array(name, activation)
         if h.ndim < 2:
             raise ValueError(
-                "activations must have the shape [N, ..., channels], got the shape "
-                f"{h.shape}. Give a single channel an axis: activation[:, None]."
+                f"{name} must have the shape [N, ..., channels], got the shape "
+                f"{h.shape}. Give a single channel an axis: {name}[:, None]."
             )
+        if not h.size:
+            raise ValueError(f"{name} must not be empty, got the shape {h.shape}.")
         if not jnp.issubdtype(h.dtype, jnp.floating):
             raise TypeError(
-                f"activations must be real, got dtype {h.dtype}. Pass what a layer "
-                "puts out, not the ids that it takes."
+                f"{name} must be real, got dtype {h.dtype}. Pass what a layer puts "
+                "out, not the ids that it takes."
             )
         # An axis that is sharded on an explicit mesh cannot be sliced, not even whole.
         h = h[:max_rows] if len(h) > max_rows else h
@@ -82,4 +88,4 @@ def reduce_activations(
 
     if not jax.tree.leaves(activations):
         raise TypeError(f"activations must have arrays, got {activations!r:.60}.")
-    return jax.tree.map(reduce, activations)
+    return jax.tree_util.tree_map_with_path(reduce, activations)

@@ -83,7 +83,9 @@ def label_by_path(groups: Mapping[str, str]) -> Labeller:
                 f"pattern {pattern!r}."
             )
         try:
-            patterns.append((re.compile(pattern), group))
+            compiled = re.compile(pattern)
+            compiled.search("")  # Not one of bytes.
+            patterns.append((compiled, group))
         except (re.error, TypeError) as error:
             raise ValueError(
                 f"groups must have regular expressions as keys, got {pattern!r}: "
@@ -101,6 +103,49 @@ def label_by_path(groups: Mapping[str, str]) -> Labeller:
         )
 
     return _labeller(label)
+
+
+def check_labeller(param_labels: Any) -> None:
+    """Raises unless it is a function, which need not be called yet, or a tree of names.
+
+    Raises:
+      TypeError: it is neither, or a function that makes labellers.
+    """
+    for factory, call in ((label_by_layer, "()"), (label_by_path, "({...})")):
+        if param_labels is factory:
+            raise TypeError(
+                f"param_labels must be what {factory.__name__} returns, got the "
+                f"function itself. Call it: {factory.__name__}{call}."
+            )
+    if not callable(param_labels):
+        _check_names(param_labels)
+
+
+def check_labels(names: Any, params: optax.Params) -> None:
+    """Raises unless every parameter has a name.
+
+    Raises:
+      TypeError: the names are no strings.
+      ValueError: their tree is neither that of the params nor a prefix of it.
+    """
+    _check_names(names)
+    try:
+        jax.tree.map(lambda *_: None, names, params)
+    except ValueError as error:
+        raise ValueError(
+            "param_labels must have the structure of the params, where one name may "
+            "stand for all below it, such as label_by_layer() makes: "
+            f"{str(error).replace('tree_map tree', 'param_labels')}"
+        ) from None
+
+
+def _check_names(names: Any) -> None:
+    if names is None or any(not isinstance(n, str) for n in jax.tree.leaves(names)):
+        raise TypeError(
+            "param_labels must be a pytree of group names, as optax.partition takes "
+            "it, or a function from params to one, such as label_by_layer(), got "
+            f"{names!r:.60}."
+        )
 
 
 def _labeller(label: Callable[[list[str]], str]) -> Labeller:

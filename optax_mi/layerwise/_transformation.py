@@ -10,15 +10,16 @@ from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import optax
 from optax.transforms import MaskedState, PartitionState
 
 from optax_mi import _epoch
-from optax_mi._checks import check_is
+from optax_mi._checks import check_is, check_static_int
 from optax_mi._decay import check_settings
 from optax_mi._epoch import MIDecayState, Settings
 from optax_mi.estimators import MIEstimator
+from optax_mi.layerwise._layer import estimator_of_layer
+from optax_mi.layerwise._param_labels import check_labeller, check_labels
 from optax_mi.rules import DecayRule
 
 DEFAULT = "default"
@@ -34,6 +35,7 @@ def layerwise_mi_decay(
     rule: DecayRule | None = None,
     default: MIEstimator | None = None,
     init_lr: chex.Numeric | Mapping[str, chex.Numeric] | None = None,
+    max_rows: int = 256,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales the updates of every layer by a learning rate of its own.
@@ -67,6 +69,8 @@ def layerwise_mi_decay(
         estimators: embeddings, norms. They share one learning rate, that of the group
         "default". None: there are none.
       init_lr: learning rates of the first epoch, within the bounds; None means lr_max.
+      max_rows: the most samples that an activation keeps of a batch, the `max_rows` of
+        :func:`reduce_activations`.
       axis_name: as in :func:`mi_decay`.
 
     Returns:
@@ -75,8 +79,9 @@ def layerwise_mi_decay(
       `update` requires
 
       - `activations`: a mapping from each group of `estimators` to an array of shape
-        [N, d], as its estimator takes it; other keys are ignored. One of fewer samples
-        than there are labels goes with the first of them;
+        [N, d], as its estimator takes it; other keys are ignored. One of
+        min(N, `max_rows`) rows goes with the first labels, and another number of rows
+        is an error;
       - `labels`, with one element for each sample, and `outputs` if there is a
         `default`;
 
@@ -85,8 +90,9 @@ def layerwise_mi_decay(
     Raises:
       TypeError, ValueError: an argument is out of its range; bounds are not given for
         each group. In `init`, parameters that no group takes, or groups that no
-        parameter has, unless an outer transformation masks some. In `update`, a
-        keyword or a group's activation is missing.
+        parameter has, unless an outer transformation masks some, or labels that do not
+        fit the params. In `update`, a keyword or a group's activation is missing or
+        does not fit the labels, or the state has other groups.
 
     Example:
       >>> import jax
@@ -124,12 +130,23 @@ def layerwise_mi_decay(
       Entropy 22(5):560, 2020, proposes the decay layer by layer. The formulas are our
       reading of it.
     """
-    if not isinstance(estimators, Mapping):
+    if not isinstance(estimators, Mapping) or not all(
+        isinstance(group, str) for group in estimators
+    ):
         raise TypeError(
-            "estimators must be a mapping from group to MIEstimator, got "
-            f"{estimators!r}. For one learning rate use mi_decay."
+            "estimators must be a mapping from group, a string, to MIEstimator, got "
+            f"{estimators!r:.60}. For one learning rate use mi_decay."
         )
-    every = {group: _of_layer(group, e) for group, e in estimators.items()}
+    if not (estimators or default):
+        raise ValueError(
+            "estimators must have a group, or pass default=contingency(num_classes="
+            "num_classes): without one nothing has a learning rate."
+        )
+    max_rows = check_static_int("max_rows", max_rows, 1)
+    check_labeller(param_labels)
+    every = {
+        group: estimator_of_layer(group, e, max_rows) for group, e in estimators.items()
+    }
     if default is not None:
         check_is(
             "default", default, MIEstimator, "contingency(num_classes=num_classes)"
@@ -140,14 +157,17 @@ def layerwise_mi_decay(
                 "`default`: rename it, or leave `default` out."
             )
         every[DEFAULT] = default
-    high, low, first = (
-        _by_group(name, value, every)
-        for name, value in (
-            ("lr_max", lr_max),
-            ("lr_min", lr_min),
-            ("init_lr", init_lr),
-        )
-    )
+    bounds = {"lr_max": lr_max, "lr_min": lr_min, "init_lr": init_lr}
+    high, low, first = (_by_group(*bound, every) for bound in bounds.items())
+
+    def written(group: str, argument: str) -> str:
+        """What the user wrote in place of an argument of `mi_decay`."""
+        if argument == "mi_decay":
+            return layerwise_mi_decay.__name__
+        if argument == "estimator":
+            return f"estimators[{group!r}]" if group in estimators else "default"
+        each = isinstance(bounds.get(argument), Mapping)
+        return f"{argument}[{group!r}]" if each else argument
 
     def named(params: optax.Params) -> Any:
         return param_labels(params) if callable(param_labels) else param_labels
@@ -166,6 +186,7 @@ def layerwise_mi_decay(
             rule=rule,
             init_lr=first[group],
             axis_name=axis_name,
+            written=functools.partial(written, group),
         )
         for group, estimator in every.items()
     }
@@ -174,7 +195,9 @@ def layerwise_mi_decay(
     end_epochs = [_end_epochs(settings, groups) for groups in _alike(every)]
 
     def init_fn(params: optax.Params) -> optax.OptState:
-        _check_groups(named(params), labels_of(params), params, every)
+        names = named(params)
+        check_labels(names, params)
+        _check_groups(names, labels_of(params), params, every)
         return watch.init(params)
 
     def update_fn(
@@ -183,6 +206,7 @@ def layerwise_mi_decay(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
+        _check_state(state, every)
         _, state = watch.update(updates, state, params, **extra_args)
         states = {group: s.inner_state for group, s in state.inner_states.items()}
         for end in end_epochs:
@@ -191,6 +215,18 @@ def layerwise_mi_decay(
         return scale.update(updates, state, params)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _check_state(state: Any, groups: Mapping[str, Any]) -> None:
+    """Raises unless the state is one of these groups."""
+    found = getattr(state, "inner_states", None)
+    if found is None or set(found) != set(groups):
+        got = f"a {type(state).__name__}" if found is None else f"those of {[*found]}"
+        raise TypeError(
+            f"state must have the groups {[*groups]}, got {got}. Pass what tx.init("
+            "params) returned. If it comes from a checkpoint restored without a "
+            "target, convert it with optax_mi.restore_state(tx.init(params), saved)."
+        )
 
 
 def _watch(settings: Settings) -> optax.GradientTransformationExtraArgs:
@@ -256,44 +292,6 @@ def _end_epochs(
         return dict(zip(groups, after, strict=True))
 
     return end
-
-
-def _of_layer(group: str, estimator: MIEstimator) -> MIEstimator:
-    """The estimator, with the activation of its group as the outputs."""
-    check_is(
-        f"estimators[{group!r}]",
-        estimator,
-        MIEstimator,
-        "gaussian(features=32, num_classes=num_classes, noise=0.25)",
-    )
-
-    def update(
-        state: Any,
-        *,
-        activations: Mapping[str, jax.typing.ArrayLike],
-        labels: jax.typing.ArrayLike,
-        weights: jax.typing.ArrayLike | None = None,
-        **extra_args: Any,
-    ) -> Any:
-        if not isinstance(activations, Mapping):
-            raise TypeError(
-                "activations must be a mapping from group to array, got "
-                f"{type(activations).__name__}."
-            )
-        if group not in activations:
-            raise ValueError(
-                f"activations must have the group {group!r}, got {list(activations)}. "
-                f"Pass activations={{{group!r}: ..., ...}}, what the layer put out in "
-                "this forward pass."
-            )
-        samples = len(jnp.asarray(activations[group]))
-        if samples < len(jnp.asarray(labels)):
-            labels = jnp.asarray(labels)[:samples]
-            weights = None if weights is None else jnp.asarray(weights)[:samples]
-        seen = {"outputs": activations[group], "labels": labels, "weights": weights}
-        return estimator.update(state, **{**extra_args, **seen})
-
-    return estimator._replace(update=update)
 
 
 def _by_group(name: str, value: Any, groups: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -61,7 +61,13 @@ def test_no_gradient_flows_through_a_reduction():
     ("h", "kwargs", "error", "match"),
     [
         (X[:, 0, 0, 0], {}, ValueError, r"got the shape \(24,\).*\[:, None\]"),
-        (LABELS[:, None], {}, TypeError, "activations must be real, got dtype int32"),
+        (
+            LABELS[:, None],
+            {},
+            TypeError,
+            r"activations\['layer'\] must be real, got.*int32",
+        ),
+        (X[:, :0], {}, ValueError, r"\['layer'\] must not be empty.*\(24, 0, 6, 2\)"),
         (X, {"features": 0}, ValueError, "features must be at least 1"),
         (X, {"max_rows": 2.0}, TypeError, "max_rows must be an int"),
         (X, {"seed": -1}, ValueError, "seed must be at least 0"),

@@ -11,6 +11,7 @@ from flax import nnx
 from flax.core import freeze
 
 from optax_mi import label_by_layer, label_by_path
+from optax_mi.layerwise._param_labels import check_labeller, check_labels
 
 
 class Block(nnx.Module):
@@ -74,11 +75,42 @@ def test_labels_that_cannot_be():
         label_by_path({"conv": 1})
     with pytest.raises(ValueError, match=r"regular expressions as keys, got '\('"):
         label_by_path({"(": "conv"})
+    with pytest.raises(ValueError, match=r"regular expressions as keys, got b'conv'"):
+        label_by_path({b"conv": "conv"})
     label = label_by_path({"conv": "conv"})
     with pytest.raises(
         ValueError, match=r"takes the parameter 'dense/kernel'.*\['conv'\]"
     ):
         label({"dense": {"kernel": 0.0}})
+
+
+@pytest.mark.parametrize("given", [None, np.ones(3), [np.ones(3)], 3, {"conv": 1}])
+def test_names_are_strings(given):
+    match = "param_labels must be a pytree of group names, .* label_by_layer.*got "
+    with pytest.raises(TypeError, match=match):
+        check_labeller(given)
+    with pytest.raises(TypeError, match=match):
+        check_labels(given, TREE)
+    check_labeller(lambda params: given)
+
+
+def test_a_labeller_that_is_not_called():
+    with pytest.raises(TypeError, match=r"returns, got.*Call it: label_by_layer\(\)"):
+        check_labeller(label_by_layer)
+    with pytest.raises(TypeError, match=r"Call it: label_by_path\(\{\.\.\.\}\)"):
+        check_labeller(label_by_path)
+    check_labeller(label_by_layer())
+
+
+def test_names_are_a_prefix_of_the_params():
+    params = trees()["dict"]
+    for names in ("one", {"conv": "a", "parts": {0: "b"}, "token": "c"}):
+        check_labels(names, params)
+    for names in ({}, {"conv": "a"}, {**params, "parts": None, "token": "c"}, ["a"]):
+        with pytest.raises((ValueError, TypeError), match="param_labels must"):
+            check_labels(names, params)
+    with pytest.raises(ValueError, match=r"param_labels\['conv'\]"):
+        check_labels({"conv": {"bias": "a"}, "parts": "b", "token": "c"}, params)
 
 
 @jax.tree_util.register_dataclass

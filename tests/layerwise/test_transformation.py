@@ -16,8 +16,8 @@ from optax_mi import (
     mi_diagnostics,
     reduce_activations,
 )
-from optax_mi.estimators import contingency, gaussian, measured, variational
-from optax_mi.rules import proportional_rule
+from optax_mi.estimators import contingency, gaussian, variational
+from optax_mi.rules import proportional_rule, residual_rule
 from tests.contract import LABELS, NOISE, NUM_CLASSES, logits, scattered
 
 PARAMS = {
@@ -29,6 +29,7 @@ ESTIMATORS = {
     "conv": contingency(num_classes=NUM_CLASSES),
     "dense": variational(num_classes=NUM_CLASSES),
 }
+PAIRS = gaussian(features=2, label_features=2)
 EVERY = ("conv", "dense", "default")
 LR_MAX = {"conv": 0.5, "dense": 0.25, "default": 0.125}
 SETTINGS = {
@@ -186,7 +187,12 @@ def test_a_prefix_of_the_params_labels_them_without_a_default():
 
 
 def test_a_reduced_activation_goes_with_the_first_labels():
-    tx = make(estimators={"dense": ESTIMATORS["dense"]}, lr_max=0.5, steps_per_epoch=1)
+    tx = make(
+        estimators={"dense": ESTIMATORS["dense"]},
+        lr_max=0.5,
+        steps_per_epoch=1,
+        max_rows=10,
+    )
     update, state = jax.jit(tx.update), tx.init(PARAMS)
     seen = signal() | {"weights": jnp.ones(16).at[0].set(0.0)}
     rows = seen["activations"]["dense"]
@@ -248,7 +254,41 @@ def test_a_batch_on_an_explicit_mesh():
             r"lr_max must be .*\['conv', 'dense', 'default'\].*\['conv', 'dens'\]",
         ),
         ({"lr_min": {"conv": 0.1}}, ValueError, "lr_min must be one number"),
-        ({"lr_min": 0.2}, ValueError, "lr_min must be .* at most lr_max=0.125"),
+        (
+            {"lr_min": 0.2},
+            ValueError,
+            r"lr_min must be .* at most lr_max\['default'\]=0.125, got lr_min=0.2",
+        ),
+        ({"lr_max": -1.0}, ValueError, "lr_max must be positive.*, got lr_max=-1.0"),
+        (
+            {"lr_max": {**LR_MAX, "dense": -1.0}},
+            ValueError,
+            r"lr_max\['dense'\] must be positive.*, got lr_max\['dense'\]=-1.0",
+        ),
+        (
+            {"lr_max": {**LR_MAX, "conv": optax.linear_schedule(1.0, 0.5, 9)}},
+            TypeError,
+            r"lr_max\['conv'\] must be a number.*hyperparams\(layerwise_mi_decay\)\(lr",
+        ),
+        (
+            {"init_lr": {"conv": 0.4, "dense": 0.3, "default": None}},
+            ValueError,
+            r"init_lr\['dense'\] must be at least lr_min=0.01 and at most lr_max\['de",
+        ),
+        (
+            {"estimators": {**ESTIMATORS, "conv": PAIRS}, "rule": residual_rule()},
+            ValueError,
+            r"infinite for the real labels of estimators\['conv'\]:",
+        ),
+        ({"default": PAIRS, "rule": residual_rule()}, ValueError, "labels of default:"),
+        ({"max_rows": 0}, ValueError, "max_rows must be at least 1"),
+        ({"max_rows": jnp.int32(8)}, TypeError, "max_rows sets.*inject_hyperparams"),
+        ({"estimators": {0: ESTIMATORS["conv"]}}, TypeError, "group, a string, to MI"),
+        (
+            {"estimators": {}, "default": None},
+            ValueError,
+            "estimators must have a grou",
+        ),
         ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be at least 1"),
     ],
 )
@@ -274,6 +314,22 @@ def test_parameters_and_groups_that_do_not_fit():
 
 
 @pytest.mark.parametrize(
+    ("labels", "error", "match"),
+    [
+        (None, TypeError, "param_labels must be a pytree of group names.*got None"),
+        (np.ones(3), TypeError, "param_labels must be a pytree.*got array"),
+        (label_by_layer, TypeError, r"Call it: label_by_layer\(\)"),
+        (lambda params: None, TypeError, "param_labels must be a pytree.*got None"),
+        ({}, ValueError, "param_labels must have the structure.*dense"),
+        ({"conv": "conv"}, ValueError, "param_labels must have the structure.*dense"),
+    ],
+)
+def test_labels_that_do_not_fit_the_params(labels, error, match):
+    with pytest.raises(error, match=f"(?s){match}"):
+        make(param_labels=labels).init(PARAMS)
+
+
+@pytest.mark.parametrize(
     ("changes", "error", "match"),
     [
         ({"activations": None}, TypeError, "activations must be a mapping.*NoneType"),
@@ -285,7 +341,12 @@ def test_parameters_and_groups_that_do_not_fit():
         (
             {"activations": {"conv": logits(), "dense": NOISE}},
             ValueError,
-            r"num_classes.*\(16, 2\).*=4",
+            r"activations\['dense'\] must.*num_classes.*\(16, 2\).*=4",
+        ),
+        (
+            {"activations": {"conv": logits(), "dense": logits()[:8]}},
+            ValueError,
+            r"activations\['dense'\] has 8 rows for 16 labels",
         ),
     ],
 )
@@ -295,6 +356,20 @@ def test_activations_that_do_not_fit(changes, error, match):
         jax.eval_shape(tx.update, PARAMS, tx.init(PARAMS), **(signal() | changes))
 
 
+@pytest.mark.parametrize(
+    ("state", "got"),
+    [
+        ((), "a tuple"),
+        ({"conv": 0}, "a dict"),
+        (make(default=None, lr_max=0.5).init({}), r"those of \['conv', 'dense'\]"),
+    ],
+)
+def test_states_of_something_else(state, got):
+    match = rf"groups \['conv', 'dense', 'default'\], got {got}\. .*restore_state\("
+    with pytest.raises(TypeError, match=match):
+        make().update(PARAMS, state, PARAMS, **signal())
+
+
 @pytest.mark.parametrize("name", ["activations", "labels", "outputs"])
 def test_missing_signals_are_named(name):
     tx = make()
@@ -302,9 +377,3 @@ def test_missing_signals_are_named(name):
     del seen[name]
     with pytest.raises(TypeError, match=f"missing {name}"):
         jax.eval_shape(tx.update, PARAMS, tx.init(PARAMS), **seen)
-
-
-def test_a_layer_estimator_that_takes_no_outputs_fails_loudly():
-    tx = make(estimators={**ESTIMATORS, "conv": measured(1.0)})
-    with pytest.raises(TypeError, match="mi"):
-        jax.eval_shape(tx.update, PARAMS, tx.init(PARAMS), **signal())

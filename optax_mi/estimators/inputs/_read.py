@@ -209,10 +209,13 @@ def _check_rows(
         or columns not in (None, array.shape[-1])
     ):
         shape = ", ".join(map(str, (*leading, width)))
+        hint = _hint(array.shape, leading, columns, name)
+        if array.shape[:-1] == leading and array.shape[-1]:
+            setting = "features" if name == "outputs" else "label_features"
+            hint = f" Give the estimator {setting}={array.shape[-1]}."
         raise ValueError(
             f"{name} must have the shape [{shape}], that of the samples and a last "
-            f"axis of {width}, got {name} of shape {array.shape}."
-            f"{_hint(array.shape, leading, columns, name)}"
+            f"axis of {width}, got {name} of shape {array.shape}.{hint}"
         )
     if not any(
         jnp.issubdtype(array.dtype, kind)

@@ -23,7 +23,8 @@ def normal_scores(x: jax.Array, weights: jax.Array) -> jax.Array:
     count = total * scale
 
     def one(column: jax.Array) -> jax.Array:
-        order = jnp.argsort(jnp.where(worth > 0, column, jnp.inf))
+        # A row of weight 0 adds nothing to what lies before and after the others.
+        order = jnp.argsort(column)
         ordered, steps = column[order], worth[order]
         upto = jnp.cumsum(steps)
         starts = jnp.concatenate([jnp.ones(1, bool), ordered[1:] != ordered[:-1]])

@@ -60,9 +60,10 @@ def gaussian_mi(
         data.
       noise: r at least 0 reads :math:`I(X + \varepsilon; Y)` with independent Gaussian
         noise of r**2 times the total variance of X in each column; not with shrinkage.
+        Of classes far apart it is all of H(Y) up to r = 0.58 for two, 0.41 for ten.
       bias_correction: `"wishart"` subtracts the expected bias, about d d_y / 2N, or d
-        (C - 1) / 2N for classes; with shrinkage none is known, and none is made. None
-        leaves the bias, which is then in `chance`.
+        (C - 1) / 2N for classes; with shrinkage nothing is subtracted. None leaves the
+        bias. `chance` has what is left of it.
       copula: whether to replace each real column by the normal quantiles of its ranks,
         so that monotone maps of single columns change nothing.
       clip: whether to clip to [0, H(Y)]; for real labels to [0, inf).

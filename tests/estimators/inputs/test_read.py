@@ -216,7 +216,8 @@ def test_rows_of_a_batch_stay_with_their_labels_and_weights():
             (5, 3),
             (5,),
             {"batch": True, "features": 2, "num_classes": 2},
-            r"outputs must have the shape \[5, 2\], .* last axis of 2, got .* \(5, 3\)",
+            r"outputs must have the shape \[5, 2\], .* last axis of 2, got .* \(5, 3\)"
+            r"\. Give the estimator features=3\.",
         ),
         (
             (2, 3, 2),

@@ -36,10 +36,12 @@ def test_equals_the_normal_quantiles_of_average_ranks():
 def test_rows_of_weight_0_have_no_rank():
     x = data()
     kept = np.arange(SAMPLES) % 3 > 0
-    x[~kept] = [[1e30, -1e30]]
-    got = scores(x, kept.astype(np.float32))
-    np.testing.assert_allclose(got[kept], truth(x[kept]), atol=2e-6)
-    np.testing.assert_array_equal(got[~kept], 0)
+    # Outside of the others, amid them, and among their ties.
+    for dropped in ([1e30, -1e30], [0.5, 0.5], [0.0, x[1, 1]]):
+        x[~kept] = dropped
+        got = scores(x, kept.astype(np.float32))
+        np.testing.assert_allclose(got[kept], truth(x[kept]), atol=2e-6)
+        np.testing.assert_array_equal(got[~kept], 0)
     np.testing.assert_array_equal(scores(x, 0 * ONES), 0)
 
 

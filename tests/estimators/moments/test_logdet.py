@@ -143,6 +143,75 @@ def test_shrinkage_serves_fewer_samples_than_columns():
     assert 0 < raw(z, labels, shrinkage=0.5, num_classes=2).mi < 5
 
 
+def reads_of_independent(samples, columns, others, shrinkage, draws=200):
+    """Means of what is read and of `chance`, and their error; others < 0 are classes.
+
+    Columns are correlated, as those of layers are, and one does not vary.
+    """
+    rng = np.random.default_rng(0)
+    mixed = 0.8 ** abs(np.subtract.outer(np.arange(columns), np.arange(columns)))
+    x = rng.normal(size=(draws, samples, columns)) @ np.linalg.cholesky(mixed).T
+    x[:, :, 0] = 3.0
+    y = rng.normal(size=(draws, samples, others)) if others > 0 else None
+    if y is None:
+        y = np.stack([rng.permutation(samples) % -others for _ in range(draws)])
+    classes = -others if others < 0 else None
+
+    def read(x, y):
+        return raw(x, y, shrinkage=shrinkage, num_classes=classes)
+
+    seen = jax.jit(jax.vmap(read))(x.astype(np.float32), jnp.asarray(y))
+    return seen.mi.mean(), seen.chance.mean(), seen.mi.std() / draws**0.5
+
+
+@pytest.mark.parametrize(
+    ("samples", "columns", "others", "shrinkage"),
+    [
+        (200, 5, 2, 0.3),
+        (60, 9, -4, 0.5),
+        pytest.param(12, 20, 6, 0.5, marks=pytest.mark.slow),
+        pytest.param(60, 9, 4, "oas", marks=pytest.mark.slow),
+        pytest.param(12, 20, -2, "oas", marks=pytest.mark.slow),
+        pytest.param(200, 4, -20, "oas", marks=pytest.mark.slow),
+    ],
+)
+def test_chance_is_what_shrunk_independent_columns_read(
+    samples, columns, others, shrinkage
+):
+    read, chance, error = reads_of_independent(samples, columns, others, shrinkage)
+    assert abs(chance - read) < 0.1 * read + 3 * error
+
+
+def test_columns_shrunk_to_no_correlation_tell_nothing_but_class_means():
+    seen = raw(*real_data(), shrinkage=0.999999)
+    np.testing.assert_allclose([seen.mi, seen.chance], 0, atol=1e-9)
+    z, labels = class_data()
+    seen = [
+        raw(z, labels, num_classes=4, shrinkage=s).chance for s in (0.999, 0.9999999)
+    ]
+    # Of three columns and three differences of classes, as without shrinkage.
+    np.testing.assert_allclose(seen, 1.5 * np.log1p(3 / (400 - 1 - 3 - 3)), rtol=0.01)
+
+
+def test_noise_bounds_what_classes_far_apart_are_read_as():
+    # The docs give the bound, and from which noise on it is less than H(Y).
+    for classes, least in ((2, 0.58), (10, 0.41)):
+        m = classes - 1
+        bounds = [m / 2 * np.log1p(1 / (m * r**2)) for r in (least - 0.01, least)]
+        assert bounds[0] > np.log(classes) > bounds[1]
+        labels = np.arange(400) % classes
+        rng = np.random.default_rng(0)
+        x = np.eye(classes)[labels] + 1e-4 * rng.normal(size=(400, classes))
+        seen = raw(
+            x.astype(np.float32),
+            labels,
+            num_classes=classes,
+            noise=least,
+            bias_correction=None,
+        )
+        np.testing.assert_allclose(seen.mi, bounds[1], rtol=1e-4)
+
+
 def test_oas_is_that_of_scikit_learn():
     x, y = (a.astype(float) for a in real_data(samples=12, columns=8, others=5))
     # Nothing to learn from a column that does not vary.

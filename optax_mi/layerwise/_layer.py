@@ -1,0 +1,119 @@
+"""The estimator of a layer: the activation of its group in place of the outputs."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi._checks import check_is
+from optax_mi.estimators import MIEstimator
+from optax_mi.estimators.inputs import as_array
+
+
+def estimator_of_layer(
+    group: str, estimator: MIEstimator, max_rows: int
+) -> MIEstimator:
+    """The estimator, which gets the group's activation as `outputs`.
+
+    An activation has a row for every label, or is of the first `max_rows` of more.
+    """
+    check_is(
+        f"estimators[{group!r}]",
+        estimator,
+        MIEstimator,
+        "gaussian(features=32, num_classes=num_classes, noise=0.25)",
+    )
+    name = f"activations[{group!r}]"
+
+    def update(
+        state: Any,
+        *,
+        activations: Mapping[str, Any],
+        labels: Any,
+        weights: Any = None,
+        **extra_args: Any,
+    ) -> Any:
+        outputs = _activation(activations, group)
+        h, y = as_array(name, outputs), as_array("labels", labels)
+        seen = {"labels": labels} | ({} if weights is None else {"weights": weights})
+        rows = _kept(name, h, y, seen, max_rows)
+        # Whole if there is nothing to cut: an axis that is sharded on an explicit mesh
+        # cannot be sliced.
+        if rows < len(y):
+            seen = {key: array[:rows] for key, array in seen.items()}
+        try:
+            return estimator.update(state, **{**extra_args, "outputs": outputs, **seen})
+        except (TypeError, ValueError) as error:
+            # Those of JAX are made of other things than a text.
+            if type(error) not in (TypeError, ValueError):
+                raise
+            raise type(error)(_in_words_of_layers(str(error), name, h, y)) from error
+
+    return estimator._replace(update=update)
+
+
+def _activation(activations: Any, group: str) -> Any:
+    """The activation of a group, an array."""
+    if not isinstance(activations, Mapping):
+        raise TypeError(
+            "activations must be a mapping from group to array, got "
+            f"{type(activations).__name__}."
+        )
+    if group not in activations:
+        raise ValueError(
+            f"activations must have the group {group!r}, got {list(activations)}. "
+            f"Pass activations={{{group!r}: ..., ...}}, what the layer put out in "
+            "this forward pass."
+        )
+    activation = activations[group]
+    if not hasattr(activation, "shape"):
+        raise TypeError(
+            f"activations[{group!r}] must be an array, got a "
+            f"{type(activation).__name__}. Of a layer that puts out several arrays, "
+            "such as a carry beside its outputs, pass one."
+        )
+    return activation
+
+
+def _kept(
+    name: str, h: jax.Array, y: jax.Array, seen: Mapping[str, Any], max_rows: int
+) -> int:
+    """The number of rows of the activation, if they can be those of the labels."""
+    arrays = {name: h} | {key: as_array(key, array) for key, array in seen.items()}
+    for key, array in arrays.items():
+        if array.ndim == 0:
+            raise ValueError(
+                f"{key} must have an axis of samples, got a scalar: update takes a "
+                "batch."
+            )
+    rows, samples = len(h), len(y)
+    if rows not in (samples, min(samples, max_rows)):
+        raise ValueError(
+            f"{name} has {rows} rows for {samples} labels: it must have one for each, "
+            f"or for the first max_rows={max_rows}. If time comes first, pass "
+            f"jnp.swapaxes({name}, 0, 1), before reduce_activations; if that keeps "
+            "another number of rows, give layerwise_mi_decay the same max_rows."
+        )
+    for key, array in arrays.items():
+        if key != name and len(array) != samples:
+            raise ValueError(
+                f"{key} must have the shape of the samples, {samples} of them as in "
+                f"labels, got {array.shape}."
+            )
+    return rows
+
+
+def _in_words_of_layers(text: str, name: str, h: jax.Array, y: jax.Array) -> str:
+    """What an estimator says of its outputs, said of the activation that they are."""
+    # Real labels have an axis of their own, and ids may have one of length 1.
+    real = jnp.issubdtype(y.dtype, jnp.floating)
+    own = y.ndim > 1 and (real or y.shape[-1] == 1)
+    if h.ndim > y.ndim + 1 - own:
+        return (
+            f"{name} has the shape {h.shape}, with axes between rows and channels that "
+            f"labels of the shape {y.shape} do not have: pass "
+            "reduce_activations(activations), which averages over space and time."
+        )
+    return re.sub(r"\boutputs\b", lambda _: name, text)
