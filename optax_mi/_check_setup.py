@@ -105,12 +105,12 @@ def check_setup(
     try:
         full = trial.run(trial.changed(current_lr=_ABOVE, **_LATE), scale)
     except (TypeError, ValueError) as error:
+        if isinstance(error.__cause__, NameError):
+            raise ValueError(
+                f"tx has an axis_name, which only shard_map binds: check it without. "
+                f"{error}"
+            ) from error
         return list(dict.fromkeys([*found, _explain(error)]))
-    except NameError as error:
-        raise ValueError(
-            f"tx has an axis_name, which only shard_map binds ({error}): check it "
-            "without."
-        ) from error
     found += [] if found else _look_at_estimates(full, extra_args)
     if len(full.sizes):
         idle = _look_at_effect(trial, full, scale)

@@ -260,7 +260,11 @@ def test_what_update_raises_is_found():
     ("changed", "error", "match"),
     [
         ({"tx": mi_sgd}, TypeError, "tx must be a transformation, such as mi_sgd"),
-        ({"tx": decay(axis_name="data")}, ValueError, "axis_name, .*: data"),
+        (
+            {"tx": decay(axis_name="data")},
+            ValueError,
+            "axis_name, .* check it .*'data'",
+        ),
         ({"params": {}}, ValueError, r"params must be a pytree of arrays, got \{\}"),
         ({"params": ["w"]}, TypeError, "params must be .*, got a leaf 'w'"),
         ({"num_steps": 0}, ValueError, "num_steps must be at least 1"),
