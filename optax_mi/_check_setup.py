@@ -21,7 +21,7 @@ from optax_mi._inspect import states_by_group
 from optax_mi._trial import Outcome, Trial
 from optax_mi._warnings import NO_STATE, Reading, read, say, why_held
 from optax_mi.estimators.arithmetic._sums import LongSum
-from optax_mi.estimators.inputs import as_numpy, class_ids
+from optax_mi.estimators.inputs import are_probabilities, as_numpy, class_ids
 from optax_mi.estimators.tables._joint import Counts
 from optax_mi.estimators.tables._variational import Losses
 
@@ -34,8 +34,6 @@ _NO_EFFECT = 0.25
 _RATE, _SIZE = 0.11, 0.25
 # Where a schedule may be through with its warm-up.
 _COUNTS = 10, 100, 1000, 10**4, 10**5
-# Rows of outputs that are looked at.
-_ROWS = 4096
 _HOUSE = pathlib.Path(__file__).parent
 
 
@@ -280,7 +278,7 @@ def _look_at_batch(
         num_classes = max(num_classes, int(outputs.max(initial=0)) + 1)
     elif outputs is not None and outputs.ndim == labels.ndim + 1:
         num_classes = max(outputs.shape[-1], 2)
-        if _are_probabilities(outputs):
+        if are_probabilities(outputs):
             found.append(
                 "outputs are probabilities, not logits: all are in [0, 1], and they "
                 "sum to 1. Pass the logits, or jnp.log(outputs)."
@@ -310,14 +308,6 @@ def _classes_of(accumulator: Any) -> int | None:
     if isinstance(sums, Counts) and sums.joint.shape[0] == sums.joint.shape[1]:
         return len(sums.joint)
     return None
-
-
-def _are_probabilities(outputs: np.ndarray) -> bool:
-    rows = outputs.reshape(-1, outputs.shape[-1])[:_ROWS]
-    if rows.dtype.kind != "f" or not rows.size or rows.shape[-1] < 2:
-        return False
-    inside = (rows >= 0) & (rows <= 1)
-    return bool(inside.all() and np.allclose(rows.sum(-1), 1.0, atol=0.02))
 
 
 def _array(extra_args: dict[str, Any], name: str) -> np.ndarray | None:
