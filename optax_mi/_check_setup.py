@@ -32,6 +32,10 @@ _LATE = {"num_updates": 2**29, "updates_in_epoch": 2**29}
 _NO_EFFECT = 0.25
 # Of a learning rate and of an update, where by itself each would train a network.
 _RATE, _SIZE = 0.11, 0.25
+# By default LARS makes updates so large a part of the params.
+_TRUST = 1e-3
+# Errors in an average of one step, by the dtype's eps; cosines of updates and gradient.
+_ROUNDING, _UPHILL = 100.0, 0.05
 # Where a schedule may be through with its warm-up.
 _COUNTS = 10, 100, 1000, 10**4, 10**5
 _HOUSE = pathlib.Path(__file__).parent
@@ -54,6 +58,9 @@ def check_setup(
     - the learning rate is given twice: `chain(adamw(1e-3), mi_decay(1e-3, ...))`;
     - a part of the chain takes no extra arguments, or one is missing or of a wrong
       shape: what `update` raises;
+    - updates go up the gradient, as those of two optimizers in one chain do; a batch
+      does not reach :func:`mi_decay`, as within `optax.MultiSteps`; what follows
+      :func:`average_params` changes the updates that it has seen;
     - outputs are probabilities, not logits; labels are counted from 1, or most of them
       are dropped; an estimate is unusable;
     - no epoch closes within `num_steps`.
@@ -110,7 +117,9 @@ def check_setup(
             ) from error
         return list(dict.fromkeys([*found, _explain(error)]))
     found += [] if found else _look_at_estimates(full, extra_args)
+    found += _look_at_places(trial, full, scale)
     if len(full.sizes):
+        found += _look_at_signs(trial, full, scale)
         idle = _look_at_effect(trial, full, scale)
         found += idle or _look_for_second_rate(trial, full, scale, num_steps)
     if num_steps is not None:
@@ -132,6 +141,47 @@ def _say_all(sentences: dict[str, str], states: dict[str, MIDecayState]) -> list
     for group, sentence in sentences.items():
         groups.setdefault(sentence, []).append(group)
     return [say(sentence, of, states) for sentence, of in groups.items()]
+
+
+def _look_at_places(trial: Trial, full: Outcome, scale: float) -> list[str]:
+    """Whether every batch reaches mi_decay, and every update average_params."""
+    found = []
+    outer = trial.find(optax.MultiStepsState)
+    last = max(seen.num_updates for seen in _readings(full).values())
+    skips = last - _LATE["num_updates"] < full.num_steps
+    if skips and any(states_by_group(node.inner_opt_state) for node in outer):
+        found.append(
+            "Within optax.MultiSteps mi_decay sees only the last of the batches whose "
+            "gradients are accumulated. Put it after: optax.chain(optax.MultiSteps("
+            "optimizer, k).gradient_transformation(), mi_decay(...))."
+        )
+    # At a learning rate of 1, what comes before mi_decay sees the same as what follows.
+    low = trial.run(trial.changed(current_lr=0.0, **_LATE), scale)
+    if max(full.missed, low.missed) > _ROUNDING:
+        found.append(
+            "average_params averages other params than the updates lead to, which what "
+            "follows it changes. Put it last: optax.chain(optimizer, mi_decay(...), "
+            "average_params())."
+        )
+    return found
+
+
+def _look_at_signs(trial: Trial, full: Outcome, scale: float) -> list[str]:
+    """Whether updates go down the gradient."""
+    # What does not depend on the gradient, such as noise, cancels.
+    other = trial.run(trial.changed(current_lr=_ABOVE, **_LATE), -scale)
+    lengths = (full.sizes.sum(0) + other.sizes.sum(0)) * full.given
+    uphill = full.along + other.along > _UPHILL * lengths
+    if not uphill.any():
+        return []
+    names = [path for path, up in zip(trial.names, uphill, strict=True) if up]
+    which = "" if uphill.all() else f" of {', '.join(names)}"[:80]
+    return [
+        f"Updates{which} go up the gradient, since an even number of parts of the "
+        "chain change its sign: two optimizers, or none. Keep one; optax.scale_by_adam "
+        "and its like need optax.scale(-1.0) after them, and what optax.masked leaves "
+        "out is handed on as it is."
+    ]
 
 
 def _look_at_effect(trial: Trial, full: Outcome, scale: float) -> list[str]:
@@ -199,6 +249,10 @@ def _look_for_second_rate(
 
     size = size_of(trial.changed(current_lr=_ABOVE))
     counts = [*_COUNTS, (num_steps or 0) // 2]
+    if size < _SIZE and not trial.find(optax.ScaleByAdamState):
+        # As LARS is with such a coefficient; LAMB, which has Adam inside, has none.
+        trial.stretch(1.0 / _TRUST)
+        size = size_of(trial.changed(current_lr=_ABOVE))
     while size < _SIZE and counts:
         # It may be a warm-up that is as small.
         state = trial.changed(trial.later(counts.pop()), current_lr=_ABOVE)
