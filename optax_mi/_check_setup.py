@@ -21,7 +21,7 @@ from optax_mi._inspect import states_by_group
 from optax_mi._trial import Outcome, Trial
 from optax_mi._warnings import NO_STATE, Reading, read, say, why_held
 from optax_mi.estimators.arithmetic._sums import LongSum
-from optax_mi.estimators.inputs import as_numpy, class_ids
+from optax_mi.estimators.inputs import are_probabilities, as_numpy, class_ids
 from optax_mi.estimators.tables._joint import Counts
 from optax_mi.estimators.tables._variational import Losses
 
@@ -32,10 +32,12 @@ _LATE = {"num_updates": 2**29, "updates_in_epoch": 2**29}
 _NO_EFFECT = 0.25
 # Of a learning rate and of an update, where by itself each would train a network.
 _RATE, _SIZE = 0.11, 0.25
+# By default LARS makes updates so large a part of the params.
+_TRUST = 1e-3
+# Errors in an average of one step, by the dtype's eps; cosines of updates and gradient.
+_ROUNDING, _UPHILL = 100.0, 0.05
 # Where a schedule may be through with its warm-up.
 _COUNTS = 10, 100, 1000, 10**4, 10**5
-# Rows of outputs that are looked at.
-_ROWS = 4096
 _HOUSE = pathlib.Path(__file__).parent
 
 
@@ -56,6 +58,9 @@ def check_setup(
     - the learning rate is given twice: `chain(adamw(1e-3), mi_decay(1e-3, ...))`;
     - a part of the chain takes no extra arguments, or one is missing or of a wrong
       shape: what `update` raises;
+    - updates go up the gradient, as those of two optimizers in one chain do; a batch
+      does not reach :func:`mi_decay`, as within `optax.MultiSteps`; what follows
+      :func:`average_params` changes the updates that it has seen;
     - outputs are probabilities, not logits; labels are counted from 1, or most of them
       are dropped; an estimate is unusable;
     - no epoch closes within `num_steps`.
@@ -105,14 +110,16 @@ def check_setup(
     try:
         full = trial.run(trial.changed(current_lr=_ABOVE, **_LATE), scale)
     except (TypeError, ValueError) as error:
+        if isinstance(error.__cause__, NameError):
+            raise ValueError(
+                f"tx has an axis_name, which only shard_map binds: check it without. "
+                f"{error}"
+            ) from error
         return list(dict.fromkeys([*found, _explain(error)]))
-    except NameError as error:
-        raise ValueError(
-            f"tx has an axis_name, which only shard_map binds ({error}): check it "
-            "without."
-        ) from error
     found += [] if found else _look_at_estimates(full, extra_args)
+    found += _look_at_places(trial, full, scale)
     if len(full.sizes):
+        found += _look_at_signs(trial, full, scale)
         idle = _look_at_effect(trial, full, scale)
         found += idle or _look_for_second_rate(trial, full, scale, num_steps)
     if num_steps is not None:
@@ -134,6 +141,47 @@ def _say_all(sentences: dict[str, str], states: dict[str, MIDecayState]) -> list
     for group, sentence in sentences.items():
         groups.setdefault(sentence, []).append(group)
     return [say(sentence, of, states) for sentence, of in groups.items()]
+
+
+def _look_at_places(trial: Trial, full: Outcome, scale: float) -> list[str]:
+    """Whether every batch reaches mi_decay, and every update average_params."""
+    found = []
+    outer = trial.find(optax.MultiStepsState)
+    last = max(seen.num_updates for seen in _readings(full).values())
+    skips = last - _LATE["num_updates"] < full.num_steps
+    if skips and any(states_by_group(node.inner_opt_state) for node in outer):
+        found.append(
+            "Within optax.MultiSteps mi_decay sees only the last of the batches whose "
+            "gradients are accumulated. Put it after: optax.chain(optax.MultiSteps("
+            "optimizer, k).gradient_transformation(), mi_decay(...))."
+        )
+    # At a learning rate of 1, what comes before mi_decay sees the same as what follows.
+    low = trial.run(trial.changed(current_lr=0.0, **_LATE), scale)
+    if max(full.missed, low.missed) > _ROUNDING:
+        found.append(
+            "average_params averages other params than the updates lead to, which what "
+            "follows it changes. Put it last: optax.chain(optimizer, mi_decay(...), "
+            "average_params())."
+        )
+    return found
+
+
+def _look_at_signs(trial: Trial, full: Outcome, scale: float) -> list[str]:
+    """Whether updates go down the gradient."""
+    # What does not depend on the gradient, such as noise, cancels.
+    other = trial.run(trial.changed(current_lr=_ABOVE, **_LATE), -scale)
+    lengths = (full.sizes.sum(0) + other.sizes.sum(0)) * full.given
+    uphill = full.along + other.along > _UPHILL * lengths
+    if not uphill.any():
+        return []
+    names = [path for path, up in zip(trial.names, uphill, strict=True) if up]
+    which = "" if uphill.all() else f" of {', '.join(names)}"[:80]
+    return [
+        f"Updates{which} go up the gradient, since an even number of parts of the "
+        "chain change its sign: two optimizers, or none. Keep one; optax.scale_by_adam "
+        "and its like need optax.scale(-1.0) after them, and what optax.masked leaves "
+        "out is handed on as it is."
+    ]
 
 
 def _look_at_effect(trial: Trial, full: Outcome, scale: float) -> list[str]:
@@ -201,6 +249,10 @@ def _look_for_second_rate(
 
     size = size_of(trial.changed(current_lr=_ABOVE))
     counts = [*_COUNTS, (num_steps or 0) // 2]
+    if size < _SIZE and not trial.find(optax.ScaleByAdamState):
+        # As LARS is with such a coefficient; LAMB, which has Adam inside, has none.
+        trial.stretch(1.0 / _TRUST)
+        size = size_of(trial.changed(current_lr=_ABOVE))
     while size < _SIZE and counts:
         # It may be a warm-up that is as small.
         state = trial.changed(trial.later(counts.pop()), current_lr=_ABOVE)
@@ -280,7 +332,7 @@ def _look_at_batch(
         num_classes = max(num_classes, int(outputs.max(initial=0)) + 1)
     elif outputs is not None and outputs.ndim == labels.ndim + 1:
         num_classes = max(outputs.shape[-1], 2)
-        if _are_probabilities(outputs):
+        if are_probabilities(outputs):
             found.append(
                 "outputs are probabilities, not logits: all are in [0, 1], and they "
                 "sum to 1. Pass the logits, or jnp.log(outputs)."
@@ -310,14 +362,6 @@ def _classes_of(accumulator: Any) -> int | None:
     if isinstance(sums, Counts) and sums.joint.shape[0] == sums.joint.shape[1]:
         return len(sums.joint)
     return None
-
-
-def _are_probabilities(outputs: np.ndarray) -> bool:
-    rows = outputs.reshape(-1, outputs.shape[-1])[:_ROWS]
-    if rows.dtype.kind != "f" or not rows.size or rows.shape[-1] < 2:
-        return False
-    inside = (rows >= 0) & (rows <= 1)
-    return bool(inside.all() and np.allclose(rows.sum(-1), 1.0, atol=0.02))
 
 
 def _array(extra_args: dict[str, Any], name: str) -> np.ndarray | None:

@@ -52,6 +52,11 @@ def check_rates(
 
     `written` says how the user wrote a name, such as lr_max['dense'].
     """
+    if lr_max is None:
+        raise TypeError(
+            f"{written('lr_max')} must be a number, got None. If lr_range_test found "
+            "none, print(found) says why."
+        )
     for name, rate in (("lr_max", lr_max), ("lr_min", lr_min), ("init_lr", init_lr)):
         if callable(rate):
             factory = written("mi_decay")
@@ -127,16 +132,45 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_axis_name(axis_name: Any) -> None:
+    """Raises unless it is None, a name, or a tuple of names of which none is twice."""
+    names = axis_name if isinstance(axis_name, tuple) else (axis_name,)
+    if axis_name is not None and not all(n and isinstance(n, str) for n in names):
+        raise TypeError(
+            "axis_name must be the name of a mesh axis, such as 'data', or a tuple of "
+            f"names, got axis_name={axis_name!r:.60}."
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"axis_name={axis_name} has a name twice: leave one out.")
+
+
 def check_is(name: str, value: Any, kind: type, example: str) -> None:
     """Raises unless `value` is a `kind`; functions are likely uncalled factories."""
     if isinstance(value, kind):
         return
-    hint = ""
+    shown, hint = f"{value!r:.60}", ""
     if callable(value):
-        hint = f" Did you forget to call it: {getattr(value, '__name__', value)}(...)?"
+        shown = getattr(value, "__name__", shown)
+        streaming = _STREAMING.get(shown)
+        hint = f" Did you forget to call it: {shown}(...)?"
+        if streaming:
+            hint = f" {shown} is for whole arrays: pass {streaming}."
     raise TypeError(
-        f"{name} must be a {kind.__name__}, such as {example}, got {value!r}.{hint}"
+        f"{name} must be a {kind.__name__}, such as {example}, got {shown}.{hint}"
     )
+
+
+# What takes batch after batch, in place of what takes whole arrays.
+_STREAMING = {
+    "plugin_mi": "contingency(num_classes=C)",
+    "table_mi": "contingency(num_classes=C)",
+    "variational_mi": "variational(num_classes=C)",
+    "gaussian_mi": "gaussian(features=d, num_classes=C)",
+    "ross_mi": "nearest_neighbors(features=d, num_classes=C)",
+    "ksg_mi": "nearest_neighbors(features=d, label_features=m)",
+    "kde_mi": "kde(features=d, num_classes=C, bandwidth=h)",
+    "binned_mi": "binned(num_classes=C, low=a, high=b)",
+}
 
 
 def required_keywords(estimator: Any) -> tuple[str, ...]:

@@ -16,7 +16,14 @@ import optax
 from jax.core import Tracer
 
 from optax_mi import _epoch
-from optax_mi._checks import check_int, check_is, check_rates
+from optax_mi._checks import (
+    check_axis_name,
+    check_flag,
+    check_int,
+    check_is,
+    check_number,
+    check_rates,
+)
 from optax_mi._epoch import MIDecayState as MIDecayState
 from optax_mi._epoch import Settings
 from optax_mi.estimators import MIEstimator, contingency
@@ -71,7 +78,8 @@ def mi_decay(
       axis_name: mesh axis (or axes) over which each device holds a part of the batch,
         inside `jax.shard_map` or `jax.pmap`; the estimate is then of all parts, the
         same on every device. Under plain `jit`, sharded batches need no axis name. `()`
-        says that every device has the whole batch, which `pmap` cannot tell.
+        says that every device has the whole batch, which `pmap` cannot tell. Where
+        `shard_map` can tell, copies of a part count once.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with state :class:`MIDecayState`. Its
@@ -82,7 +90,8 @@ def mi_decay(
     Raises:
       TypeError, ValueError: an argument is out of its range, or neither or both of
         `num_classes` and `estimator` are given; in `update`, a required keyword is
-        missing. Each names the argument, the value and the fix.
+        missing, the state is of something else, or the batch is split over other axes
+        than `axis_name`. Each names the argument, the value and the fix.
 
     Example:
       >>> import jax
@@ -170,8 +179,8 @@ def mi_sgd(
     Args:
       lr_max: upper bound of the learning rate, positive.
       lr_min: lower bound, in [0, lr_max]; None means lr_max / 100.
-      momentum: decay of the momentum, or None for none.
-      nesterov: whether the momentum is Nesterov's.
+      momentum: decay of the momentum, in [0, 1), or None for none.
+      nesterov: whether the momentum is Nesterov's; needs a momentum.
       num_classes: as in :func:`mi_decay`, like all that follow.
       estimator: what measures the mutual information.
       steps_per_epoch: number of updates between two decisions, or None.
@@ -199,6 +208,10 @@ def mi_sgd(
     References:
       Vasudevan, Entropy 22(5):560, 2020; see :func:`mi_decay`.
     """
+    if momentum is not None:
+        check_number("momentum", momentum, lambda m: 0 <= m < 1, "in [0, 1)")
+    if check_flag("nesterov", nesterov) and momentum is None:
+        raise ValueError("nesterov=True needs a momentum: pass momentum=0.9, say.")
     return optax.chain(
         optax.sgd(1.0, momentum=momentum, nesterov=nesterov),
         mi_decay(
@@ -230,14 +243,18 @@ def check_settings(
 
     `written` says how the user wrote the name of an argument.
     """
-    if (num_classes is None) == (estimator is None):
-        raise ValueError(
-            "Give exactly one of num_classes and estimator, got "
-            f"num_classes={num_classes!r} and estimator={estimator!r}."
-        )
     if estimator is None:
-        assert num_classes is not None
+        if num_classes is None:
+            raise ValueError(
+                "Give exactly one of num_classes and estimator, got neither: "
+                "num_classes=C for logits of C classes."
+            )
         estimator = contingency(num_classes=num_classes)
+    elif num_classes is not None:
+        raise ValueError(
+            f"Give exactly one of num_classes and estimator, got both: leave out "
+            f"num_classes={num_classes!r:.60}, since an estimator has its own."
+        )
     check_is(
         written("estimator"),
         estimator,
@@ -255,6 +272,7 @@ def check_settings(
     check_rates(lr_max, lr_min, init_lr, written)
     if not (steps_per_epoch is None or isinstance(steps_per_epoch, Tracer)):
         check_int("steps_per_epoch", steps_per_epoch, 1)
+    check_axis_name(axis_name)
     return Settings(
         estimator, rule, lr_max, lr_min, init_lr, steps_per_epoch, axis_name
     )

@@ -18,7 +18,7 @@ def check_same_on_all_devices(before: chex.ArrayTree, after: chex.ArrayTree) -> 
             f"The batch differs between devices along the mesh axes {new}, so each "
             f"would get a learning rate of its own: pass axis_name={tuple(new)}."
         )
-    axes = tuple(getattr(jax.sharding.get_abstract_mesh(), "manual_axes", ()))
+    axes = _manual_axes()
     # Whoever checks what varies knows that an index does.
     if axes and not varying_axes(jax.lax.axis_index(axes[0])):
         # The name that pmap gives to an axis which has none.
@@ -39,11 +39,46 @@ def update_across(
     axis_name: str | tuple[str, ...],
 ) -> Any:
     """The accumulator after the batch of all devices, the same on all of them."""
-    if not estimator.additive:
-        part = estimator.update(estimator.init(), **extra_args)
-        return estimator.merge(state, merge_across(estimator, part, axis_name))
-    part = estimator.update(_sums.of_a_batch(estimator.init()), **extra_args)
-    return _sums.add_across(state, part, axis_name)
+    names = axis_name if isinstance(axis_name, tuple) else (axis_name,)
+    told = {name for name in names if _is_told(name)}
+    empty = estimator.init()
+    part = _sums.of_a_batch(empty) if estimator.additive else empty
+    part = estimator.update(part, **extra_args)
+    varying = varying_axes(part)
+    # Along an axis on which nothing differs there is one part, and copies of it.
+    split = tuple(name for name in names if name in varying or name not in told)
+    if beyond := sorted(varying - varying_axes(state) - {*names}):
+        raise ValueError(
+            f"The batch differs between devices along the mesh axes {beyond}, and "
+            f"axis_name={axis_name!r} leaves that out, so each would get a learning "
+            f"rate of its own: pass axis_name={(*split, *beyond)}."
+        )
+    if estimator.additive:
+        return _sums.add_across(state, part, split)
+    if split:
+        part = merge_across(estimator, part, split)
+    return estimator.merge(state, part)
+
+
+def _is_told(name: str) -> bool:
+    """Whether JAX knows what differs between devices along an axis.
+
+    Raises:
+      ValueError: there is no such axis.
+    """
+    try:
+        return name in varying_axes(jax.lax.axis_index(name))
+    except NameError as error:
+        axes = _manual_axes()
+        cure = f"there are {list(axes)}."
+        if not axes:
+            cure = "outside of jax.shard_map and jax.pmap: under jax.jit leave it out."
+        raise ValueError(f"axis_name={name!r} is no axis here, {cure}") from error
+
+
+def _manual_axes() -> tuple[str, ...]:
+    """The axes of `jax.shard_map` and `jax.pmap` here."""
+    return tuple(getattr(jax.sharding.get_abstract_mesh(), "manual_axes", ()))
 
 
 def merge_across(

@@ -6,6 +6,7 @@ it is twice as long. In the first one the rule may look at what is known, at upd
 """
 
 import functools
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -104,13 +105,15 @@ def observe(
     """The state with one update more in its epoch.
 
     Raises:
-      TypeError: the state is of something else, or a keyword is missing.
-      ValueError: the batch is spread over devices, and no axis name says so.
+      TypeError: the state is of something else, or a keyword is missing or misspelt.
+      ValueError: the batch is spread over devices, and no axis name says so, or the
+        axis name is that of no axis.
     """
     if not isinstance(state, MIDecayState):
         raise TypeError(
-            f"state must be an MIDecayState, got a {type(state).__name__}. If it "
-            "comes from a checkpoint restored without a target, convert it with "
+            f"state must be an MIDecayState, got a {type(state).__name__}. Pass what "
+            "tx.init(params) of this very transformation returns, or its last update. "
+            "A checkpoint that was restored without a target is converted by "
             "optax_mi.restore_state(tx.init(params), saved)."
         )
     if any(
@@ -297,7 +300,12 @@ def _cast(new: Any, old: Any) -> Any:
 
 
 def _check_keywords(estimator: MIEstimator, extra_args: dict[str, Any]) -> None:
-    """Raises unless all keywords that the estimator requires are there."""
+    """Raises unless the keywords that the estimator requires are there by its names."""
+    takes = inspect.signature(estimator.update).parameters
+    # Beside weights, a mask is for another transformation of the chain.
+    weighs = "weights" in takes and extra_args.get("weights") is None
+    if weighs and "mask" not in takes and extra_args.get("mask") is not None:
+        raise TypeError("update() got mask, whose name is weights here: weights=mask.")
     required = required_keywords(estimator)
     missing = [name for name in required if name not in extra_args]
     if missing:

@@ -6,7 +6,8 @@ A leaf is known by its path, the names on the way to it. Layouts so far:
    `spread`, no `joined` and `look_at`, and averages of `log_time_rule` in nats.
 2. Before names were told apart from those of Optax: `step`, `step_in_epoch`, `epoch`,
    `learning_rate`, and `count` of an estimate. Estimates held nan and infinity.
-3. The present one.
+3. Before `recent` of `log_time_rule` was told apart from that of a sum.
+4. The present one.
 """
 
 from collections.abc import Collection
@@ -20,7 +21,7 @@ from optax_mi.estimators import MIEstimate
 from optax_mi.estimators._base import pack_number
 
 # The layout that states are written in. `tests/data` holds files of each.
-LAYOUT = 3
+LAYOUT = 4
 
 # Fields of MIDecayState that became others, up to layout 2.
 _RENAMED = {
@@ -49,6 +50,9 @@ def upgrade(held: dict[Path, Any], wanted: Collection[Path]) -> dict[Path, Any]:
     nodes = sorted(find_nodes(held, FIELDS))
     others = sorted(find_nodes(wanted, FIELDS))
     for number, node in enumerate(nodes):
+        rule = (*node, "rule_state")
+        if (*rule, "decided") in held and (*rule, "recent") in held:
+            held[(*rule, "recent_mean")] = held.pop((*rule, "recent"))
         if (*node, "joined") in held:
             continue
         like = others[number] if len(others) == len(nodes) else node
@@ -129,7 +133,7 @@ def _convert_rule(held: dict[Path, Any], node: Path) -> None:
         "waiting": zero,
         "waiting_variance": zero,
         "last": share(recent),
-        "recent": share(recent),
+        "recent_mean": share(recent),
         "recent_variance": zero,
         "mean": share(mean),
         "lowest": zero,

@@ -5,6 +5,7 @@ its leaves. A field whose meaning changes gets a new name, so that no file of an
 layout is ever misread; :func:`restore_state` converts it.
 """
 
+import os
 from collections.abc import Callable, Collection
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi import _layouts
+from optax_mi._average import AverageParamsState
 from optax_mi._checks import check_choice
+from optax_mi._epoch import MIDecayState
 from optax_mi._find import (
     Path,
     children_by_node,
@@ -37,7 +40,7 @@ def restore_state(
 
     For each leaf of `fresh` it takes the one of the same name. So it restores also
     where a target does not fit: from before :func:`mi_decay` was added to the
-    optimizer, and from layouts 1 and 2 of its state, whose fields had other names.
+    optimizer, and from layouts 1 to 3 of its state, whose fields had other names.
 
     Args:
       fresh: `tx.init(params)`, a whole train state, `nnx.state((model, optimizer))`, or
@@ -55,7 +58,8 @@ def restore_state(
 
     Raises:
       TypeError, ValueError: a leaf is on one side alone, or has another shape or dtype;
-        the message has the paths of both sides. A leaf of `fresh` is not an array, or
+        the message has the paths of both sides. A leaf of `fresh` is not an array,
+        `saved` is a path or nothing, the two are swapped, as far as types tell, or
         `missing` is neither of the two.
 
     Example:
@@ -70,7 +74,17 @@ def restore_state(
       [3. 4.] 0.5
     """
     check_choice("missing", missing, ("error", "init"))
+    if saved is None or isinstance(saved, str | bytes | os.PathLike):
+        raise TypeError(
+            f"saved must be what a checkpoint holds, got {saved!r:.60}. Load it first: "
+            "saved = orbax.checkpoint.StandardCheckpointer().restore(path)."
+        )
     wanted = leaves_by_name(fresh)
+    if type(fresh) in (dict, list) and not _has_types(fresh) and _has_types(saved):
+        raise TypeError(
+            "fresh has no optax states, and saved has: they are swapped. Call "
+            "restore_state(tx.init(params), saved)."
+        )
     held = _layouts.upgrade(leaves_by_name(saved), wanted)
     for path, leaf in wanted.items():
         if not hasattr(leaf, "dtype") and not np.isscalar(leaf):
@@ -118,6 +132,13 @@ def restore_state(
         for path, param in _averaged(node, values, wanted).items():
             values[path] = jnp.array(values[param], values[path].dtype, copy=True)
     return jax.tree.structure(fresh).unflatten(values[path] for path in order)
+
+
+def _has_types(tree: Any) -> bool:
+    """Whether there is a state of a type of ours, not its names alone."""
+    kinds = MIDecayState, AverageParamsState
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kinds))
+    return any(isinstance(node, kinds) for node in nodes)
 
 
 def _states(kind: str, paths: Collection[Path]) -> set[Path]:

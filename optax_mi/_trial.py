@@ -1,5 +1,7 @@
 """A few updates of a transformation on random gradients, and how large they are."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +10,9 @@ import numpy as np
 import optax
 from jax.tree_util import DictKey
 
+from optax_mi._average import AverageParamsState
 from optax_mi._decay import MIDecayState
-from optax_mi._find import find_states
+from optax_mi._find import find_states, leaves_by_name
 from optax_mi._inspect import states_by_group
 
 # Radam has no second moments before the sixth update. Where nothing moves, as within
@@ -24,6 +27,10 @@ class Outcome(NamedTuple):
     # Euclidean norms of each leaf, [updates, leaves], but for updates of zeros alone.
     sizes: np.ndarray
     given: np.ndarray  # those of the gradients, [leaves]
+    # Inner products of all updates of a leaf with its gradient, [leaves].
+    along: np.ndarray
+    # How far the first average is from the params of the updates, by their dtype's eps.
+    missed: float
     num_steps: int
 
 
@@ -49,6 +56,7 @@ class Trial:
         self.params, self.grads = (
             jax.tree.map(lambda leaf: _normal(leaf, random), params) for _ in range(2)
         )
+        self.names = ["/".join(path) for path in leaves_by_name(params)]
         self.init = tx.init(self.params)
         # Functions and flags are a part of the program, all else is traced.
         leaves, structure = jax.tree.flatten(extra_args)
@@ -56,31 +64,43 @@ class Trial:
 
         def step(
             state: Any, scale: jax.Array, grads: Any, params: Any, arrays: list[Any]
-        ) -> tuple[Any, jax.Array, jax.Array]:
+        ) -> tuple[Any, dict[str, jax.Array]]:
             # The arguments as the user passed them, in the places of the arrays.
             args = [a if n is None else n for a, n in zip(leaves, arrays, strict=True)]
             grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
-            given = jnp.stack(jax.tree.leaves(jax.tree.map(_norm, grads)))
-            updates, state = tx.update(
+            updates, after = tx.update(
                 grads, state, params, **structure.unflatten(args)
             )
-            size = jnp.stack(jax.tree.leaves(jax.tree.map(_norm, updates)))
-            return state, size, given
+            return after, {
+                "size": _by_leaf(_norm, updates),
+                "given": _by_leaf(_norm, grads),
+                "along": _by_leaf(_product, updates, grads),
+                "missed": _missed(state, after, params, updates),
+            }
 
         self.step = jax.jit(step)
 
     def run(self, state: Any, scale: float, num_steps: int = _STEPS) -> Outcome:
         """Updates from a state with gradients of one size, until one is not 0."""
         inputs = jnp.float32(scale), self.grads, self.params, self.arrays
+        seen: list[dict[str, np.ndarray]] = []
         sizes: list[np.ndarray] = []
-        steps, given = 0, np.zeros(0)
-        while steps < num_steps or (not sizes and _STEPS <= steps < _MOST_STEPS):
-            state, *norms = self.step(state, *inputs)
-            size, given = map(np.asarray, norms)
+        while len(seen) < num_steps or (
+            not sizes and _STEPS <= len(seen) < _MOST_STEPS
+        ):
+            state, norms = self.step(state, *inputs)
+            seen.append(jax.tree.map(np.asarray, norms))
+            size = seen[-1]["size"]
             sizes += [size] if size.any() else []
-            steps += 1
-        rows = np.array(sizes).reshape(-1, given.size)
-        return Outcome(states_by_group(state), rows, given, steps)
+        given = seen[-1]["given"]
+        return Outcome(
+            states=states_by_group(state),
+            sizes=np.array(sizes).reshape(-1, given.size),
+            given=given,
+            along=np.sum([one["along"] for one in seen], 0),
+            missed=max(float(one["missed"]) for one in seen),
+            num_steps=len(seen),
+        )
 
     def changed(self, state: Any = None, **fields: Any) -> Any:
         """A state, or the initial one, with other numbers in fields of mi_decay's.
@@ -106,6 +126,15 @@ class Trial:
             )
 
         return jax.tree.map(change, state, is_leaf=_is_ours)
+
+    def stretch(self, factor: float) -> None:
+        """Makes the params so many times as large."""
+        self.params = jax.tree.map(lambda p: (p * factor).astype(p.dtype), self.params)
+
+    def find(self, kind: type) -> list[Any]:
+        """The states of a type in the initial one."""
+        is_one = functools.partial(_is_a, kind)
+        return [node for _, node in find_states("tx", self.init, is_one)]
 
     def later(self, count: int) -> Any:
         """The initial state with all schedules at a count, or None without any."""
@@ -142,6 +171,14 @@ def _is_ours(node: Any) -> bool:
     return isinstance(node, MIDecayState)
 
 
+def _is_a(kind: type, node: Any) -> bool:
+    return isinstance(node, kind)
+
+
+def _is_average(node: Any) -> bool:
+    return isinstance(node, AverageParamsState)
+
+
 def _is_count(node: Any) -> bool:
     """Whether it is the state of a schedule: a count and nothing else."""
     return getattr(node, "_fields", None) == ("count",)
@@ -166,8 +203,38 @@ def _normal(leaf: Any, random: np.random.Generator) -> jax.Array:
     return jnp.asarray(numbers, dtype)
 
 
+def _by_leaf(measure: Callable[..., jax.Array], *trees: Any) -> jax.Array:
+    """A number for each leaf."""
+    return jnp.stack(jax.tree.leaves(jax.tree.map(measure, *trees)))
+
+
 def _norm(x: jax.Array) -> jax.Array:
     """Euclidean norm, in float32."""
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         return jnp.zeros(())
     return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(x).astype(jnp.float32))))
+
+
+def _product(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Inner product, in float32."""
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return jnp.zeros(())
+    return jnp.sum((x * jnp.conj(y)).real.astype(jnp.float32))
+
+
+def _missed(before: Any, after: Any, params: Any, updates: Any) -> jax.Array:
+    """How far averages of one step are from the params that the updates lead to."""
+    led_to = leaves_by_name(optax.apply_updates(params, updates))
+    missed = [jnp.zeros(())]
+    for (_, old), (_, new) in zip(
+        *(find_states("tx", state, _is_average) for state in (before, after)),
+        strict=True,
+    ):
+        first = (old.num_averaged == 0) & (new.num_averaged == 1)
+        for path, average in leaves_by_name(new.average).items():
+            if jnp.issubdtype(average.dtype, jnp.inexact):
+                exact = led_to[path]
+                error = _norm(average - exact) / (_norm(exact) + 1e-30)
+                error /= jnp.finfo(exact.dtype).eps
+                missed.append(jnp.where(first, error, 0.0))
+    return jnp.max(jnp.stack(missed))

@@ -43,12 +43,29 @@ RIGHT = {
         decay(0.05),
         average_params(),
     ),
-    "everything around it": lambda: optax.MultiSteps(
-        optax.masked(
-            optax.chain(optax.inject_hyperparams(optax.adamw)(3e-3), decay()),
-            {"a": True, "c": False},
+    "sizes relative to the params": lambda: optax.chain(
+        optax.lars(1.0, momentum=0.9), decay(0.1), average_params()
+    ),
+    "everything around it": lambda: optax.apply_if_finite(
+        optax.chain(
+            optax.MultiSteps(
+                optax.inject_hyperparams(optax.adamw)(3e-3), 10
+            ).gradient_transformation(),
+            optax.masked(decay(), {"a": True, "c": False}),
+            optax.masked(optax.set_to_zero(), {"a": False, "c": True}),
+            optax.masked(average_params(), {"a": True, "c": False}),
         ),
-        10,
+        3,
+    ),
+    "weight decay after, and params that are clipped": lambda: optax.chain(
+        optax.sgd(1.0),
+        decay(0.1),
+        optax.add_decayed_weights(-1e-4),
+        optax.keep_params_nonnegative(),
+        average_params(),
+    ),
+    "learning without a schedule": lambda: optax.chain(
+        optax.contrib.schedule_free_adamw(3e-3), decay()
     ),
     "matrices of orthogonal rows": lambda: optax.chain(
         optax.contrib.muon(1.0), decay(0.02)
@@ -78,8 +95,8 @@ RIGHT = {
 }
 
 
-# Each is compiled anew: the first three in every run, the others in the long one.
-SOME = 3
+# Each is compiled anew: the first two in every run, the others in the long one.
+SOME = 2
 
 
 def slow(cases, of=slice(SOME, None)):
@@ -110,7 +127,7 @@ DIVIDE = {
     "adamw": optax.adamw(3e-3),
     "radam": optax.radam(1e-3),  # from its sixth update on
     "adagrad": optax.adagrad(0.1),  # by accumulators that do not begin at 0
-    "clip": optax.clip_by_global_norm(1.0),
+    "clip": optax.chain(optax.clip_by_global_norm(1.0), optax.scale(-1.0)),
 }
 
 
@@ -188,13 +205,13 @@ def test_an_estimator_of_ones_own_that_holds_for_ever():
     def estimate(state):
         return whole.estimate(state)._replace(num_samples=jnp.float32(jnp.nan))
 
-    (found,) = check(mi_decay(1.0, estimator=whole._replace(estimate=estimate)))
+    (found,) = check(mi_sgd(1.0, estimator=whole._replace(estimate=estimate)))
     assert "nan samples. Have its estimate return their number" in found
 
 
 @pytest.mark.slow
 def test_what_is_measured_may_be_missing_in_a_step():
-    tx = mi_decay(1.0, estimator=measured(1.0))
+    tx = mi_sgd(1.0, estimator=measured(1.0))
     assert check_setup(tx, PARAMS, mi=jnp.float32(jnp.nan)) == []
 
 
@@ -209,8 +226,68 @@ def test_epochs_that_are_longer_than_the_run():
 @pytest.mark.slow
 def test_a_run_that_accumulates_gradients_has_fewer_updates():
     tx = optax.MultiSteps(mi_sgd(0.3, num_classes=3, steps_per_epoch=1000), 4)
-    assert len(check(tx, num_steps=3990)) == 1
-    assert check(tx, num_steps=4010) == []
+    inside, length = check(tx, num_steps=3990)
+    assert length.startswith("No epoch closes")
+    assert check(tx, num_steps=4010) == [inside]
+
+
+def test_batches_that_do_not_reach_mi_decay():
+    tx = mi_sgd(0.3, num_classes=3)
+    (found,) = check(optax.MultiSteps(tx, 4))
+    assert found.startswith("Within optax.MultiSteps mi_decay sees only the last")
+    assert "chain(optax.MultiSteps(optimizer, k).gradient_transformation(), mi" in found
+
+
+@pytest.mark.slow
+def test_a_multi_steps_of_one():
+    assert check(optax.MultiSteps(mi_sgd(0.3, num_classes=3), 1)) == []
+
+
+MISPLACED = {
+    "before mi_decay": lambda: (optax.adam(1e-3), average_params(), decay()),
+    "first": lambda: (average_params(), mi_sgd(0.3, num_classes=3)),
+    "before weight decay": lambda: (
+        optax.sgd(1.0),
+        decay(0.1),
+        optax.masked(average_params(), {"a": False, "c": True}),
+        optax.add_decayed_weights(-1e-2),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", slow(MISPLACED, slice(1, None)))
+def test_an_average_that_is_not_last(case):
+    (found,) = check(optax.chain(*MISPLACED[case]()))
+    assert found.startswith("average_params averages other params")
+    assert "Put it last" in found
+
+
+@pytest.mark.slow
+def test_what_follows_an_average_may_leave_the_updates_as_they_are():
+    tx = optax.chain(optax.adam(1e-3), decay(), average_params(), optax.identity())
+    assert check(tx) == []
+
+
+UPHILL = {
+    "two optimizers": lambda: optax.chain(optax.adam(1e-3), mi_sgd(0.3, num_classes=3)),
+    "and the other way": lambda: optax.chain(optax.sgd(0.1), optax.adam(1e-3), decay()),
+    "none": lambda: optax.chain(optax.scale_by_adam(), decay(1e-3)),
+}
+
+
+@pytest.mark.parametrize("case", slow(UPHILL, slice(1, None)))
+def test_updates_that_go_up_the_gradient(case):
+    (found,) = check(UPHILL[case]())
+    assert found.startswith("Updates go up the gradient, since an even number")
+
+
+@pytest.mark.slow
+def test_updates_of_some_params_that_go_up_the_gradient():
+    tx = optax.masked(mi_sgd(0.3, num_classes=3), {"a": True, "c": False})
+    (found,) = check(tx)
+    assert found.startswith("Updates of c/w go up the gradient")
+    (found,) = check(optax.masked(mi_sgd(0.3, num_classes=3), {"a": False, "c": True}))
+    assert found.startswith("Updates of a/b, a/w go up the gradient")
 
 
 def test_a_transformation_without_mi_decay():
@@ -260,7 +337,11 @@ def test_what_update_raises_is_found():
     ("changed", "error", "match"),
     [
         ({"tx": mi_sgd}, TypeError, "tx must be a transformation, such as mi_sgd"),
-        ({"tx": decay(axis_name="data")}, ValueError, "axis_name, .*: data"),
+        (
+            {"tx": decay(axis_name="data")},
+            ValueError,
+            "axis_name, .* check it .*'data'",
+        ),
         ({"params": {}}, ValueError, r"params must be a pytree of arrays, got \{\}"),
         ({"params": ["w"]}, TypeError, "params must be .*, got a leaf 'w'"),
         ({"num_steps": 0}, ValueError, "num_steps must be at least 1"),

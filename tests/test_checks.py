@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from optax_mi import mi_decay, mi_sgd
+from optax_mi import estimators, mi_decay, mi_sgd
 from optax_mi._checks import (
     check_int,
     check_number,
@@ -17,7 +17,7 @@ from optax_mi._checks import (
     concrete,
     required_keywords,
 )
-from optax_mi.estimators import contingency, measured, variational
+from optax_mi.estimators import contingency, measured, plugin_mi, variational
 from optax_mi.rules import residual_rule
 
 LABELS = jnp.array([0, 1, 2])
@@ -41,16 +41,31 @@ OK = {"lr_max": 1.0, "num_classes": 3, "steps_per_epoch": 10}
         ({"num_classes": 1}, ValueError, "num_classes must be at least 2.*=1"),
         ({"num_classes": 3.0}, TypeError, "num_classes must be an int"),
         ({"num_classes": True}, TypeError, "num_classes must be an int"),
-        ({"num_classes": None}, ValueError, "exactly one of num_classes and estimator"),
+        ({"lr_max": None}, TypeError, r"got None\. If lr_range_test .*print\(found\)"),
+        (
+            {"num_classes": None},
+            ValueError,
+            "num_classes and estimator.*neither",
+        ),
         (
             {"estimator": variational(num_classes=3)},
             ValueError,
-            "exactly one of num_classes",
+            "^Give exactly one .* got both: leave out num_classes=3, since an est"
+            r"imator has its own\.$",
         ),
+        ({"axis_name": ""}, TypeError, "axis_name must be the name .*axis_name=''"),
+        ({"axis_name": ["x"]}, TypeError, r"a tuple of names, got axis_name=\['x'\]"),
+        ({"axis_name": ("x", 3)}, TypeError, r"axis_name=\('x', 3\)"),
+        ({"axis_name": ("x", "x")}, ValueError, "has a name twice"),
         (
             {"num_classes": None, "estimator": contingency},
             TypeError,
             r"estimator must be a MIEstimator.*call it: contingency\(",
+        ),
+        (
+            {"num_classes": None, "estimator": plugin_mi},
+            TypeError,
+            r"got plugin_mi\. plugin_mi is for whole arrays: pass contingency\(",
         ),
         ({"rule": residual_rule}, TypeError, r"rule must be a DecayRule.*call it"),
         ({"rule": "cosine"}, TypeError, "rule must be a DecayRule.*got 'cosine'"),
@@ -66,6 +81,41 @@ def test_arguments(factory, kwargs, error, match):
 def test_nobody_but_the_user_knows_lr_max(factory):
     with pytest.raises(TypeError, match="argument: 'lr_max'"):
         factory(num_classes=3)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "match"),
+    [
+        ({"momentum": "0.9"}, TypeError, "momentum must be a number, got '0.9'"),
+        ({"momentum": 1.0}, ValueError, r"momentum must be in \[0, 1\).*momentum=1\.0"),
+        ({"momentum": -0.1}, ValueError, r"momentum=-0\.1"),
+        ({"momentum": 0.9, "nesterov": 1}, TypeError, "nesterov must be True or False"),
+        ({"nesterov": True}, ValueError, "nesterov=True needs a momentum"),
+    ],
+)
+def test_arguments_of_mi_sgd(kwargs, error, match):
+    with pytest.raises(error, match=match):
+        mi_sgd(**{**OK, **kwargs})
+
+
+def test_momentum_may_move():
+    tx = optax.inject_hyperparams(mi_sgd, static_args=("num_classes",))(
+        1.0, num_classes=3, momentum=optax.constant_schedule(0.5), nesterov=True
+    )
+    assert float(tx.init(LOGITS).hyperparams["momentum"]) == 0.5
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in estimators.__all__ if name.endswith("_mi")]
+)
+def test_what_takes_whole_arrays_has_a_partner_that_takes_batches(name):
+    with pytest.raises(TypeError) as caught:
+        mi_decay(1.0, estimator=getattr(estimators, name))
+    # It can be written as it stands.
+    call = str(caught.value).partition("for whole arrays: pass ")[2].removesuffix(".")
+    numbers = {"C": 3, "d": 2, "m": 2, "h": 1.0, "a": 0.0, "b": 1.0}
+    estimator = eval(call, {**vars(estimators), **numbers})
+    assert isinstance(estimator, estimators.MIEstimator)
 
 
 @pytest.mark.parametrize("value", [1, 0.5, np.float32(1), np.ones(()), jnp.ones(())])
@@ -152,6 +202,25 @@ def test_missing_signals_are_named(missing, jit):
         del signal[name]
     with pytest.raises(TypeError, match=" and ".join(missing)):
         update(LOGITS, tx.init(LOGITS), LOGITS, **signal)
+
+
+def test_a_mask_is_called_weights():
+    tx, mask = mi_decay(**OK), jnp.ones(3)
+    state, seen = tx.init(LOGITS), {"outputs": LOGITS, "labels": LABELS}
+    with pytest.raises(TypeError, match="got mask, whose name is weights here"):
+        tx.update(LOGITS, state, mask=mask, **seen)
+    # It may be for another transformation, or for an estimator of one's own.
+    tx.update(LOGITS, state, mask=mask, weights=mask, **seen)
+    tx.update(LOGITS, state, mask=None, **seen)
+    tx = mi_decay(1.0, estimator=measured(1.0))
+    tx.update(LOGITS, tx.init(LOGITS), mi=0.5, mask=mask)
+
+
+@pytest.mark.parametrize("state", [None, (), optax.EmptyState()])
+def test_a_state_of_something_else(state):
+    tx = mi_decay(**OK)
+    with pytest.raises(TypeError, match=r"state must be .*tx\.init\(params\) of this"):
+        tx.update(LOGITS, state, outputs=LOGITS, labels=LABELS)
 
 
 def test_a_wrapper_that_strips_the_signal_fails_loudly():

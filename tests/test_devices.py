@@ -13,7 +13,7 @@ from optax_mi._devices import (
     merge_across,
     update_across,
 )
-from optax_mi.estimators import MIEstimator, contingency
+from optax_mi.estimators import MIEstimator, contingency, gaussian
 
 # Accumulators that are matrices, merged by their product: the order shows in it.
 PRODUCT = MIEstimator(
@@ -75,6 +75,63 @@ def test_what_came_to_differ_is_refused_by_the_names_of_its_axes():
         jax.eval_shape(shard_map(step, devices), jnp.ones(8))
     # Outside of any shard_map there is nothing that could differ.
     check_same_on_all_devices({"sum": jnp.zeros(())}, {"sum": jnp.ones(())})
+
+
+ESTIMATORS = {
+    "added": contingency(num_classes=3),
+    "merged": gaussian(features=3, num_classes=3),
+}
+
+
+def samples_seen(kind, axis_name, devices, split, check_vma=True):
+    """How many samples of 16 are counted."""
+    estimator, labels = ESTIMATORS[kind], jnp.arange(16) % 3
+
+    def step(state, outputs, labels):
+        seen = {"outputs": outputs, "labels": labels}
+        state = update_across(estimator, state, seen, axis_name)
+        return estimator.estimate(state).num_samples
+
+    whole, part = jax.P(), jax.P(split)
+    step = jax.shard_map(
+        step,
+        mesh=devices,
+        in_specs=(whole, part, part),
+        out_specs=whole,
+        check_vma=check_vma,
+    )
+    return jax.jit(step)(estimator.init(), jax.nn.one_hot(labels, 3), labels)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_the_axes_that_a_batch_is_split_over_are_named_in_full(kind):
+    with pytest.raises(
+        ValueError, match=r"\['x'\], and axis_name='y' .*pass axis_name=\('y', 'x'\)\."
+    ):
+        samples_seen(kind, "y", mesh(4, 2), ("x", "y"))
+    with pytest.raises(ValueError, match=r"pass axis_name=\('x',\)\."):
+        samples_seen(kind, "y", mesh(4, 2), "x")
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_an_axis_that_is_not_there(kind, check_vma):
+    with pytest.raises(
+        ValueError, match=r"'z' is no axis here, there are \['x', 'y'\]"
+    ):
+        samples_seen(kind, ("x", "z"), mesh(4, 2), "x", check_vma)
+
+
+def test_an_axis_outside_of_any_shard_map():
+    tx = mi_decay(0.3, num_classes=3, axis_name="x")
+    with pytest.raises(ValueError, match=r"'x' is no axis here, outside.*leave it out"):
+        jax.jit(tx.update)((), tx.init(()), outputs=jnp.eye(3), labels=jnp.arange(3))
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_copies_of_a_part_count_once(kind):
+    for axis_name, split in ((("x", "y"), "x"), ("x", ())):
+        assert samples_seen(kind, axis_name, mesh(4, 2), split) == 16
 
 
 @pytest.mark.parametrize("devices", [2, 8])

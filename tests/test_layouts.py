@@ -20,7 +20,7 @@ def test_the_present_layout_is_among_the_files():
     assert names >= {f"layout_{LAYOUT}_{case}" for case in old_checkpoints.CASES}
 
 
-NAMES = {  # of layouts 1 and 2, and what they are now
+NAMES = {  # of layouts 1 to 3, and what they are now
     r"/step_in_epoch$": "/updates_in_epoch",
     r"(?<!/rule_state)/step$": "/num_updates",
     r"/epoch$": "/num_epochs",
@@ -28,6 +28,7 @@ NAMES = {  # of layouts 1 and 2, and what they are now
     r"/estimate/count$": "/estimate/num_samples",
     r"/rule_state/mi$": "/rule_state/last_mi",
     r"/rule_state/residual$": "/rule_state/last_residual",
+    r"/rule_state/recent$": "/rule_state/recent_mean",
 }
 
 
@@ -82,7 +83,7 @@ def test_the_default_rule_of_layout_1_goes_on_with_shares(tmp_path):
     old = {name.split("/")[-1]: v for name, (_, v) in told["saved"].items()}
     new = restored["opt_state"][1].rule_state
     assert int(new.decided) == int(new.seen) == 3
-    for field in ("recent", "mean"):
-        share = old[field] / old["entropy"]
+    for before, field in (("recent", "recent_mean"), ("mean", "mean")):
+        share = old[before] / old["entropy"]
         assert float(getattr(new, field)) == pytest.approx(share, rel=1e-6)
         assert 0 < share < 1

@@ -1,5 +1,7 @@
 """What `restore_state` puts where, and what it refuses."""
 
+import pathlib
+
 import chex
 import flax.serialization
 import jax
@@ -236,3 +238,21 @@ def test_wrong_types_are_told_what_to_do():
         restore_state(object(), untyped(CHAIN))
     with pytest.raises(TypeError, match=r"MIDecayState, got a dict.*restore_state\("):
         MI.update(PARAMS, untyped(MI), PARAMS, outputs=LABELS, labels=LABELS)
+
+
+@pytest.mark.parametrize("saved", [None, "checkpoints/7", b"7", pathlib.Path("7")])
+def test_a_checkpoint_that_was_not_loaded(saved):
+    with pytest.raises(TypeError, match=r"saved must be .* got .*\. Load it first"):
+        restore_state(MI.init(PARAMS), saved)
+
+
+@pytest.mark.parametrize("tx", [MI, average_params()], ids=["decay", "average"])
+def test_arguments_that_are_swapped(tx):
+    state = optax.chain(optax.sgd(0.1), tx).init(PARAMS)
+    fresh = {"params": PARAMS, "opt_state": state}
+    saved = flax.serialization.to_state_dict(fresh)
+    with pytest.raises(TypeError, match="they are swapped"):
+        restore_state(saved, fresh)
+    # What is no Python type on either side, or one on both, may be so on purpose.
+    chex.assert_trees_all_equal(restore_state(saved, saved), saved)
+    chex.assert_trees_all_equal(restore_state(fresh, fresh), fresh)

@@ -18,10 +18,10 @@ class _Progress(NamedTuple):
     waiting: jax.Array  # average U of the steps between the two
     waiting_variance: jax.Array  # squared standard error of `waiting`
     last: jax.Array  # what `waiting` was at the last decision
-    recent: jax.Array  # average U of the last tenth of the steps
-    recent_variance: jax.Array  # squared standard error of `recent`
+    recent_mean: jax.Array  # average U of the last tenth of the steps
+    recent_variance: jax.Array  # squared standard error of `recent_mean`
     mean: jax.Array  # average U of all steps
-    lowest: jax.Array  # the least that was known at the first look, or of `recent`
+    lowest: jax.Array  # the least that was known at the first look, or recently
 
 
 def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
@@ -96,7 +96,7 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
         share = jnp.where(first, 1.0, since / jnp.maximum(step, 1).astype(jnp.float32))
         log_time = jnp.where(first, 0.0, -jnp.log1p(-share))
         weight = jnp.where(first, 1.0, -jnp.expm1(-_RECENT * log_time))
-        recent = _blend(state.recent, waiting, weight)
+        recent = _blend(state.recent_mean, waiting, weight)
         variance = _blend_variance(state.recent_variance, waiting_variance, weight)
         mean = _blend(state.mean, waiting, share)
 
@@ -119,7 +119,7 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
         decides = waits._replace(
             decided=step,
             last=waiting,
-            recent=recent,
+            recent_mean=recent,
             recent_variance=variance,
             mean=mean,
             lowest=lowest,
@@ -134,7 +134,7 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
 
 
 _KNOWN = 0.1  # the share of H(Y) from which on the decay has its full rate
-_RECENT = 10.0  # the memory of `recent` is one such part of the steps so far
+_RECENT = 10.0  # the memory of `recent_mean` is one such part of the steps so far
 _SLACK = 0.02  # gains of less are small, whatever they are compared with
 _LEAST_SHARE = 0.02  # of the steps so far, between two decisions
 _LOST = 0.98  # of what was known on average: below, something has been lost

@@ -121,7 +121,7 @@ def test_is_exact_after_ten_million_epochs_of_one_step(steps):
     speed = 0.8 * np.minimum(10 * recent, 1) * ((mean + 0.02) / (recent + 0.02)) ** 10
     assert end > 0.98
     assert float(state.mean) == pytest.approx(mean[-1], rel=1e-5)
-    assert float(state.recent) == pytest.approx(recent[-1], rel=1e-5)
+    assert float(state.recent_mean) == pytest.approx(recent[-1], rel=1e-5)
     want = LR_MAX * np.exp(-np.trapezoid(speed, np.log(t)))
     assert float(lr) == pytest.approx(want, rel=1e-2)
 

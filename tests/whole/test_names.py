@@ -103,6 +103,8 @@ def test_what_is_ours_is_found_by_name_beside_adam():
     assert optax.tree.get(state, "current_lr") == 0.5
     assert optax.tree.get(state, "mi") == -1  # nothing measured yet
     assert optax.tree.get(state, "num_updates") == 0
+    assert optax.tree.get(state, "recent_mean") == 0
+    assert optax.tree.get(state, "recent").joint.shape == (NUM_CLASSES, NUM_CLASSES)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

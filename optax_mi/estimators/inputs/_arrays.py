@@ -6,6 +6,7 @@ column is moved.
 """
 
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,10 +72,27 @@ def _describe(name: str, given: Any) -> str:
     """What was given in place of numbers, and what to do about it."""
     if isinstance(given, Mapping):
         return f"a {type(given).__name__} with the keys {list(given)}: pass one value"
-    parts = given.tolist() if isinstance(given, np.ndarray) else given
+    # Of pandas, which need not be there.
+    for codes in ("cat.codes", "codes"):
+        if hasattr(given, codes.partition(".")[0]):
+            return f"categories: pass {name}.{codes}"
+    parts = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(parts, list | tuple) and parts:
-        if all(isinstance(part, str) for part in parts):
+        strings = [isinstance(part, str) for part in parts]
+        if all(strings):
             return f"strings: pass np.unique({name}, return_inverse=True)[1]"
+        if any(strings):
+            return f"strings and others: pass pd.factorize({name})[0], -1 where missing"
+        reals = [isinstance(part, numbers.Real) for part in parts]
+        if all(reals):
+            whole = all(isinstance(part, numbers.Integral) for part in parts)
+            kind = "int" if whole else "float"
+            return f"numbers of dtype object: pass {name}.astype({kind})"
+        if any(reals):
+            return (
+                "numbers of which some are missing: put -1 for class ids, or nan for "
+                "reals, and they are dropped"
+            )
         if all(isinstance(part, list | tuple) for part in parts):
             lengths = sorted({len(part) for part in parts})
             if len(lengths) > 1:
@@ -83,7 +101,38 @@ def _describe(name: str, given: Any) -> str:
                     "give the padding labels of -1 or weights of 0"
                 )
     kind = f"{given.dtype} " if isinstance(given, np.ndarray) else ""
-    return f"{kind}{given!r:.60}"
+    return kind + " ".join(f"{given!r:.60}".split())
+
+
+def check_logits(name: str, logits: Any) -> None:
+    """Raises if they are probabilities, as far as they can be looked at."""
+    if isinstance(logits, Tracer) or has_tracers(logits):
+        return
+    if isinstance(logits, jax.Array):
+        # What one device has of it: little is moved, and on this host.
+        logits = logits.addressable_data(0)
+        logits = logits[:_ROWS] if logits.ndim else logits
+    if are_probabilities(as_numpy(name, logits)):
+        raise ValueError(
+            f"{name} are probabilities, not logits: all are in [0, 1], and they sum to "
+            f"1. Pass jnp.log({name}); if they are logits, {name} - 1 mean the same."
+        )
+
+
+def are_probabilities(array: np.ndarray) -> bool:
+    """Whether the last axis of the finite rows is in [0, 1] and sums to 1."""
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    if array.ndim < 2 or array.shape[-1] < 2 or not floating:
+        return False
+    rows = array.reshape(-1, array.shape[-1])
+
+    def holds(rows: np.ndarray) -> bool:
+        rows = rows[np.isfinite(rows).all(-1)].astype(np.float32)
+        inside = ((rows >= 0) & (rows <= 1)).all()
+        return bool(rows.size and inside and (abs(rows.sum(-1) - 1.0) < 0.01).all())
+
+    # A few tell most logits.
+    return holds(rows[:8]) and holds(rows[:_ROWS])
 
 
 def host_vectors(name: str, array: Any) -> jax.Array:

@@ -63,9 +63,15 @@ def check_ids(name: str, ids: Any) -> Any:
     Raises:
       TypeError: something else than integers.
     """
-    if ids.dtype == bool:
+    if ids.dtype == bool or ids.size == 0:  # An empty list is of floats.
         return ids.astype(np.int32)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
+        if isinstance(ids, np.ndarray) and not np.isfinite(ids).all():
+            raise TypeError(
+                f"{name} must be integers, got dtype {ids.dtype} with nan. Missing "
+                f"{name}: pass np.nan_to_num({name}, nan=-1).astype(int), and they are "
+                "dropped."
+            )
         raise TypeError(
             f"{name} must be integers, got dtype {ids.dtype}. Class ids: pass "
             f"{name}.astype(int). One-hot or soft {name}: pass {name}.argmax(-1)."

@@ -234,7 +234,7 @@ def _hint(
     """What would bring an array to the shape of the samples and a last axis."""
     if name == "outputs" and len(shape) == len(leading) > 1:
         return " If labels are one-hot, pass labels.argmax(-1)."
-    if len(shape) != len(leading) + 1:
+    if len(shape) != len(leading) + 1 or 0 in shape:
         return ""
     elsewhere = [
         a for a in range(len(leading)) if shape[:a] + shape[a + 1 :] == leading

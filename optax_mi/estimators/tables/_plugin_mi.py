@@ -14,6 +14,7 @@ from optax_mi.estimators.inputs import (
     array_or_none,
     as_array,
     check_ids,
+    check_logits,
     class_ids,
     flatten_leading,
     read_classes,
@@ -64,8 +65,9 @@ def plugin_mi(
 
     Raises:
       TypeError, ValueError: shapes or dtypes do not fit, there are no samples,
-        `num_classes` is needed, the table has 2**31 cells or more, or a bias correction
-        is asked of soft counts.
+        `num_classes` is needed, the table has 2**31 cells or more, a bias correction
+        is asked of soft counts, or logits to be counted as probabilities are that
+        already, as far as can be seen outside of jit and vmap.
 
     Example:
       >>> import jax.numpy as jnp
@@ -90,6 +92,8 @@ def plugin_mi(
         outputs, predicted = class_ids("outputs", outputs, num_classes)
         # A table has two classes at least; with one there is nothing to know.
         classes = max(classes, predicted, 2)
+    elif soft:
+        check_logits("outputs", outputs)
     return _plugin_mi(
         as_array("outputs", outputs),
         labels,
@@ -107,6 +111,8 @@ def _classes_of(outputs: Any, num_classes: int | None) -> int | None:
     if num_classes is not None or are_ids(outputs):
         return num_classes
     shape = as_array("outputs", outputs).shape
+    if shape[:1] == (0,):
+        raise ValueError(f"outputs has shape {shape}: there are no samples.")
     if len(shape) < 2 or shape[-1] < 2:
         raise ValueError(
             f"outputs of shape {shape} are not logits of two classes or more. If they "
@@ -228,6 +234,13 @@ def table_mi(
         table = table.astype(jnp.promote_types(table.dtype, jnp.float32))
     else:
         table = table.astype(float)
+    return _table_mi(table, bias_correction=bias_correction, clip=clip)
+
+
+@functools.partial(jax.jit, static_argnames=("bias_correction", "clip"))
+def _table_mi(
+    table: jax.Array, *, bias_correction: BiasCorrection | None, clip: bool
+) -> MIEstimate:
     usable = (table >= 0) & jnp.isfinite(table)
     table = jnp.where(usable, table, 0.0)
     dropped = jnp.sum(~usable, dtype=table.dtype)
@@ -265,8 +278,10 @@ def plugin_entropy(
       >>> print(f"{plugin_mi(a, b).mi / mean:.4f}")
       0.3437
     """
-    # What floats or None would be named as outputs.
-    check_ids("labels", as_array("labels", labels))
+    # What floats, None or nothing would be named as outputs.
+    ids = check_ids("labels", as_array("labels", labels))
+    if ids.size == 0:
+        raise ValueError(f"labels has shape {ids.shape}: there are no samples.")
     # I(Y; Y) = H(Y).
     return plugin_mi(
         labels,

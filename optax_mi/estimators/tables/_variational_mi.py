@@ -11,6 +11,7 @@ from optax_mi.estimators.arithmetic import block_of_rows, over_blocks
 from optax_mi.estimators.inputs import (
     array_or_none,
     as_array,
+    check_logits,
     class_ids,
     flatten_leading,
 )
@@ -44,7 +45,8 @@ def variational_mi(
       An :class:`MIEstimate`, whose `std_error` is the delta method's.
 
     Raises:
-      TypeError, ValueError: shapes or dtypes do not fit, or there are no samples.
+      TypeError, ValueError: shapes or dtypes do not fit, there are no samples, or
+        logits are probabilities, as far as can be seen outside of jit and vmap.
 
     Example:
       >>> import jax.numpy as jnp
@@ -54,6 +56,8 @@ def variational_mi(
       0.5878
     """
     logits = as_array("outputs", outputs)
+    if logits.shape[:1] == (0,):
+        raise ValueError(f"outputs has shape {logits.shape}: there are no samples.")
     if num_classes is None and (logits.ndim == 0 or logits.shape[-1] < 2):
         raise ValueError(
             f"outputs of shape {logits.shape} are not logits of two classes or more. "
@@ -61,6 +65,7 @@ def variational_mi(
         )
     if num_classes is None:
         num_classes = logits.shape[-1]
+    check_logits("outputs", outputs)
     ids, num_classes = class_ids("labels", labels, num_classes)
     return _variational_mi(
         logits,

@@ -11,9 +11,17 @@ from optax_mi.estimators import (
     gaussian,
     gaussian_mi,
     kde_mi,
+    plugin_mi,
     ross_mi,
+    variational_mi,
 )
-from optax_mi.estimators.inputs import array_or_none, as_array, check_fits, host_vectors
+from optax_mi.estimators.inputs import (
+    array_or_none,
+    as_array,
+    check_fits,
+    check_logits,
+    host_vectors,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 2))
@@ -31,6 +39,94 @@ def test_arrays_of_jax_stay_what_they_are():
 def test_what_is_no_array_of_numbers_is_named(array):
     with pytest.raises(TypeError, match="outputs must be an array of numbers, got"):
         as_array("outputs", array)
+
+
+class Codes:
+    """Categories as pandas has them; a Series has `codes` one level down."""
+
+    def __init__(self, *levels):
+        for level in levels[:1]:
+            setattr(self, level, Codes(*levels[1:]))
+
+
+NO_NUMBERS = {
+    "strings": (np.array(["a", "b"], object), r"np\.unique\(labels, return_inverse"),
+    "strings, one missing": (np.array(["a", None], object), r"pd\.factorize\(labels\)"),
+    "strings, one nan": (["a", np.nan], r"pd\.factorize\(labels\)"),
+    "integers": (np.array([1, np.int8(0)], object), r"pass labels\.astype\(int\)"),
+    "reals": (np.array([1, 0.5, np.nan], object), r"pass labels\.astype\(float\)"),
+    "one missing": (np.array([1, None], object), "some are missing: put -1 for class"),
+    "a Categorical": (Codes("codes"), r"categories: pass labels\.codes"),
+    "a Series of them": (Codes("cat", "codes"), r"categories: pass labels\.cat\.codes"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_what_pandas_holds_is_told_how_to_become_numbers(kind):
+    array, match = NO_NUMBERS[kind]
+    with pytest.raises(TypeError, match=f"labels must be an array of numbers.*{match}"):
+        as_array("labels", array)
+
+
+def test_what_the_errors_say_of_pandas_works_there():
+    pd = pytest.importorskip("pandas")
+    names = pd.Series(["a", "b", None])
+    for labels, cure in (
+        (names, lambda labels: pd.factorize(labels)[0]),
+        (names.astype("category"), lambda labels: labels.cat.codes),
+        (pd.Categorical(names), lambda labels: labels.codes),
+        (
+            pd.Series([0.0, 1.0, None]),
+            lambda labels: np.nan_to_num(labels, nan=-1).astype(int),
+        ),
+    ):
+        with pytest.raises(TypeError, match="labels must be"):
+            plugin_mi([0, 1, 1], labels)
+        found = plugin_mi([0, 1, 1], cure(labels))
+        assert (float(found.num_samples), float(found.dropped)) == (2, 1)
+
+
+PROBABILITIES = np.asarray(jax.nn.softmax(jnp.asarray(3 * X)))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        np.asarray,
+        jnp.asarray,
+        np.ndarray.tolist,
+        lambda p: p.astype(jnp.bfloat16),
+        lambda p: np.round(p, 3),
+        lambda p: np.where(np.arange(300)[:, None] % 2, np.nan, p),
+        lambda p: np.eye(2)[LABELS],
+    ],
+    ids=["NumPy", "JAX", "list", "bfloat16", "digits", "nan", "one-hot"],
+)
+def test_probabilities_are_no_logits(kind):
+    outputs = kind(PROBABILITIES)
+    match = r"are probabilities.*jnp\.log\(outputs\); if .* outputs - 1"
+    for measure in (plugin_mi, variational_mi):
+        with pytest.raises(ValueError, match=match):
+            measure(outputs, LABELS)
+
+
+def test_what_the_error_says_of_probabilities_is_so():
+    want = float(plugin_mi(3 * X, LABELS).mi)
+    assert plugin_mi(np.log(PROBABILITIES), LABELS).mi == pytest.approx(want, rel=1e-4)
+    inside = float(plugin_mi(PROBABILITIES - 1, LABELS).mi)
+    # Where nothing can be seen nothing is said.
+    unseen = jax.jit(lambda x, y: plugin_mi(x, y).mi)(PROBABILITIES, LABELS)
+    assert unseen == pytest.approx(inside, rel=1e-4)
+    assert plugin_mi(PROBABILITIES, LABELS, soft=False).mi > 2 * inside
+
+
+def test_logits_are_no_probabilities():
+    few = PROBABILITIES.copy()
+    few[200] = 3.0
+    nothing = np.full((4, 2), np.nan)
+    for logits in (few, X, 1e-3 * X, np.zeros((4, 2)), np.ones((4, 1)), nothing, 0.5):
+        for kind in (np.asarray, jnp.asarray):
+            check_logits("outputs", kind(logits))
 
 
 @pytest.mark.parametrize("offset", [1e5, 1e8, -1e12])

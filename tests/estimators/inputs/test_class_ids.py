@@ -28,6 +28,8 @@ def test_classes_are_the_largest_label_and_one_more(labels):
         ([0.0, 1.0], None, TypeError, r"must be integers, got dtype float.*argmax"),
         ([-1, -2], None, ValueError, "an element of at least 0, got a largest of -1"),
         (np.zeros(0, int), None, ValueError, r"shape \(0,\): there are no samples"),
+        ([], None, ValueError, r"ids has shape \(0,\): there are no samples"),
+        ([0, np.nan], None, TypeError, r"with nan.*np\.nan_to_num\(ids, nan=-1\)"),
         ([0], 0, ValueError, "num_classes must be at least 1, got num_classes=0"),
         ([0], 2.0, TypeError, r"num_classes must be an int, got num_classes=2\.0"),
         (np.eye(3, dtype=int), None, ValueError, r"is one-hot: pass ids\.argmax\(-1\)"),

@@ -13,6 +13,7 @@ from sklearn.metrics import mutual_info_score, normalized_mutual_info_score
 
 from optax_mi.estimators import contingency, plugin_entropy, plugin_mi, table_mi
 from optax_mi.estimators.arithmetic._blocks import BLOCK
+from optax_mi.estimators.tables import _plugin_mi
 from tests import reference
 from tests.estimators.tables.helpers import (
     CORRECTIONS,
@@ -25,8 +26,6 @@ from tests.helpers import measure
 
 slow = pytest.mark.slow
 LONG = 2 * BLOCK + 17
-# Not compiled as a whole, every operation would be compiled by itself.
-of_table = jax.jit(table_mi, static_argnames=("bias_correction", "clip"))
 
 
 @pytest.mark.usefixtures("strict")
@@ -78,7 +77,7 @@ def test_corrections_equal_their_formulas(correction):
     options = {"bias_correction": correction, "clip": False}
     with jax.enable_x64(True):
         got = plugin_mi(outputs, labels, soft=False, **options)
-        from_table = of_table(table, **options)
+        from_table = table_mi(table, **options)
         alone = plugin_entropy(labels, bias_correction=correction)
     for estimate in (got, from_table):
         assert float(estimate.mi) == pytest.approx(truth, rel=1e-9, abs=1e-12)
@@ -231,11 +230,11 @@ def test_a_binary_symmetric_channel():
     """Closed form: ln 2 - h(0.1), in a table of probabilities."""
     joint = np.array([[0.45, 0.05], [0.05, 0.45]])
     truth = math.log(2) - stats.entropy([0.1, 0.9])
-    assert float(of_table(joint).mi) == pytest.approx(truth, rel=1e-6)
+    assert float(table_mi(joint).mi) == pytest.approx(truth, rel=1e-6)
     # Counts, in a table that is not square.
-    rectangular = of_table([[1, 0, 1], [0, 2, 0]])
+    rectangular = table_mi([[1, 0, 1], [0, 2, 0]])
     assert float(rectangular.mi) == pytest.approx(math.log(2), rel=1e-6)
-    assert float(of_table([[1, -1], [np.nan, 1]]).dropped) == 2
+    assert float(table_mi([[1, -1], [np.nan, 1]]).dropped) == 2
 
 
 def test_transforms_and_compiles_once():
@@ -254,9 +253,12 @@ def test_transforms_and_compiles_once():
     ("call", "message"),
     [
         (lambda: plugin_mi(jnp.zeros(0, int), jnp.zeros(0, int)), "no samples"),
+        (lambda: plugin_mi([], []), r"outputs has shape \(0,\): there are no samples"),
+        (lambda: plugin_mi(jnp.zeros((0, 3)), [0, 1]), r"outputs has shape \(0, 3\): "),
+        (lambda: plugin_entropy([]), r"labels has shape \(0,\): there are no samples"),
         (lambda: plugin_mi([0, 1], [0.0, 1.0]), "labels must be integers"),
         (lambda: plugin_mi([0, 1], [0, 1, 2]), "must have the shape of labels"),
-        (lambda: plugin_mi(jnp.eye(3), [0, 1]), "a last axis of num_classes"),
+        (lambda: plugin_mi(2 * jnp.eye(3), [0, 1]), "a last axis of num_classes"),
         (lambda: plugin_mi([0, 1], [-1, -1]), "labels must have an element"),
         (lambda: plugin_mi([0], [0], weights=[1, 1]), r"weights must have the shape"),
         (lambda: plugin_mi([0], [0], num_classes=0), "num_classes must be at least 1"),
@@ -268,7 +270,7 @@ def test_transforms_and_compiles_once():
             "must be None, 'miller_madow', 'grassberger' or",
         ),
         (
-            lambda: plugin_mi(jnp.eye(2), [0, 1], bias_correction="grassberger"),
+            lambda: plugin_mi(2 * jnp.eye(2), [0, 1], bias_correction="grassberger"),
             "pass soft=False",
         ),
         (lambda: jax.jit(plugin_mi)([0, 1], [0, 1]), "num_classes is needed inside"),
@@ -279,3 +281,10 @@ def test_transforms_and_compiles_once():
 def test_wrong_arguments(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+def test_a_table_is_compiled_as_one_program():
+    _plugin_mi._table_mi.clear_cache()
+    for joint in ([[3, 1], [0, 4]], np.ones((2, 2), np.int32)):
+        table_mi(joint)
+    assert _plugin_mi._table_mi._cache_size() == 1
