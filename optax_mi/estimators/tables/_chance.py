@@ -46,9 +46,10 @@ def chance_of(
     not_hard, surprise = (0.0, 0.0) if spread is None else spread / share[None, :]
     # Nearly constant probabilities can round below the 0 that they have.
     s = jnp.maximum(1.0 - share - not_hard, 0.0) / share
-    j = jnp.maximum(-jnp.log(share) - surprise, 0.0)
+    j = -jnp.log(share) - surprise
     n = jnp.where(p_label > 0, p_label * count, 1.0)[:, None]
-    ratio = n / jnp.maximum(s, 1e-30)[None, :]
+    # Infinite where s is 0, and a is 0.
+    ratio = n / s[None, :]
     far = 0.5 * s[None, :]
     near = jnp.expm1(j)[None, :]
     a = far + (near - far) / (1.0 + ratio * (0.7 + 0.175 * ratio))

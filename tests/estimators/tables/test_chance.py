@@ -102,9 +102,27 @@ def test_many_shares_are_put_together_and_change_next_to_nothing():
     assert float(grouped) == pytest.approx(truth, rel=2e-3)
 
 
-def test_of_one_sample_nothing_varies():
+def test_of_one_sample_or_one_class_nothing_varies():
     shares = np.float32([1, *[0] * 99])
-    assert of_shares(shares, shares, np.float32(1)) == 0
+    with jax.debug_nans(True):
+        for count in (1, 40):
+            assert chance_of(shares, shares, np.float32(count)) == 0
+
+
+def test_a_label_may_have_less_than_a_sample():
+    table, count = np.array([[0.1, 0.05], [1.5, 1.35]]), 3.0
+    shares = [jnp.asarray(table.sum(axis) / count, jnp.float32) for axis in (1, 0)]
+    truth = reference.chance(table, np.zeros((2, 2)), count)
+    chance = of_shares(*shares, np.float32(count))
+    np.testing.assert_allclose(chance, truth, rtol=1e-5)
+
+
+def test_what_is_always_as_likely_has_no_chance_however_its_sums_round():
+    q = np.float32([1, 1e-20])
+    for step in (1 - 2**-20, 1 + 2**-20):
+        spread = step * np.float32([q - q**2, -q * np.log(q)])
+        chance = of_shares(np.float32([0.5, 0.5]), q, np.float32(100), spread)
+        np.testing.assert_allclose(chance, 0, atol=1e-12)
 
 
 def test_adjusted_is_scikit_learns_adjusted_mutual_information():
