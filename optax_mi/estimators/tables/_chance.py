@@ -44,8 +44,7 @@ def chance_of(
     used = p_output > 1e-30
     share = jnp.where(used, p_output, 1.0)
     not_hard, surprise = (0.0, 0.0) if spread is None else spread / share[None, :]
-    # Nearly constant probabilities can round below the 0 that they have.
-    s = jnp.maximum(1.0 - share - not_hard, 0.0) / share
+    s = (1.0 - share - not_hard) / share
     j = -jnp.log(share) - surprise
     n = jnp.where(p_label > 0, p_label * count, 1.0)[:, None]
     # Infinite where s is 0, and a is 0.
@@ -59,7 +58,8 @@ def chance_of(
     output = output if copies is None else output * copies
     label = p_label if of_labels is None else p_label * of_labels
     chance = jnp.sum(label * jnp.sum(nats * output[None, :], 1))
-    # One sample, or probabilities in place of counts, leave nothing to vary.
+    # Of nearly constant probabilities all can round below the 0 that they have. One
+    # sample, or probabilities in place of counts, leave nothing to vary.
     return jnp.where(count > 1, jnp.maximum(chance, 0.0), 0.0)
 
 
