@@ -41,8 +41,7 @@ def chance_of(
     if len(p_label) > _BINS:
         p_label, of_labels = group_shares(p_label, count)
     # The smallest shares are nothing; their reciprocals could overflow.
-    used = p_output > 1e-30
-    share = jnp.where(used, p_output, 1.0)
+    share = jnp.where(p_output > 1e-30, p_output, 1.0)
     not_hard, surprise = (0.0, 0.0) if spread is None else spread / share[None, :]
     s = (1.0 - share - not_hard) / share
     j = -jnp.log(share) - surprise
@@ -54,8 +53,7 @@ def chance_of(
     a = far + (near - far) / (1.0 + ratio * (0.7 + 0.175 * ratio))
     left = (1.0 - p_label) * count / jnp.maximum(count - 1.0, 1.0)
     nats = jnp.log1p(a * jnp.minimum(left, 1.0)[:, None] / n)
-    output = jnp.where(used, p_output, 0.0)
-    output = output if copies is None else output * copies
+    output = p_output if copies is None else p_output * copies
     label = p_label if of_labels is None else p_label * of_labels
     chance = jnp.sum(label * jnp.sum(nats * output[None, :], 1))
     # Of nearly constant probabilities all can round below the 0 that they have. One

@@ -107,6 +107,9 @@ def test_of_one_sample_or_one_class_nothing_varies():
     with jax.debug_nans(True):
         for count in (1, 40):
             assert chance_of(shares, shares, np.float32(count)) == 0
+    # Probabilities in place of counts.
+    half = np.float32([0.5, 0.5])
+    assert of_shares(half, half, np.float32(1)) == 0
 
 
 def test_a_label_may_have_less_than_a_sample():
@@ -118,11 +121,11 @@ def test_a_label_may_have_less_than_a_sample():
 
 
 def test_what_is_always_as_likely_has_no_chance_however_its_sums_round():
-    q = np.float32([1, 1e-20])
-    for step in (1 - 2**-20, 1 + 2**-20):
-        spread = step * np.float32([q - q**2, -q * np.log(q)])
-        chance = of_shares(np.float32([0.5, 0.5]), q, np.float32(100), spread)
-        np.testing.assert_allclose(chance, 0, atol=1e-12)
+    for q in np.float32([[1, 1e-20], [0.7, 0.3]]):
+        for step in (1 - 2**-20, 1 + 2**-20):
+            spread = step * np.float32([q - q**2, -q * np.log(q)])
+            chance = of_shares(np.float32([0.5, 0.5]), q, np.float32(100), spread)
+            assert 0 <= chance < 1e-7
 
 
 def test_adjusted_is_scikit_learns_adjusted_mutual_information():
