@@ -63,9 +63,9 @@ def chance_of(
 
 def group_shares(shares: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Few shares for many [K], means in bins of a log, and how many each is for."""
-    some = shares > 0
-    place = jnp.log2(jnp.where(some, shares * count, 1.0)) + 8.0
+    # What has no share adds nothing to the first bin.
+    place = jnp.log2(shares * count) + 8.0
     place = jnp.clip(jnp.round(place * _PER_DOUBLING), 0, _BINS - 1).astype(jnp.int32)
-    rows = jnp.stack([shares, some.astype(shares.dtype)], -1)
+    rows = jnp.stack([shares, (shares > 0).astype(shares.dtype)], -1)
     total, copies = jnp.zeros((_BINS, 2), shares.dtype).at[place].add(rows).T
     return total / jnp.maximum(copies, 1.0), copies

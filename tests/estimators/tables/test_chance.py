@@ -95,6 +95,11 @@ def test_many_shares_are_put_together_and_change_next_to_nothing():
     means = np.repeat(few * count, copies.astype(int))
     # The mean of a quarter of a doubling.
     np.testing.assert_allclose(means, parts, rtol=0.1)
+    # What lies beyond the bins is in the first or the last.
+    parts = np.array([2**-20, 2**27, 2**-10])
+    few, copies = group_shares(jnp.asarray(parts / count, jnp.float32), count)
+    assert (copies[0], copies[-1]) == (2, 1)
+    np.testing.assert_allclose(few[-1] * count, 2**27, rtol=1e-6)
     outputs = np.full(4, 0.25, np.float32)
     grouped = of_shares(np.float32(counts / count), outputs, np.float32(count))
     spread = np.zeros((2, 4))
