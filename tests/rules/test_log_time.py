@@ -81,7 +81,7 @@ def test_waits_for_what_is_significant():
 
 
 def test_never_raises_a_rate_and_stays_finite_when_steps_count_no_more():
-    rule, rate = log_time_rule(), jnp.float32(LR_MAX)
+    rule, rate = log_time_rule(sharpness=0.0), jnp.float32(LR_MAX)
     state, bounds = rule.init(), {"lr_min": jnp.float32(0), "lr_max": rate}
     # What may be less than nothing is known.
     seen = estimate(0.1, 1.0, std_error=1.0)

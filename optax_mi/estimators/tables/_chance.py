@@ -66,6 +66,6 @@ def group_shares(shares: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Ar
     # What has no share adds nothing to the first bin.
     place = jnp.log2(shares * count) + 8.0
     place = jnp.clip(jnp.round(place * _PER_DOUBLING), 0, _BINS - 1).astype(jnp.int32)
-    rows = jnp.stack([shares, (shares > 0).astype(shares.dtype)], -1)
+    rows = jnp.stack([shares, (shares > 0).astype(shares.dtype)], 1)
     total, copies = jnp.zeros((_BINS, 2), shares.dtype).at[place].add(rows).T
     return total / jnp.maximum(copies, 1.0), copies
