@@ -33,6 +33,7 @@ SUITES = {
         "test_decay.py",
         "test_devices.py",
         "test_restore.py::test_wrong_types_are_told_what_to_do",
+        "whole/test_modes.py::test_states_may_be_of_numpy",
         "whole/test_faults.py::test_a_schedule_that_fails_for_a_step",
         "whole/test_sharding.py::test_shard_map_over_two_axes",
         "whole/test_sharding.py::test_shard_map_takes_a_measurement",
