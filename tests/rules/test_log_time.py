@@ -89,6 +89,7 @@ def test_never_raises_a_rate_and_stays_finite_when_steps_count_no_more():
         new, state = rule.update(state, seen, rate, step=jnp.int32(step), **bounds)
         assert new <= rate
         assert all(np.isfinite(leaf) for leaf in state)
+        assert state.waiting_variance >= 0
 
 
 def test_sees_what_is_above_chance():

@@ -98,8 +98,12 @@ def test_ids_far_apart_are_numbered_anew():
     ids, classes = class_ids("ids", [-2, 4096, -1, 7])
     assert classes == 2
     np.testing.assert_array_equal(ids, [-1, 1, -1, 0])
+    ids, classes = class_ids("ids", [0, 10**6, 7])
+    assert classes == 3
+    np.testing.assert_array_equal(ids, [0, 2, 1])
     # Where a fourth of all numbers is used, the others cost less.
-    assert class_ids("ids", np.arange(0, 9000, 2))[1] == 8999
+    assert class_ids("ids", np.arange(0, 16_001, 4))[1] == 16_001
+    assert class_ids("ids", np.arange(0, 20_001, 5))[1] == 4001
     unsigned = sparse.astype(np.uint64) + 2**63
     assert class_ids("ids", unsigned)[1] == 3
 
