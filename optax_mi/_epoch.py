@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from optax_mi._checks import required_keywords
@@ -116,11 +115,8 @@ def observe(
             "A checkpoint that was restored without a target is converted by "
             "optax_mi.restore_state(tx.init(params), saved)."
         )
-    if any(
-        isinstance(leaf, np.ndarray | np.generic) for leaf in jax.tree.leaves(state)
-    ):
-        # From `jax.device_get` or flax's `from_bytes`.
-        state = jax.tree.map(jnp.asarray, state)
+    # Arrays of NumPy, from `jax.device_get` or flax's `from_bytes`, become JAX's.
+    state = jax.tree.map(jnp.asarray, state)
     estimator, before = settings.estimator, state.estimator_state
     _check_keywords(estimator, extra_args)
     if settings.axis_name:

@@ -28,24 +28,46 @@ ROOT = Path(__file__).parent.parent
 # The modules that are run without arguments, and what their mutants meet beside the
 # tests of their names.
 SUITES = {
-    "_decay": [
-        "test_checks.py",
-        "test_epoch.py",
+    "_decay": ["test_checks.py", "test_epoch.py"],
+    "_epoch": [
+        "test_decay.py",
+        "test_devices.py",
         "test_restore.py::test_wrong_types_are_told_what_to_do",
+        "whole/test_modes.py::test_states_may_be_of_numpy",
         "whole/test_faults.py::test_a_schedule_that_fails_for_a_step",
         "whole/test_sharding.py::test_shard_map_over_two_axes",
         "whole/test_sharding.py::test_shard_map_takes_a_measurement",
         "whole/test_sharding.py::test_shard_map_without_an_axis_name_is_an_error",
     ],
-    "rules/_log_time": [],
-    "rules/_proportional": [],
-    "rules/_residual": [],
-    "estimators/arithmetic/_sums": ["estimators/tables/test_contingency.py"],
+    "rules/_log_time": ["rules/test_base.py"],
+    "rules/_proportional": ["rules/test_base.py"],
+    "rules/_residual": ["rules/test_base.py"],
+    "estimators/arithmetic/_blocks": [],
+    "estimators/arithmetic/_digamma": [],
+    "estimators/arithmetic/_logs": [],
+    "estimators/arithmetic/_scatter": [],
+    "estimators/arithmetic/_sort": [],
+    "estimators/arithmetic/_sums": [
+        "estimators/arithmetic/test_varying.py",
+        "estimators/tables/test_contingency.py",
+        "test_devices.py",
+    ],
+    "estimators/arithmetic/_units": [],
+    "estimators/arithmetic/_varying": [],
+    "estimators/inputs/_class_ids": ["estimators/inputs/test_read.py"],
+    "estimators/inputs/_read": [
+        "estimators/inputs/test_class_ids.py",
+        "test_checks.py",
+        "whole/test_messages.py",
+    ],
+    "estimators/samples/_ties": [],
+    "estimators/tables/_chance": ["estimators/tables/test_plugin.py"],
     "estimators/tables/_contingency": [
         "test_checks.py",
         "estimators/tables/test_plugin_mi.py::"
         "test_buckets_are_classes_modulo_their_number",
     ],
+    "estimators/tables/_entropies": ["estimators/tables/test_plugin.py"],
     "estimators/tables/_joint": ["estimators/tables/test_contingency.py"],
 }
 OPTIONS = ["-x", "-p", "no:cacheprovider", "-o", "addopts="]
@@ -78,6 +100,7 @@ NAMES = {"minimum": "maximum", "fmin": "fmax", "min": "max", "isfinite": "isnan"
 NAMES |= {new: old for old, new in NAMES.items()}
 # Types, texts, and what only the type checker reads.
 SKIPPED_FIELDS = {"annotation", "returns"}
+ASSERTIONS = {"strict"}  # that of `zip`
 SKIPPED_NODES = (ast.Raise, ast.JoinedStr, ast.Assert, ast.Import, ast.ImportFrom)
 
 
@@ -96,6 +119,7 @@ def mutants_below(node, modules):
     for field, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
             skipped = field in SKIPPED_FIELDS or isinstance(child, SKIPPED_NODES)
+            skipped |= isinstance(child, ast.keyword) and child.arg in ASSERTIONS
             if isinstance(child, ast.AST) and not skipped:
                 yield from ((child, new) for new in replacements(child, modules))
                 # A check that is left out stands for one whose call is replaced.
@@ -135,9 +159,11 @@ def replacements(node, modules):
                 and ast.unparse(func.value).split(".")[0] in modules
             )
             if not (isinstance(func, ast.Name) and func.id.strip("_")[0].isupper()):
+                args = [a.value if isinstance(a, ast.Starred) else a for a in args]
                 yield from [func.value] if method else args
-            for i in range(len(keywords)):
-                yield changed(node, keywords=keywords[:i] + keywords[i + 1 :])
+            for i, keyword in enumerate(keywords):
+                if keyword.arg not in ASSERTIONS:
+                    yield changed(node, keywords=keywords[:i] + keywords[i + 1 :])
         case ast.Attribute(attr=name) if name in NAMES:
             yield changed(node, attr=NAMES[name])
         case ast.Name(id=name) if name in NAMES:

@@ -17,7 +17,7 @@ from optax_mi.estimators import (
     measured,
     nearest_neighbors,
 )
-from optax_mi.rules import residual_rule
+from optax_mi.rules import DecayRule, residual_rule
 
 ONE = jnp.ones(())
 
@@ -106,6 +106,29 @@ def test_an_epoch_that_can_never_tell_holds_the_learning_rate():
     assert int(state.updates_in_epoch) == 40
 
 
+def test_a_rule_looks_once_as_soon_as_there_is_something_to_see():
+    """After 1, 2, 4, ... updates; the first three have no label."""
+    rule = DecayRule(
+        init=lambda: (jnp.int32(0), jnp.float32(0)),
+        update=lambda state, _, rate, **bounds: (rate, state),
+        look=lambda state, estimate: (state[0] + 1, estimate.num_samples),
+    )
+    tx, blind = (
+        mi_decay(0.5, num_classes=2, steps_per_epoch=20, rule=one)
+        for one in (rule, rule._replace(look=None))
+    )
+    update, state = jax.jit(tx.update), tx.init(ONE)
+    labels, seen = jnp.arange(64) % 2, [int(state.look_at)]
+    for step in range(1, 10):
+        given = labels if step > 3 else labels - 2
+        _, state = update(ONE, state, ONE, outputs=labels, labels=given)
+        seen.append(int(state.look_at))
+    assert seen == [1, 2, 4, 4, *6 * [0]]
+    assert state.rule_state == (1, 64)
+    assert (state.num_epochs, state.updates_in_epoch) == (0, 9)
+    assert blind.init(ONE).look_at == 0
+
+
 @functools.partial(jax.jit, static_argnames=("num_classes", "samples", "told"))
 def rate_of_ignorance(key, spread, steps_per_epoch, steps, num_classes, samples, told):
     """The learning rate after so many updates with outputs that are noise."""
@@ -160,6 +183,13 @@ def test_counts_and_class_ids_keep_it_too(form):
     _, (rates, epochs, _) = run(tx, {"outputs": outputs, "labels": labels}, 100)
     assert rates[-1] >= 0.9
     assert epochs[-1] >= 5
+
+
+def test_a_learning_rate_is_float32_whatever_it_is_given_as():
+    with jax.enable_x64(True):
+        wide = jnp.float64(0.25)
+        tx = mi_decay(wide, wide / 10, init_lr=wide / 2, num_classes=2)
+        assert tx.init(ONE).current_lr.dtype == np.float32
 
 
 def test_what_is_not_chance_decays_at_once():

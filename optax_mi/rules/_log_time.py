@@ -93,7 +93,7 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
         waiting_variance = _blend_variance(state.waiting_variance, error**2, part)
 
         first = state.decided == 0
-        share = jnp.where(first, 1.0, since / jnp.maximum(step, 1).astype(jnp.float32))
+        share = since / step.astype(jnp.float32)
         log_time = jnp.where(first, 0.0, -jnp.log1p(-share))
         weight = jnp.where(first, 1.0, -jnp.expm1(-_RECENT * log_time))
         recent = _blend(state.recent_mean, waiting, weight)
@@ -104,13 +104,10 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
         known = jnp.maximum(recent - doubt, 0.0)
         lowest = jnp.minimum(state.lowest, recent)
         gain = recent + doubt - lowest + _SLACK
+        # Positive, since `mean` is 0.1 `recent` and 0.9 of what that was on average.
         ratio = jnp.minimum((mean - lowest + _SLACK) / gain, 1.0)
         relearns = (recent < _LOST * mean) & (waiting > state.last)
-        speed = (
-            rate
-            * jnp.minimum(known / _KNOWN, 1.0)
-            * jnp.maximum(ratio, 0.0) ** sharpness
-        )
+        speed = rate * jnp.minimum(known / _KNOWN, 1.0) * ratio**sharpness
         decayed = learning_rate * jnp.exp(-speed * log_time)
 
         waits = state._replace(

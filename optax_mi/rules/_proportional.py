@@ -67,8 +67,6 @@ def proportional_rule(threshold: float = 0.01) -> DecayRule:
         gain = estimate.mi - state.last_mi
         stalled = (state.last_mi >= 0) & (gain <= threshold * state.last_mi)
         decayed = lr_min + (lr_max - lr_min) * (1.0 - estimate.normalized)
-        return jnp.where(stalled, decayed, learning_rate), _LastMI(
-            jnp.maximum(estimate.mi, 0.0)
-        )
+        return jnp.where(stalled, decayed, learning_rate), _LastMI(estimate.mi)
 
     return DecayRule(init, update)

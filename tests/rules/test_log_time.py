@@ -72,12 +72,24 @@ def test_lets_a_network_learn_that_knows_much_at_the_start(start):
 
 def test_waits_for_what_is_significant():
     """Two standard errors are taken off U, and those of an average shrink with it."""
-    pairs = [(0.0, 1.0), *[(0.3, 1.0)] * 29]
+    pairs = [(0.0, 1.0), *[(0.3, 1.0)] * 149]
     for std_error in (0.0, 0.05, 0.11, 0.149, 0.151, 1.0):
         got = rates(log_time_rule, pairs, steps=1, std_error=std_error)
         want = truth(reference.LogTimeRule(0.8, 10.0), pairs, 1, std_error=std_error)
         np.testing.assert_allclose(got, want, rtol=2e-5)
         assert (got[-1] == LR_MAX) == (std_error == 1.0)
+
+
+def test_never_raises_a_rate_and_stays_finite_when_steps_count_no_more():
+    rule, rate = log_time_rule(sharpness=0.0), jnp.float32(LR_MAX)
+    state, bounds = rule.init(), {"lr_min": jnp.float32(0), "lr_max": rate}
+    # What may be less than nothing is known.
+    seen = estimate(0.1, 1.0, std_error=1.0)
+    for step in (2**30, 2**30 + 2**26, 2**31 - 1, 2**31 - 1, 2**31 - 1):
+        new, state = rule.update(state, seen, rate, step=jnp.int32(step), **bounds)
+        assert new <= rate
+        assert all(np.isfinite(leaf) for leaf in state)
+        assert state.waiting_variance >= 0
 
 
 def test_sees_what_is_above_chance():
@@ -163,9 +175,10 @@ def test_keeps_counting_after_two_thousand_million_steps():
     [
         ({"rate": 0.0}, "rate must be positive"),
         ({"rate": math.inf}, "rate=inf"),
-        ({"sharpness": -1.0}, "sharpness must be at least 0"),
+        ({"sharpness": -1e-3}, "sharpness must be at least 0"),
     ],
 )
 def test_refuses_settings_out_of_range(settings, match):
+    log_time_rule(rate=1e-3, sharpness=0.0)
     with pytest.raises(ValueError, match=match):
         log_time_rule(**settings)

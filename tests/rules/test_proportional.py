@@ -41,5 +41,6 @@ def test_levels_off_at_a_plateau():
     [(-1, "threshold must be at least 0"), (math.inf, "finite")],
 )
 def test_refuses_settings_out_of_range(threshold, match):
+    proportional_rule(threshold=0.0)
     with pytest.raises(ValueError, match=match):
         proportional_rule(threshold=threshold)

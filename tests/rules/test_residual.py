@@ -49,5 +49,6 @@ def test_anneals_at_a_plateau():
     ],
 )
 def test_refuses_settings_out_of_range(settings, match):
+    residual_rule(threshold=0.0, strength=1.0)
     with pytest.raises(ValueError, match=match):
         residual_rule(**settings)

@@ -15,10 +15,13 @@ def block_of_rows(columns: int) -> int:
 
 
 def over_blocks(
-    add: Callable[..., Any], state: Any, arrays: Any, block: int = BLOCK
+    add: Callable[..., Any], state: Any, arrays: tuple[Any, ...], block: int = BLOCK
 ) -> Any:
-    """`add(state, *parts)` for each block of rows; the last block may be shorter."""
-    samples = len(jax.tree.leaves(arrays)[0])
+    """`add(state, *parts)` for each block of rows; the last block may be shorter.
+
+    All arrays but the first may be None.
+    """
+    samples = len(arrays[0])
     whole = samples // block
 
     def step(i: jax.Array, state: Any) -> Any:

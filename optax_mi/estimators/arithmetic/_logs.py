@@ -6,4 +6,4 @@ import jax.numpy as jnp
 
 def log_or_zero(p: jax.Array) -> jax.Array:
     """Natural logarithm, 0 where p is 0: such cells have no weight in any sum."""
-    return jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)
+    return jnp.log(jnp.where(p > 0, p, 1.0))

@@ -23,7 +23,7 @@ def scatter(
 def contract(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
     """Adds rows [..., K] by labels [...] into a table [C, K], as a matrix product."""
     one_hot = jax.nn.one_hot(labels, len(table), dtype=rows.dtype)
-    samples = tuple(range(labels.ndim))
+    samples = range(labels.ndim)
     return table + jax.lax.dot_general(
         one_hot,
         rows,
@@ -53,7 +53,7 @@ def sum_by_label(labels: jax.Array, rows: jax.Array, num_classes: int) -> jax.Ar
     """Sums of rows [N, K] by labels [N], which are in range, as a table [C, K]."""
     if num_classes == 1:
         return jnp.sum(rows, 0, keepdims=True)
-    table = jnp.zeros((num_classes, rows.shape[-1]), rows.dtype)
+    table = jnp.zeros((num_classes, rows.shape[1]), rows.dtype)
     return add_by_label(table, labels, rows)
 
 
@@ -74,7 +74,7 @@ def weighted_sum(weights: jax.Array, rows: jax.Array) -> jax.Array:
 
 def weighted_total(weights: jax.Array, rows: jax.Array) -> jax.Array:
     """Sum of rows [..., K] times weights [...], [K]: a product is faster than a sum."""
-    samples = tuple(range(weights.ndim))
+    samples = range(weights.ndim)
     return jax.lax.dot_general(
         weights,
         rows,

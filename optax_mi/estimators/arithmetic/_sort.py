@@ -27,7 +27,7 @@ def argsort(x: jax.Array) -> jax.Array:
     """
     keys = _as_integer(x)
     word = jax.dtypes.canonicalize_dtype(jnp.uint64)
-    place_bits = max(len(x) - 1, 1).bit_length()
+    place_bits = (len(x) - 1).bit_length()
     room, key_bits = jnp.iinfo(word).bits - place_bits, jnp.iinfo(keys.dtype).bits
     places = jnp.arange(len(x), dtype=word)
     order = places.astype(jnp.int32)
@@ -35,14 +35,14 @@ def argsort(x: jax.Array) -> jax.Array:
         # Bits above the room are shifted out.
         digits = (keys[order] >> low).astype(word) << place_bits
         words = jax.lax.sort(digits | places, is_stable=False)
-        order = order[(words & (2**place_bits - 1)).astype(jnp.int32)]
+        order = order[words & (2**place_bits - 1)]
     return order
 
 
 def _as_integer(x: jax.Array) -> jax.Array:
     """Unsigned integers in the order of floating numbers."""
     bits = jnp.finfo(x.dtype).bits
-    words = jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{bits}"))
+    words = jax.lax.bitcast_convert_type(x, f"uint{bits}")
     sign = _sign(words)
     # Negative numbers descend in their bits, and are above positive ones.
     return jnp.where(words < sign, words | sign, ~words)
@@ -52,7 +52,7 @@ def _as_float(words: jax.Array) -> jax.Array:
     """The floating numbers that :func:`_as_integer` came from."""
     sign = _sign(words)
     bits = jnp.where(words < sign, ~words, words ^ sign)
-    return jax.lax.bitcast_convert_type(bits, jnp.dtype(f"float{words.itemsize * 8}"))
+    return jax.lax.bitcast_convert_type(bits, f"float{words.itemsize * 8}")
 
 
 def _sign(words: jax.Array) -> jax.Array:

@@ -1,7 +1,5 @@
 """Units in which squares neither overflow nor vanish."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 
@@ -10,5 +8,5 @@ def power_of_two(rows: jax.Array) -> jax.Array:
     """Powers of 2, [1, d], times which no square of a column overflows or vanishes."""
     largest = jnp.max(jnp.abs(rows), 0, keepdims=True)
     _, exponent = jnp.frexp(largest)
-    limit = -math.floor(math.log2(float(jnp.finfo(rows.dtype).tiny)))
+    limit = -jnp.finfo(rows.dtype).minexp
     return jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -limit, limit))

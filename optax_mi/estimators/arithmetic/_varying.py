@@ -4,15 +4,15 @@ import chex
 import jax
 
 
-def varying_axes(tree: chex.ArrayTree) -> frozenset[str]:
+def varying_axes(tree: chex.ArrayTree) -> set[str]:
     """The axes over which any array of a tree may differ between devices."""
-    axes = set()
+    axes: set[str] = set()
     for leaf in jax.tree.leaves(tree):
         kind = jax.typeof(leaf)
         # JAX says so in the type, whose attribute is `vma` up to version 0.9.
         manual = getattr(kind, "manual_axis_type", None)
         axes |= kind.vma if manual is None else manual.varying
-    return frozenset(axes)
+    return axes
 
 
 def vary_like(array: jax.Array, like: jax.Array) -> jax.Array:

@@ -41,7 +41,7 @@ def class_ids(
                 f"where {name} cannot be looked at: pass num_classes=C."
             )
         return check_ids(name, ids), num_classes
-    seen = check_ids(name, np.asarray(ids) if _is_jax(ids) else as_numpy(name, ids))
+    seen = check_ids(name, as_numpy(name, ids))
     if seen.size == 0:
         if num_classes is None:
             raise ValueError(f"{name} has shape {seen.shape}: there are no samples.")
@@ -88,7 +88,7 @@ def look_at(
       ValueError: see :func:`class_ids`.
     """
     low, high = int(ids.min()), int(ids.max())
-    rows = ids.ndim > 1 and len(ids) > 1 and ids.shape[-1] > 1
+    rows = ids.ndim > 1 and len(ids) > 1
     if rows and (low, high) == (0, 1) and (ids.sum(-1) == 1).all():
         raise ValueError(
             f"{name} of shape {ids.shape} is one-hot: pass {name}.argmax(-1)."
@@ -143,7 +143,3 @@ def _number(name: str, ids: np.ndarray, low: int, high: int) -> tuple[np.ndarray
     padding = int(low < 0)
     place = place.reshape(ids.shape).astype(np.int32) - padding
     return place, len(used) - 1 - padding
-
-
-def _is_jax(array: Any) -> bool:
-    return isinstance(array, jax.Array)

@@ -41,32 +41,31 @@ def chance_of(
     if len(p_label) > _BINS:
         p_label, of_labels = group_shares(p_label, count)
     # The smallest shares are nothing; their reciprocals could overflow.
-    used = p_output > 1e-30
-    share = jnp.where(used, p_output, 1.0)
+    share = jnp.where(p_output > 1e-30, p_output, 1.0)
     not_hard, surprise = (0.0, 0.0) if spread is None else spread / share[None, :]
-    # Nearly constant probabilities can round below the 0 that they have.
-    s = jnp.maximum(1.0 - share - not_hard, 0.0) / share
-    j = jnp.maximum(-jnp.log(share) - surprise, 0.0)
+    s = (1.0 - share - not_hard) / share
+    j = -jnp.log(share) - surprise
     n = jnp.where(p_label > 0, p_label * count, 1.0)[:, None]
-    ratio = n / jnp.maximum(s, 1e-30)[None, :]
+    # Infinite where s is 0, and a is 0.
+    ratio = n / s[None, :]
     far = 0.5 * s[None, :]
     near = jnp.expm1(j)[None, :]
     a = far + (near - far) / (1.0 + ratio * (0.7 + 0.175 * ratio))
     left = (1.0 - p_label) * count / jnp.maximum(count - 1.0, 1.0)
     nats = jnp.log1p(a * jnp.minimum(left, 1.0)[:, None] / n)
-    output = jnp.where(used, p_output, 0.0)
-    output = output if copies is None else output * copies
+    output = p_output if copies is None else p_output * copies
     label = p_label if of_labels is None else p_label * of_labels
     chance = jnp.sum(label * jnp.sum(nats * output[None, :], 1))
-    # One sample, or probabilities in place of counts, leave nothing to vary.
+    # Of nearly constant probabilities all can round below the 0 that they have. One
+    # sample, or probabilities in place of counts, leave nothing to vary.
     return jnp.where(count > 1, jnp.maximum(chance, 0.0), 0.0)
 
 
 def group_shares(shares: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Few shares for many [K], means in bins of a log, and how many each is for."""
-    some = shares > 0
-    place = jnp.log2(jnp.where(some, shares * count, 1.0)) + 8.0
+    # What has no share adds nothing to the first bin.
+    place = jnp.log2(shares * count) + 8.0
     place = jnp.clip(jnp.round(place * _PER_DOUBLING), 0, _BINS - 1).astype(jnp.int32)
-    rows = jnp.stack([shares, some.astype(shares.dtype)], -1)
+    rows = jnp.stack([shares, (shares > 0).astype(shares.dtype)], 1)
     total, copies = jnp.zeros((_BINS, 2), shares.dtype).at[place].add(rows).T
     return total / jnp.maximum(copies, 1.0), copies

@@ -62,9 +62,10 @@ def entropy_of(
 
 
 def _grassberger(cells: jax.Array) -> jax.Array:
-    """G(n) = 2 psi(2m) - psi(m) - ln 2 with m = n // 2, by the duplication formula."""
-    half = jnp.floor(cells / 2).astype(jnp.int32)
-    at_least_two = (
-        2.0 * digamma(2 * half, cells.dtype) - digamma(half, cells.dtype) - math.log(2)
-    )
-    return jnp.where(half > 0, at_least_two, digamma(half, cells.dtype) - math.log(2))
+    """G(n) = 2 psi(2m) - psi(m) - ln 2 with m = n // 2, by the duplication formula.
+
+    For n < 2 it is psi(1) - ln 2, which `digamma` gives, whose psi(0) is psi(1).
+    """
+    half = (cells / 2).astype(jnp.int32)
+    twice, once = digamma(2 * half, cells.dtype), digamma(half, cells.dtype)
+    return 2.0 * twice - once - math.log(2)

@@ -64,5 +64,6 @@ def test_by_default_counts_of_a_block_are_exact_in_float32():
 def test_a_block_of_rows_takes_16_megabytes_or_one_row(columns):
     rows = block_of_rows(columns)
     bytes_of_row = 4 * columns
-    assert rows == 1 or rows * bytes_of_row <= 2**24
+    assert isinstance(rows, int)
+    assert rows == 1 or 1 <= rows * bytes_of_row <= 2**24
     assert (rows + 1) * bytes_of_row > 2**24

@@ -20,6 +20,11 @@ def test_digamma_is_exact_to_rounding(dtype):
     np.testing.assert_allclose(got, special.digamma(WHOLE), rtol=4 * eps, atol=4 * eps)
 
 
+def test_its_dtype_is_the_one_that_is_asked_for():
+    with jax.enable_x64(True):
+        assert digamma(jnp.arange(1, 99), "float32").dtype == "float32"
+
+
 def test_of_zero_neighbours_it_is_finite():
     assert digamma(jnp.int32(0), jnp.float32) == digamma(jnp.int32(1), jnp.float32)
 

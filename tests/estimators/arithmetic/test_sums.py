@@ -30,6 +30,17 @@ def repeat(total, value, samples, times):
     )(total)
 
 
+def test_sums_of_nothing_are_zeros_of_shapes_alone_and_share_no_array():
+    total = _sums.zeros({"a": jnp.ones(2, jnp.int32), "b": jnp.ones((), bool)})
+    leaves = jax.tree.leaves(total[:3])
+    for leaf, shape in zip(leaves, 3 * [(2,), ()], strict=True):
+        assert (leaf.shape, leaf.dtype) == (shape, np.float32)
+        assert not np.any(leaf)
+    # A train step that donates its state may see none twice.
+    assert len({id(leaf) for leaf in leaves}) == 6
+    assert (total.pending, total.pending.dtype) == (0, np.int32)
+
+
 def test_ones_keep_counting_past_two_to_the_24():
     total = repeat(start(2.0**25), jnp.ones(()), 1, 600_001)
     assert exact(total) == 2**25 + 600_001
@@ -41,6 +52,19 @@ def test_ones_keep_counting_past_two_to_the_24():
 def test_counts_are_exact_for_an_epoch_of_two_to_the_32_samples(batch):
     times = 2**32 // batch
     assert exact(repeat(start(), jnp.float32(batch), batch, times)) == times * batch
+
+
+def test_the_largest_batch_is_exact_after_one_that_is_not_folded_yet():
+    few = add(start(), jnp.float32(2**16 - 1), 2**16 - 1)
+    assert few.pending > 0
+    assert exact(add(few, jnp.float32(_sums.MAX_BATCH), _sums.MAX_BATCH)) == (
+        2**16 - 1 + _sums.MAX_BATCH
+    )
+
+
+def test_a_batch_alone_stays_recent_however_large_it_is():
+    part = add(_sums.of_a_batch(start()), jnp.float32(2**20), 2**20)
+    assert part == _sums.LongSum(None, None, 2**20, 2**20)
 
 
 def test_whole_numbers_are_exact_up_to_two_to_the_48():

@@ -29,7 +29,7 @@ def test_axes_are_those_of_any_array_of_the_tree():
     parts = jax.P(("x", "y")), jax.P("x"), jax.P()
     jax.eval_shape(on_devices(look, *parts), *(jnp.zeros(8) for _ in parts))
     assert seen == [{"x", "y"}, {"x"}, set(), {"x"}]
-    assert varying_axes(jnp.zeros(8)) == varying_axes(()) == frozenset()
+    assert varying_axes(jnp.zeros(8)) == varying_axes(()) == set()
 
 
 def test_an_array_is_made_to_vary_and_keeps_its_values():

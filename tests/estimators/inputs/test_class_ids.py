@@ -16,7 +16,8 @@ MI = float(plugin_mi(GUESS, LABELS).mi)
 @pytest.mark.parametrize("labels", [[4, -1, 0], np.array([[0, 4]], np.uint8)])
 def test_classes_are_the_largest_label_and_one_more(labels):
     ids, classes = class_ids("labels", labels)
-    assert classes == 5
+    assert (classes, type(classes)) == (5, int)
+    assert isinstance(ids, jax.Array)
     np.testing.assert_array_equal(ids, labels)
     # What the caller knows better is not looked for.
     assert class_ids("labels", labels, 7)[1] == 7
@@ -34,16 +35,44 @@ def test_classes_are_the_largest_label_and_one_more(labels):
         ([0], 2.0, TypeError, r"num_classes must be an int, got num_classes=2\.0"),
         (np.eye(3, dtype=int), None, ValueError, r"is one-hot: pass ids\.argmax\(-1\)"),
         (np.eye(3, dtype=bool), 3, ValueError, "is one-hot"),
+        (np.eye(2, dtype=int), 2, ValueError, "is one-hot"),
+        (np.eye(3, dtype=int)[[[0, 1], [2, 1]]], 3, ValueError, "is one-hot"),
         ([1, -1, 1], None, ValueError, r"is -1 and 1, .* pass \(ids \+ 1\) // 2"),
         ([1, -1, 1], 2, ValueError, "is -1 and 1"),
         ([1, 2, 3], 3, ValueError, "goes from 1 to num_classes=3"),
         ([1, 2, 3, -1], 3, ValueError, "goes from 1 to num_classes=3"),
         ([0, 1, 255], None, ValueError, "has 255, which marks .* num_classes=C"),
+        ([255, 255], None, ValueError, "has 255, which marks"),
     ],
 )
 def test_what_would_lose_a_class_is_an_error(ids, num_classes, error, message):
     with pytest.raises(error, match=message):
         class_ids("ids", ids, num_classes)
+
+
+@pytest.mark.parametrize(
+    ("ids", "num_classes"),
+    [([0, -1], 1), ([[0, 1, 0]], 2), ([0, 254, 255], 256), ([0, 4095], 4096)],
+)
+def test_what_looks_like_a_convention_and_is_none_stays(ids, num_classes):
+    got, classes = class_ids("ids", ids)
+    assert classes == num_classes
+    np.testing.assert_array_equal(got, ids)
+
+
+def test_of_no_ids_the_number_of_classes_must_be_given():
+    ids, classes = class_ids("ids", np.zeros((0, 2), int), 3)
+    assert isinstance(ids, jax.Array)
+    assert (ids.shape, classes) == ((0, 2), 3)
+
+
+@pytest.mark.parametrize("far", [2**31, 2**32 + 1, -(2**31) - 1, 1 - 2**32])
+def test_ids_beyond_32_bits_are_of_no_class(far):
+    ids = class_ids("ids", np.array([0, 1, 0, 2, 1, far]), 2)[0]
+    np.testing.assert_array_equal(ids, [0, 1, 0, -1, 1, -1])
+    # What 32 bits hold stays.
+    ends = np.array([0, 1, 0, 2, 1, 2**31 - 1, 1 - 2**31])
+    np.testing.assert_array_equal(class_ids("ids", ends, 2)[0], ends)
 
 
 def test_padding_is_dropped():
@@ -77,6 +106,15 @@ def test_ids_far_apart_are_numbered_anew():
     ids, classes = class_ids("ids", np.append(sparse[LABELS], -1))
     assert classes == 3
     np.testing.assert_array_equal(ids, np.append(LABELS, -1))
+    ids, classes = class_ids("ids", [-2, 4096, -1, 7])
+    assert classes == 2
+    np.testing.assert_array_equal(ids, [-1, 1, -1, 0])
+    ids, classes = class_ids("ids", [0, 10**6, 7])
+    assert classes == 3
+    np.testing.assert_array_equal(ids, [0, 2, 1])
+    # Where a fourth of all numbers is used, the others cost less.
+    assert class_ids("ids", np.arange(0, 16_001, 4))[1] == 16_001
+    assert class_ids("ids", np.arange(0, 20_001, 5))[1] == 4001
     unsigned = sparse.astype(np.uint64) + 2**63
     assert class_ids("ids", unsigned)[1] == 3
 
@@ -118,3 +156,11 @@ def test_one_logit_is_that_of_class_1():
 def test_traced_ids_are_told_to_pass_the_number():
     with pytest.raises(ValueError, match=r"num_classes is needed .* where ids can"):
         jax.jit(lambda ids: class_ids("ids", ids)[0])(jnp.arange(2))
+
+
+def test_traced_ids_are_checked_by_their_dtype_and_may_be_a_list():
+    both = jax.jit(lambda ids: class_ids("ids", [ids[1], ids[0]], 2)[0])
+    np.testing.assert_array_equal(both(jnp.array([False, True])), [1, 0])
+    assert both(jnp.array([False, True])).dtype == np.int32
+    with pytest.raises(TypeError, match="ids must be integers"):
+        both(jnp.ones(2))

@@ -88,11 +88,17 @@ def test_many_shares_are_put_together_and_change_next_to_nothing():
         place = np.argmin(np.abs(few * count - n))
         np.testing.assert_allclose(few[place] * count, n, rtol=1e-5)
         assert copies[place] == np.sum(counts == n)
-    # Weighted cells may hold less than a sample.
-    parts = counts / 100
+    # Weighted cells may hold less than a sample, and those of a long epoch millions.
+    parts = np.geomspace(2**-7, 2**23, 1000)
     few, copies = group_shares(jnp.asarray(parts / count, jnp.float32), count)
     means = np.repeat(few * count, copies.astype(int))
-    np.testing.assert_allclose(means, np.sort(parts[parts > 0]), rtol=2 ** (1 / 4) - 1)
+    # The mean of a quarter of a doubling.
+    np.testing.assert_allclose(means, parts, rtol=0.1)
+    # What lies beyond the bins is in the first or the last.
+    parts = np.array([2**-20, 2**27, 2**-10])
+    few, copies = group_shares(jnp.asarray(parts / count, jnp.float32), count)
+    assert (copies[0], copies[-1]) == (2, 1)
+    np.testing.assert_allclose(few[-1] * count, 2**27, rtol=1e-6)
     outputs = np.full(4, 0.25, np.float32)
     grouped = of_shares(np.float32(counts / count), outputs, np.float32(count))
     spread = np.zeros((2, 4))
@@ -100,9 +106,30 @@ def test_many_shares_are_put_together_and_change_next_to_nothing():
     assert float(grouped) == pytest.approx(truth, rel=2e-3)
 
 
-def test_of_one_sample_nothing_varies():
+def test_of_one_sample_or_one_class_nothing_varies():
     shares = np.float32([1, *[0] * 99])
-    assert of_shares(shares, shares, np.float32(1)) == 0
+    with jax.debug_nans(True):
+        for count in (1, 40):
+            assert chance_of(shares, shares, np.float32(count)) == 0
+    # Probabilities in place of counts.
+    half = np.float32([0.5, 0.5])
+    assert of_shares(half, half, np.float32(1)) == 0
+
+
+def test_a_label_may_have_less_than_a_sample():
+    table, count = np.array([[0.1, 0.05], [1.5, 1.35]]), 3.0
+    shares = [jnp.asarray(table.sum(axis) / count, jnp.float32) for axis in (1, 0)]
+    truth = reference.chance(table, np.zeros((2, 2)), count)
+    chance = of_shares(*shares, np.float32(count))
+    np.testing.assert_allclose(chance, truth, rtol=1e-5)
+
+
+def test_what_is_always_as_likely_has_no_chance_however_its_sums_round():
+    for q in np.float32([[1, 1e-20], [0.7, 0.3]]):
+        for step in (1 - 2**-20, 1 + 2**-20):
+            spread = step * np.float32([q - q**2, -q * np.log(q)])
+            chance = of_shares(np.float32([0.5, 0.5]), q, np.float32(100), spread)
+            assert 0 <= chance < 1e-7
 
 
 def test_adjusted_is_scikit_learns_adjusted_mutual_information():

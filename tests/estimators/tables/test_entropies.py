@@ -40,6 +40,16 @@ def test_equals_the_formula_of_the_paper(correction, dtype):
         assert entropy(np.zeros(12, dtype), np.zeros((), dtype)) == 0
 
 
+@pytest.mark.parametrize("correction", [None, *CORRECTIONS])
+def test_neither_no_samples_nor_a_share_rounded_above_1_makes_a_nan(correction):
+    entropy = partial(entropy_of, bias_correction=correction)
+    with jax.debug_nans(True), jax.debug_infs(True):
+        assert entropy(np.zeros(3, np.float32), np.float32(0)) == 0
+        one, above = np.float32([[1, 0, 0], [1 + 2**-23, 0, 0]])
+        pair = entropy(one, np.float32(40)), entropy(above, np.float32(40))
+        np.testing.assert_allclose(*pair, atol=1e-6)
+
+
 @pytest.mark.parametrize("correction", ["grassberger", "chao_shen"])
 def test_weighted_cells_are_rounded_to_whole_numbers(correction):
     cells, count = np.array([3, 5, 1, 7]), np.float32(16)
