@@ -59,7 +59,7 @@ def chance_of(
     label = p_label if of_labels is None else p_label * of_labels
     chance = jnp.sum(label * jnp.sum(nats * output[None, :], 1))
     # One sample, or probabilities in place of counts, leave nothing to vary.
-    return jnp.where(count > 1, jnp.maximum(chance, 0.0), 0.0)
+    return jnp.where(count <= 1, 0.0, jnp.maximum(chance, 0.0))
 
 
 def group_shares(shares: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -16,6 +16,7 @@ from optax_mi.estimators.inputs import (
     check_ids,
     class_ids,
     flatten_leading,
+    host_logits,
     read_classes,
 )
 from optax_mi.estimators.tables._contingency import bucket, contingency
@@ -91,7 +92,7 @@ def plugin_mi(
         # A table has two classes at least; with one there is nothing to know.
         classes = max(classes, predicted, 2)
     return _plugin_mi(
-        as_array("outputs", outputs),
+        as_array("outputs", host_logits("outputs", outputs, labels)),
         labels,
         array_or_none("weights", weights),
         num_classes=classes,

@@ -13,6 +13,7 @@ from optax_mi.estimators.inputs import (
     as_array,
     class_ids,
     flatten_leading,
+    host_logits,
 )
 from optax_mi.estimators.tables._variational import estimate_bound, variational
 
@@ -63,7 +64,7 @@ def variational_mi(
         num_classes = logits.shape[-1]
     ids, num_classes = class_ids("labels", labels, num_classes)
     return _variational_mi(
-        logits,
+        as_array("outputs", host_logits("outputs", outputs, ids)),
         ids,
         array_or_none("weights", weights),
         num_classes=num_classes,
