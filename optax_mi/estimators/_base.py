@@ -31,7 +31,8 @@ class MIEstimate(NamedTuple):
       mi: :math:`I(X; Y)` in nats, in [0, `entropy`].
       entropy: :math:`H(Y)`, the entropy of the labels, in nats; infinite for real
         labels.
-      num_samples: effective number of samples used, :math:`(\sum w)^2 / \sum w^2`.
+      num_samples: effective number of samples used, :math:`(\sum w)^2 / \sum w^2`;
+        nan where float32 cannot hold the squares, of weights below 1e-18 or above 1e18.
       std_error: standard error of `mi` in nats; nan where the estimator has none.
       dropped: number of samples ignored: with a class label outside [0, C), such as -1
         for padding, a value that is not finite, or a weight that is 0, negative or not

@@ -14,6 +14,7 @@ from optax_mi.estimators._base import (
     pack,
     unpack,
 )
+from optax_mi.estimators.inputs import as_array
 
 
 def measured(entropy: float | None = None) -> MIEstimator:
@@ -58,7 +59,8 @@ def measured(entropy: float | None = None) -> MIEstimator:
                 "an MIEstimate."
             )
         else:
-            finite = jnp.isfinite(jnp.asarray(mi))  # infinity is no measurement
+            mi = as_array("mi", mi)
+            finite = jnp.isfinite(mi)  # infinity is no measurement
             nats = jnp.clip(jnp.where(finite, mi, 0.0), 0.0, entropy)
             nats = jnp.where(finite, nats, NOT_A_NUMBER)
             new = MIEstimate(nats, entropy, 1.0, NOT_A_NUMBER, 0.0)  # pyright: ignore[reportArgumentType]

@@ -62,3 +62,13 @@ def test_refuses_what_it_cannot_read():
     with pytest.raises(ValueError, match="entropy must be positive"):
         measured(entropy=0.0)
     assert isinstance(measured().init(), MIEstimate)
+
+
+def test_a_measurement_may_be_of_any_numbers_and_is_named_if_it_is_none():
+    estimator = measured(entropy=1.0)
+    for mi in (np.float64(0.5), np.array(0.5, np.float16), jnp.float32(0.5), 0.5):
+        assert read(estimator, estimator.update(estimator.init(), mi=mi)).mi == 0.5
+    with pytest.raises(ValueError, match=r"mi must be a scalar, got shape \(1,\)"):
+        estimator.update(estimator.init(), mi=[0.5])
+    with pytest.raises(TypeError, match="mi must be an array of numbers, got"):
+        estimator.update(estimator.init(), mi="much")

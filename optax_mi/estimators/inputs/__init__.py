@@ -6,6 +6,7 @@ from optax_mi.estimators.inputs._arrays import as_array as as_array
 from optax_mi.estimators.inputs._arrays import as_numpy as as_numpy
 from optax_mi.estimators.inputs._arrays import check_fits as check_fits
 from optax_mi.estimators.inputs._arrays import check_logits as check_logits
+from optax_mi.estimators.inputs._arrays import host_logits as host_logits
 from optax_mi.estimators.inputs._arrays import host_vectors as host_vectors
 from optax_mi.estimators.inputs._class_ids import check_ids as check_ids
 from optax_mi.estimators.inputs._class_ids import class_ids as class_ids

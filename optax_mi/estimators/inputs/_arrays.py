@@ -21,6 +21,7 @@ _ROWS, _FAR, _TOO_FAR = 1024, 64.0, 2.0**14
 # The share of the values in a column that 32 bits must leave apart, and the largest of
 # columns in which float32 may take values for 0.
 _DISTINCT, _TINY = 0.9, 1e-30
+_OR_X64 = ", or set JAX to x64 for floating numbers"
 
 
 def as_array(name: str, array: Any) -> jax.Array:
@@ -32,8 +33,20 @@ def as_array(name: str, array: Any) -> jax.Array:
     if has_tracers(array):
         array = jnp.asarray(array)
     if not isinstance(array, jax.Array):
-        array = jnp.asarray(as_numpy(name, array))
+        # What float32 cannot hold is dropped and counted, which is warning enough.
+        with np.errstate(over="ignore"):
+            array = jnp.asarray(_whole(as_numpy(name, array)))
     return jax.lax.stop_gradient(array)
+
+
+def _whole(x: np.ndarray) -> np.ndarray:
+    """`x` in float32 where 32 bits would wrap its integers around."""
+    wide = x.dtype.kind in "iu" and x.dtype.itemsize == 8
+    if not wide or jnp.result_type(int) == jnp.int64:
+        return x
+    info = np.iinfo(np.int32 if x.dtype.kind == "i" else np.uint32)
+    fits = not x.size or (x.min() >= info.min and x.max() <= info.max)
+    return x if fits else x.astype(np.float32)
 
 
 def array_or_none(name: str, array: Any) -> jax.Array | None:
@@ -150,13 +163,36 @@ def host_vectors(name: str, array: Any) -> jax.Array:
     return as_array(name, x)
 
 
-def check_fits(name: str, array: Any) -> None:
-    """Raises unless 32 bits tell the vectors of a batch from one another."""
+def host_logits(name: str, array: Any, labels: Any) -> Any:
+    """Logits [..., C] beside labels [...] as given, but near 0 before they are cut.
+
+    A softmax does not change where all logits of a sample are moved.
+    """
+    if isinstance(array, jax.Array) or has_tracers(array):
+        return array
+    x, leading = as_numpy(name, array), np.shape(labels)
+    if x.dtype != np.float64 or x.shape[-1:] in ((), (0,), (1,)):
+        return x
+    if x.shape[:-1] not in (leading, leading[:-1] if leading[-1:] == (1,) else leading):
+        return x
+    with np.errstate(over="ignore"):
+        if np.array_equal(x, x.astype(np.float32), equal_nan=True):
+            return x
+    top = x.max(-1, keepdims=True)
+    # What float32 cannot hold stays so, and drops out.
+    return x - np.where(abs(top) <= np.finfo(np.float32).max, top, 0.0)
+
+
+def check_fits(name: str, array: Any, *, single: bool = False) -> None:
+    """Raises unless 32 bits tell vectors that must not move from one another.
+
+    A `single` becomes float32 whatever JAX is set to.
+    """
     if isinstance(array, jax.Array):
         return
     x = as_numpy(name, array)
-    _check_not_tiny(name, x)
-    quartiles = _quartiles(x)
+    _check_not_tiny(name, x, single)
+    quartiles = _quartiles(x, single)
     if quartiles is None:
         return
     low, centre, high = quartiles
@@ -164,26 +200,37 @@ def check_fits(name: str, array: Any) -> None:
     if np.any((high > low) & (abs(centre) > _TOO_FAR * (high - low))):
         raise ValueError(
             f"{name} lies so far from 0 that float32 cannot tell its values from one "
-            "another: take off the means of its columns, or set JAX to x64."
+            f"another: take off the means of its columns{'' if single else _OR_X64}."
         )
 
 
-def _check_not_tiny(name: str, x: np.ndarray) -> None:
+def _check_not_tiny(name: str, x: np.ndarray, single: bool = False) -> None:
     """Raises if float32 has zeros in place of values of a tiny column."""
     if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim == 0 or not x.size:
         return
     some = abs(_some(x))
-    if not np.any(np.fmax.reduce(some, 0) < _TINY) or _keeps_64_bits(x):
+    # ml_dtypes' maxima warn of nan.
+    with np.errstate(invalid="ignore"):
+        tiny = np.fmax.reduce(some, 0) < _TINY
+    if not np.any(tiny) or _keeps(x, single):
         return
-    lost = (some > 0) & (some < np.finfo(np.float32).tiny)
-    if np.any(lost & (np.fmax.reduce(some, 0) < _TINY)):
+    if np.any((some > 0) & (some < np.finfo(np.float32).tiny) & tiny):
         raise ValueError(
             f"{name} has values that float32 cannot tell from 0: multiply its columns."
         )
 
 
-def _keeps_64_bits(x: np.ndarray) -> bool:
-    return x.dtype.itemsize == 8 and jnp.result_type(float) == jnp.float64
+def _is_cut(x: np.ndarray, single: bool = False) -> bool:
+    """Whether float32 takes the place of more digits; for a `single` also in x64."""
+    if x.dtype.kind in "iu":
+        return x.dtype.itemsize >= 4
+    return x.dtype.kind == "f" and x.dtype.itemsize >= 8 and not _keeps(x, single)
+
+
+def _keeps(x: np.ndarray, single: bool) -> bool:
+    """Whether JAX keeps the 64 bits of floating numbers."""
+    wide = x.dtype.kind == "f" and x.dtype.itemsize >= 8
+    return wide and not single and jnp.result_type(float) == jnp.float64
 
 
 def _some(x: np.ndarray) -> np.ndarray:
@@ -202,15 +249,13 @@ def _check_distinct(name: str, x: np.ndarray) -> None:
     if np.any(after < _DISTINCT * before):
         raise ValueError(
             f"{name} has values that float32 cannot tell from one another: scale its "
-            "columns, take off their means, or set JAX to x64."
+            f"columns, take off their means{_OR_X64}."
         )
 
 
-def _quartiles(x: np.ndarray) -> np.ndarray | None:
-    """Quartiles [3, ...] of columns that are about to be cut to 32 bits."""
-    if x.dtype.itemsize < 8 or x.dtype.kind not in "fiu" or x.ndim == 0 or not x.size:
-        return None
-    if _keeps_64_bits(x):
+def _quartiles(x: np.ndarray, single: bool = False) -> np.ndarray | None:
+    """Quartiles [3, ...] of columns that are about to be cut to float32."""
+    if not _is_cut(x, single) or x.ndim == 0 or not x.size:
         return None
     # A few rows are enough, and padding in less than a quarter of them steers nothing.
     some = x[:: -(-len(x) // _ROWS)]
@@ -224,7 +269,11 @@ def _quartiles(x: np.ndarray) -> np.ndarray | None:
 def _move(x: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """`x` [N, ...] less the centre of its columns."""
     with np.errstate(invalid="ignore", over="ignore"):
-        if x.dtype.kind == "u":
-            # Differences modulo 2**64 are right, as signed numbers.
-            return (x - centre.astype(x.dtype)).view(np.int64).astype(np.float32)
-        return (x - centre.astype(x.dtype)).astype(np.float32)
+        if x.dtype.kind == "f":
+            return (x - centre).astype(np.float32)
+        if x.dtype.itemsize == 4:
+            x = x.astype(np.int64)
+        # Differences modulo 2**64 are right, as signed numbers, if they are short.
+        short = (x - centre.astype(x.dtype)).view(np.int64)
+        long = x.astype(float) - centre
+        return np.where(abs(long) < 2.0**62, short, long).astype(np.float32)

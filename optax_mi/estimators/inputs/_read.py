@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_mi.estimators.inputs._arrays import as_array, check_fits
+from optax_mi.estimators.inputs._arrays import as_array, check_fits, host_logits
 from optax_mi.estimators.inputs._class_ids import check_ids, class_ids
 from optax_mi.estimators.inputs._samples import Samples, check_shape, weigh
 
@@ -87,10 +87,12 @@ def read_vectors(
     and float64 if one of them is. A boolean `mask` may stand in for the weights.
     """
     if batch:
-        check_fits("outputs", outputs)
+        check_fits("outputs", outputs, single=True)
     outputs = as_array("outputs", outputs)
     if num_classes is not None:
         labels = _ids("labels", labels, num_classes)
+        if batch:
+            _check_not_one_hot(outputs, labels, num_classes)
         leading = labels.shape
         if labels.shape == (*outputs.shape[:-1], 1) and outputs.ndim > 1:
             labels = labels[..., 0]
@@ -99,7 +101,7 @@ def read_vectors(
         labels = as_array("labels", labels)
         leading = outputs.shape[:1]
     else:
-        check_fits("labels", labels)
+        check_fits("labels", labels, single=True)
         labels = as_array("labels", labels)
         alone = features == 1 and outputs.shape[-1:] != (1,)
         leading = outputs.shape if alone else outputs.shape[:-1]
@@ -174,9 +176,11 @@ def _check_logits(
     outputs: Array, labels: Array, num_classes: int
 ) -> tuple[jax.Array, jax.Array]:
     """Logits as float32 of shape labels.shape + (num_classes,), and class labels."""
-    outputs, labels = as_array("outputs", outputs), _ids("labels", labels, num_classes)
+    outputs = as_array("outputs", host_logits("outputs", outputs, labels))
+    labels = _ids("labels", labels, num_classes)
     shape = (*labels.shape, num_classes)
     if num_classes == 2 and outputs.shape in (labels.shape, (*labels.shape, 1)):
+        _check_not_one_hot(outputs, labels, num_classes)
         # The one logit of a sigmoid is that of class 1 above class 0.
         logit = outputs.reshape(labels.shape)
         outputs = jnp.stack([jnp.zeros_like(logit), logit], -1)
@@ -194,6 +198,16 @@ def _check_logits(
     if not jnp.issubdtype(outputs.dtype, jnp.floating):
         raise TypeError(f"outputs must be real logits, got dtype {outputs.dtype}.")
     return outputs.astype(jnp.float32), labels
+
+
+def _check_not_one_hot(outputs: jax.Array, labels: jax.Array, num_classes: int) -> None:
+    """Raises where labels not looked at are one-hot, or have one number each."""
+    shape = labels.shape
+    if outputs.shape == shape and len(shape) > 1 and shape[-1] == num_classes:
+        raise ValueError(
+            f"outputs and labels both have shape {shape}. One-hot labels: pass "
+            "labels.argmax(-1). Labels with one number each: pass outputs[..., None]."
+        )
 
 
 def _check_rows(

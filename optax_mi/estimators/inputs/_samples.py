@@ -12,6 +12,9 @@ import jax.numpy as jnp
 
 from optax_mi.estimators.inputs._arrays import as_array
 
+# Below it squares have lost digits of float32.
+_LEAST = 1e-36
+
 
 class Samples(NamedTuple):
     """Samples of one update, or of whole arrays; `[...]` is [N] for vectors."""
@@ -60,9 +63,14 @@ def check_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
 
 
 def health(totals: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Total weight, effective number of samples and dropped samples."""
+    """Total weight, effective number of samples and dropped samples.
+
+    The number is nan where float32 cannot hold the squares of the weights.
+    """
     weight, squares, dropped = totals
     some = squares > 0
     # Kish's effective sample size, with the division first: weight**2 could overflow.
     effective = jnp.where(some, weight * (weight / jnp.where(some, squares, 1.0)), 0.0)
+    held = jnp.isfinite(squares) & ((squares >= _LEAST) | (weight == 0))
+    effective = jnp.where(held, effective, jnp.nan)
     return weight, effective, dropped

@@ -74,7 +74,9 @@ def gaussian(
       An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [..., d], and
       `labels`, class ids of shape [...] or real of shape [..., label_features]; a
       single column may have no axis. With too few samples for a determinant it reads 0
-      nats; values from 1e19 on, whose squares overflow float32, make it nan.
+      nats; values from 1e19 on, whose squares overflow float32, make it nan. Columns
+      that vary by less than 1e-18, whose squares vanish, count as constant; it is nan
+      where none varies and values are below 1e-18.
 
     Raises:
       TypeError, ValueError: an argument is out of its range, or not exactly one kind of

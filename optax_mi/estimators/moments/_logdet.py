@@ -56,6 +56,8 @@ from optax_mi.estimators.moments._moments import Moments
 # In steps of the dtype, relative to the diagonal. With 1, collinear columns at d = 512
 # move the estimate by 1e-6 nats in place of 1e-7; with d, all others by 1e-4.
 _RIDGE = 4.0
+# Float32 takes squares of numbers below this for 0, or nearly.
+_VANISHES = 1e-18
 
 Shrinkage = float | Literal["oas"]
 
@@ -87,7 +89,7 @@ def gaussian_estimate(
     of the root of the total variance of X.
     """
     weight, count, dropped = health(totals)
-    some = count > 0
+    some = weight > 0
     shares = moments.weights / jnp.where(some, weight, 1.0)
     covariance = moments.scatter / jnp.where(some, weight, 1.0)
     if features < len(covariance):
@@ -111,8 +113,11 @@ def gaussian_estimate(
     if bias_correction:
         mi -= bias
     mi = jnp.where(related, mi, 0.0)
-    # Squares that overflowed.
-    mi = jnp.where(jnp.all(jnp.isfinite(moments.scatter)), mi, jnp.nan)
+    # Squares that overflowed, or vanished and left nothing that varies.
+    size = jnp.abs(origin[0]) + jnp.max(jnp.abs(moments.means), 0)
+    vanished = jnp.any((size > 0) & (size < _VANISHES)) & ~related
+    known = jnp.all(jnp.isfinite(moments.scatter)) & ~vanished & ~jnp.isnan(count)
+    mi = jnp.where(known, mi, jnp.nan)
     std_error = jnp.sqrt(jnp.maximum(variance, 0.0) / jnp.where(some, count, 1.0))
     return MIEstimate(
         mi=jnp.clip(mi, 0.0, entropy) if clip else mi,

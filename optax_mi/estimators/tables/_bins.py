@@ -29,14 +29,30 @@ def check_ends(low: Any, high: Any) -> None:
             check_number(
                 "high", high, lambda top: low is None or top > low, f"finite{above}"
             )
-        return
-    for name, end in (("low", low), ("high", high)):
-        if end is not None:
-            end = as_numpy(name, end)
-            if end.dtype.kind == "c" or not np.isfinite(end).all():
-                raise ValueError(f"{name} must be real and finite, got {name}={end}.")
-    if len(given) == 2 and not np.all(np.less(low, high)):
-        raise ValueError(f"low must be below high, got low={low} and high={high}.")
+    else:
+        for name, end in (("low", low), ("high", high)):
+            if end is not None:
+                end = as_numpy(name, end)
+                if end.dtype.kind == "c" or not np.isfinite(end).all():
+                    raise ValueError(
+                        f"{name} must be real and finite, got {name}={end}."
+                    )
+        if len(given) == 2 and not np.all(np.less(low, high)):
+            raise ValueError(f"low must be below high, got low={low} and high={high}.")
+    if len(given) == 2:
+        _check_apart(low, high)
+
+
+def _check_apart(low: Any, high: Any) -> None:
+    """Raises if JAX's floating numbers make one of both ends."""
+    single = jnp.result_type(float)
+    with np.errstate(over="ignore"):
+        ends = [np.asarray(end, float).astype(single) for end in (low, high)]
+    if not np.all(np.less(*ends)):
+        raise ValueError(
+            f"low={low} and high={high} are one number in {single}: take off the means "
+            "of the columns of outputs."
+        )
 
 
 def bins_of(

@@ -58,7 +58,7 @@ def chance_of(
     chance = jnp.sum(label * jnp.sum(nats * output[None, :], 1))
     # Of nearly constant probabilities all can round below the 0 that they have. One
     # sample, or probabilities in place of counts, leave nothing to vary.
-    return jnp.where(count > 1, jnp.maximum(chance, 0.0), 0.0)
+    return jnp.where(count <= 1, 0.0, jnp.maximum(chance, 0.0))
 
 
 def group_shares(shares: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -17,6 +17,7 @@ from optax_mi.estimators.inputs import (
     check_logits,
     class_ids,
     flatten_leading,
+    host_logits,
     read_classes,
 )
 from optax_mi.estimators.tables._contingency import bucket, contingency
@@ -95,7 +96,7 @@ def plugin_mi(
     elif soft:
         check_logits("outputs", outputs)
     return _plugin_mi(
-        as_array("outputs", outputs),
+        as_array("outputs", host_logits("outputs", outputs, labels)),
         labels,
         array_or_none("weights", weights),
         num_classes=classes,

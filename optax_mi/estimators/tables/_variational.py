@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from optax_mi._checks import check_static_int
 from optax_mi.estimators._base import MIEstimate, MIEstimator
@@ -68,9 +67,7 @@ def variational(*, num_classes: int) -> MIEstimator:
         return _sums.zeros(Losses(by_label, loss=jnp.zeros(2), totals=jnp.zeros(3)))
 
     def add(state: _sums.LongSum, samples: Samples) -> _sums.LongSum:
-        loss = optax.softmax_cross_entropy_with_integer_labels(
-            samples.outputs, samples.labels
-        )
+        loss = _cross_entropy(samples.outputs, samples.labels)
         # The logit of a label may be the -inf of a class that is masked.
         weights = jnp.where(jnp.isfinite(loss), samples.weights, 0.0)
         samples = samples._replace(weights=weights)
@@ -92,11 +89,24 @@ def variational(*, num_classes: int) -> MIEstimator:
     return streaming(init, read, add, estimate, _sums.merge, additive=True)
 
 
+def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Loss [...] of logits [..., C], which may all lie far from 0.
+
+    By the operations of Optax's, so that XLA takes the exponentials once, but for the
+    last: the largest logit is added to nothing that it would drown.
+    """
+    top = jnp.max(logits, -1)
+    shift = jnp.where(jnp.isfinite(top), top, 0.0)
+    total = jnp.sum(jnp.exp(logits - shift[..., None]), -1)
+    own = jnp.take_along_axis(logits, labels[..., None], -1)[..., 0]
+    return jnp.log(total) + (shift - own)
+
+
 def estimate_bound(state: _sums.LongSum, clip: bool) -> MIEstimate:
     """The bound of the samples summed up."""
     by_label, sums, totals = _sums.value(state)
     weight, count, dropped = health(totals)
-    scale = jnp.where(count > 0, 1.0 / jnp.where(count > 0, weight, 1.0), 0.0)
+    scale = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1.0), 0.0)
     p, loss_share = (by_label * scale).T
     loss, square = sums * scale
     log_p = log_or_zero(p)

@@ -14,6 +14,7 @@ from optax_mi.estimators.inputs import (
     check_logits,
     class_ids,
     flatten_leading,
+    host_logits,
 )
 from optax_mi.estimators.tables._variational import estimate_bound, variational
 
@@ -68,7 +69,7 @@ def variational_mi(
     check_logits("outputs", outputs)
     ids, num_classes = class_ids("labels", labels, num_classes)
     return _variational_mi(
-        logits,
+        as_array("outputs", host_logits("outputs", outputs, ids)),
         ids,
         array_or_none("weights", weights),
         num_classes=num_classes,

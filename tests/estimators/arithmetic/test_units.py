@@ -18,6 +18,9 @@ def test_units_are_powers_of_two_that_bring_the_largest_near_1():
     largest = np.max(np.abs(rows * unit), 0)
     assert np.all((largest[[0, 1, 3]] >= 0.5) & (largest[[0, 1, 3]] < 1))
     assert largest[2] == 0
+    # In a minimum over columns zeros have no say.
+    tiny = jnp.asarray(rows[:, 1:3])
+    assert jnp.min(power_of_two(tiny)) == unit[0, 1]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -13,6 +13,8 @@ from optax_mi.estimators import (
     kde_mi,
     plugin_mi,
     ross_mi,
+    table_mi,
+    variational,
     variational_mi,
 )
 from optax_mi.estimators.inputs import (
@@ -201,6 +203,24 @@ def test_values_that_float32_takes_for_0_are_an_error(dtype):
     check_fits("outputs", 0 * X)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.uint64])
+@pytest.mark.parametrize("x64", [False, True])
+def test_integers_far_from_0_are_moved_there(dtype, x64):
+    """Float32 takes their place, in x64 too, and it has steps of 128 there."""
+    near = np.round(10 * X).astype(int)
+    with jax.enable_x64(x64):
+        moved = ross_mi((near + 2 * 10**9).astype(dtype), LABELS).mi
+        np.testing.assert_allclose(moved, ross_mi(near, LABELS).mi, atol=0.02)
+
+
+def test_differences_beyond_63_bits_do_not_wrap_around():
+    x = np.full(300, 1000, np.uint64) + np.arange(300, dtype=np.uint64) % 7
+    x[::50] = 2**64 - 1
+    moved = np.asarray(host_vectors("x", x))
+    np.testing.assert_allclose(moved[::50], 2.0**64)
+    assert np.ptp(moved[x < 2000]) == 6
+
+
 def test_integers_that_are_no_classes_are_told():
     with pytest.raises(ValueError, match=r"labels\.astype\(float\) for real labels"):
         gaussian_mi(X, np.round(1e5 * X[:, 0]).astype(int))
@@ -212,11 +232,85 @@ def test_near_0_nothing_is_moved():
         np.testing.assert_array_equal(host_vectors("x", X + 1e8), X + 1e8)
 
 
-def test_a_batch_that_would_be_cut_is_an_error_that_says_x64():
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.uint32])
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_batch_that_would_be_cut_is_an_error(dtype, x64):
+    """In x64, too: a batch becomes float32."""
     estimator = gaussian(features=2, num_classes=2)
-    with pytest.raises(ValueError, match=r"outputs lies so far from 0 .* JAX to x64"):
-        estimator.update(estimator.init(), outputs=X + 1e8, labels=LABELS)
+    far = (1e3 * X + 1e9).astype(dtype)
+    message = r"outputs lies so far .* its columns\."
+    with jax.enable_x64(x64), pytest.raises(ValueError, match=message):
+        estimator.update(estimator.init(), outputs=far, labels=LABELS)
     check_fits("outputs", X)
     # Logits may lie anywhere: float32 rounds them as every network does.
     logits = contingency(num_classes=2)
     logits.update(logits.init(), outputs=X + 1e3, labels=LABELS)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_integers_beyond_32_bits_do_not_wrap_around(dtype):
+    large = np.array([2**32, 3 * 10**9, 0], dtype)
+    got = as_array("weights", large)
+    assert got.dtype == jnp.float32
+    np.testing.assert_array_equal(got, large.astype(np.float32))
+    assert jnp.issubdtype(as_array("weights", large[2:]).dtype, jnp.integer)
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(as_array("weights", large), large)
+    # As weights, and as counts.
+    alike = plugin_mi([0, 1, 1], [0, 1, 0], weights=large)
+    assert alike.dropped == 1
+    np.testing.assert_allclose(alike.mi, alike.entropy, rtol=1e-6)
+    counts = table_mi(np.array([[5 * 10**9, 0], [0, 3 * 10**9]], dtype))
+    np.testing.assert_allclose(counts.num_samples, 8e9, rtol=1e-6)
+
+
+def as_batch(make):
+    """The estimator's estimate of one batch."""
+    estimator = make(num_classes=3)
+
+    def measure(outputs, labels):
+        state = estimator.update(estimator.init(), outputs=outputs, labels=labels)
+        return estimator.estimate(state)
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [plugin_mi, variational_mi, as_batch(contingency), as_batch(variational)],
+    ids=["plugin", "variational_mi", "contingency", "variational"],
+)
+def test_logits_far_from_0_are_moved_there(measure):
+    labels = np.arange(30) % 3
+    logits = 2.0 * np.eye(3)[labels] + RNG.normal(size=(30, 3))
+    wanted = measure(logits, labels)
+    assert wanted.mi > 0.1
+    # Each sample by a number of its own.
+    far = logits + 1e9 * (1 + np.arange(30)[:, None])
+    for given in (far, far.tolist()):
+        np.testing.assert_allclose(measure(given, labels).mi, wanted.mi, rtol=1e-5)
+        moved = measure(given, labels[:, None])
+        np.testing.assert_allclose(moved.mi, wanted.mi, rtol=1e-5)
+    # Small ones, too: float32 takes these for equal.
+    close = 1.0 + 1e-9 * logits
+    hard = 1e9 * (close - 1.0)
+    if measure is plugin_mi:
+        seen = (plugin_mi(x, labels, soft=False).mi for x in (close, hard))
+        np.testing.assert_array_equal(*seen)
+    # What float32 cannot hold is dropped, wherever it could be moved to.
+    logits[0, 0] = 1e300
+    assert measure(logits, labels).dropped == 1
+
+
+def test_a_single_logit_stays_where_it_is():
+    logit = np.array([3.0, -2.0, 1.0, -4.0])
+    labels = np.array([1, 0, 1, 0])
+    for given in (logit, logit[:, None]):
+        estimate = plugin_mi(given, labels, num_classes=2, soft=False)
+        np.testing.assert_allclose(estimate.mi, np.log(2), rtol=1e-6)
+
+
+def test_no_warning_where_numbers_of_ml_dtypes_are_nan():
+    x = X.astype(jnp.bfloat16)
+    x[0] = np.nan
+    assert host_vectors("outputs", x).dtype == jnp.bfloat16

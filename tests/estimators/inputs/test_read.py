@@ -289,3 +289,15 @@ def test_no_gradient_comes_back_through_the_door():
         lambda x: jnp.sum(read_logits(x, LABELS[:3], num_classes=3).outputs)
     )(jnp.ones((3, 3)))
     np.testing.assert_array_equal(slope, 0)
+
+
+@pytest.mark.parametrize("reader", [read_logits, partial(read_vectors, batch=True)])
+def test_outputs_beside_one_hot_labels_are_not_one_number_each(reader):
+    outputs, one_hot = jnp.zeros((5, 2)), jnp.eye(2, dtype=int)[jnp.arange(5) % 2]
+    message = r"both have shape \(5, 2\).*labels.argmax\(-1\).*outputs\[..., None\]"
+    read = jax.jit(partial(reader, num_classes=2))
+    with pytest.raises(ValueError, match=message):
+        read(outputs, one_hot)
+    assert read(outputs[..., None], one_hot).weights.size == 10
+    # Labels of other shapes cannot be one-hot.
+    assert read(jnp.zeros((2, 5)), jnp.zeros((2, 5), int)).weights.size == 10

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from optax_mi.estimators import binned_mi, gaussian_mi, plugin_mi, variational_mi
 from optax_mi.estimators.inputs import Samples, health
 from optax_mi.estimators.inputs._samples import check_shape, weigh
 
@@ -59,3 +60,26 @@ def test_the_scale_of_weights_is_free_and_none_are_no_samples():
     assert jnp.isinf(large.sum() ** 2)
     assert health(totals)[1] == 8
     assert health(jnp.zeros(3)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("weight", [1e-25, 1e-19, 1e25])
+def test_the_number_of_samples_is_nan_where_squares_of_weights_do_not_fit(weight):
+    labels = jnp.arange(40) % 2
+    weights = jnp.full(40, weight, jnp.float32)
+    x = jax.random.normal(jax.random.key(0), (40, 2))
+    x = x + jnp.where(labels > 0, 2.0, 0.0)[:, None]
+    counted = plugin_mi(labels, labels, weights=weights)
+    for estimate in (
+        counted,
+        binned_mi(x, labels, num_classes=2, weights=weights),
+        variational_mi(x, labels, weights=weights),
+        gaussian_mi(x, labels, num_classes=2, weights=weights),
+    ):
+        np.testing.assert_allclose(estimate.entropy, np.log(2), rtol=1e-5)
+        assert np.isnan(estimate.num_samples)
+        assert np.isnan(estimate.std_error)
+        assert estimate.dropped == 0
+    # Shares need no squares, but chance needs the number.
+    np.testing.assert_allclose(counted.mi, np.log(2), rtol=1e-5)
+    assert np.isnan(counted.normalized)
+    assert np.isnan(estimate.mi)

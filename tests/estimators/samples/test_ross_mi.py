@@ -308,3 +308,14 @@ def test_a_wrong_argument_is_named(arguments, error, message):
 def test_traced_labels_need_their_number_of_classes():
     with pytest.raises(ValueError, match="num_classes is needed inside jit"):
         jax.jit(ross_mi)(np.zeros(4), np.zeros(4, int))
+
+
+def test_a_constant_column_does_not_keep_others_from_any_scale():
+    """Zeros, as it becomes, set no unit."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    x = rng.normal(size=(200, 2)) + labels[:, None]
+    wanted = ross_mi(x.astype(np.float32), labels).mi
+    assert wanted > 0.1
+    x = np.float32(np.c_[np.ones(200), x] * 2.0**-70)
+    np.testing.assert_allclose(ross_mi(x, labels).mi, wanted, rtol=1e-5)

@@ -81,3 +81,12 @@ def test_ends_that_cannot_be(low, high, error, message):
 
 def test_traced_ends_are_let_through():
     jax.eval_shape(lambda low: check_ends(low, 0.0) or low, np.float32(1))
+
+
+def test_ends_that_float32_makes_one_are_an_error():
+    for low, high in ((1e8, 1e8 + 1), ([0.0, 1e8], [1.0, 1e8 + 1])):
+        with pytest.raises(ValueError, match=r"low=.* and high=.* are one number"):
+            check_ends(low, high)
+        with jax.enable_x64(True):
+            check_ends(low, high)
+    check_ends(1e8, 1e8 + 100)

@@ -116,3 +116,13 @@ def test_no_gradient_flows_through_the_estimate():
 def test_classes_are_at_least_two():
     with pytest.raises(ValueError, match=r"num_classes must be at least 2, got .*=1"):
         variational(num_classes=1)
+
+
+def test_logits_far_from_0_lose_no_loss():
+    """No float32 near 1e9 has the ln 5 that is each sample's loss."""
+    _, labels, _ = data()
+    far = np.full((ROWS, CLASSES), 1e9, np.float32)
+    assert measure(ESTIMATOR, far, labels, ONES).mi == 0
+    far[np.arange(ROWS), labels] += 64
+    seen = measure(ESTIMATOR, far, labels, ONES)
+    np.testing.assert_allclose(seen.mi, seen.entropy, rtol=1e-6)
