@@ -140,7 +140,7 @@ def are_probabilities(array: np.ndarray) -> bool:
     rows = array.reshape(-1, array.shape[-1])
 
     def holds(rows: np.ndarray) -> bool:
-        rows = rows[np.isfinite(rows).all(-1)].astype(np.float32)
+        rows = rows[np.isfinite(rows).all(-1)].astype(float)
         inside = ((rows >= 0) & (rows <= 1)).all()
         return bool(rows.size and inside and (abs(rows.sum(-1) - 1.0) < 0.01).all())
 

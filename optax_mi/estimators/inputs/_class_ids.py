@@ -21,9 +21,11 @@ _MOST = 2**31 - 1
 
 
 def class_ids(
-    name: str, ids: Any, num_classes: int | None = None
+    name: str, ids: Any, num_classes: int | None = None, *, batch: bool = False
 ) -> tuple[jax.Array, int]:
     """Ids as JAX holds them, and the number of classes: the largest id + 1 if None.
+
+    A batch may be one of few samples that have a class.
 
     Raises:
       TypeError: the ids are not integers or booleans.
@@ -46,6 +48,8 @@ def class_ids(
         if num_classes is None:
             raise ValueError(f"{name} has shape {seen.shape}: there are no samples.")
         return as_array(name, seen), num_classes
+    if num_classes is not None and not batch:
+        _check_most_are_inside(name, seen, num_classes)
     seen, largest = look_at(name, seen, num_classes)
     if num_classes is None:
         if largest < 0:
@@ -104,8 +108,6 @@ def look_at(
             f"{name} goes from 1 to num_classes={num_classes}, and ids from 0 to "
             f"{num_classes - 1}: pass {name} - 1."
         )
-    if high >= num_classes:
-        _check_most_are_inside(name, ids, num_classes)
     if low < -_MOST or high > _MOST:
         inside = (ids >= 0) & (ids < num_classes)
         ids = np.where(inside, ids, 0).astype(np.int32) - ~inside

@@ -147,7 +147,7 @@ def _ids(name: str, ids: Array, num_classes: int) -> jax.Array:
     """Class ids as integers; what is not an array of JAX yet is looked at."""
     if isinstance(ids, jax.Array):
         return jax.lax.stop_gradient(check_ids(name, ids))
-    return class_ids(name, ids, num_classes)[0]
+    return class_ids(name, ids, num_classes, batch=True)[0]
 
 
 def _in_range(ids: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
