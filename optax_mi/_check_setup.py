@@ -340,7 +340,7 @@ def _look_at_batch(
     if not labels.size:
         return found
     try:
-        class_ids("labels", labels, num_classes)
+        class_ids("labels", labels, num_classes, batch=True)
     except (TypeError, ValueError) as error:
         return [*found, str(error)]
     marked = (labels < 0) | (labels == 255)

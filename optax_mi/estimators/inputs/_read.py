@@ -176,8 +176,8 @@ def _check_logits(
     outputs: Array, labels: Array, num_classes: int
 ) -> tuple[jax.Array, jax.Array]:
     """Logits as float32 of shape labels.shape + (num_classes,), and class labels."""
-    outputs = as_array("outputs", host_logits("outputs", outputs, labels))
     labels = _ids("labels", labels, num_classes)
+    outputs = as_array("outputs", host_logits("outputs", outputs, labels))
     shape = (*labels.shape, num_classes)
     if num_classes == 2 and outputs.shape in (labels.shape, (*labels.shape, 1)):
         _check_not_one_hot(outputs, labels, num_classes)
