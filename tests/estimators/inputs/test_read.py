@@ -69,6 +69,16 @@ def test_logits_may_have_any_leading_axes(reader):
     assert got.labels.shape == got.weights.shape == (2, 4)
 
 
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 1)])
+def test_one_logit_of_two_classes_may_have_any_leading_axes(shape):
+    logits = np.arange(8, dtype=np.float32)
+    got = compiled(
+        read_logits, logits.reshape(shape), LABELS.reshape(2, 4) % 2, num_classes=2
+    )
+    np.testing.assert_array_equal(got.outputs[..., 1], logits.reshape(2, 4))
+    assert not np.any(got.outputs[..., 0])
+
+
 def test_labels_weights_and_masks_may_be_lists():
     ids = [0, 2, 1]
     *_, weights = flatten_leading(np.eye(3)[ids], ids, [1, 0, 1], num_classes=3)
