@@ -214,7 +214,8 @@ def shapes(outputs, labels, **options):
             {"features": 1, "label_features": 1},
             ((6, 1), (6, 1), (6,)),
         ),
-        # Labels may have an axis of one.
+        # Labels may have an axis of one, which that of a single sample is not.
+        ((1,), (1,), {"num_classes": 2}, ((1, 1), (1,), (1,))),
         ((2, 3, 4), (2, 3, 1), {"features": 4, "num_classes": 2}, ((6, 4), (6,), (6,))),
         ((6,), (6, 1), {"features": 1, "label_features": 1}, ((6, 1), (6, 1), (6,))),
         ((0, 4), (0,), {"features": 4, "num_classes": 2}, ((0, 4), (0,), (0,))),
