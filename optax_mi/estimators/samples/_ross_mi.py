@@ -330,13 +330,15 @@ def _count_in_tiles(
         )
         nearest = k_smallest_in_buckets(minima, len(x) // width, k, read)
         last = jnp.clip(high - low - 2, 0, k - 1)
-        radius = jnp.take_along_axis(nearest, last[:, None], 1)[:, 0] + norm
+        reach = jnp.take_along_axis(nearest, last[:, None], 1)[:, 0]
+        radius = reach + norm
         idle = jnp.isinf(jax.lax.dynamic_slice_in_dim(columns, start, tile))
         told = (radius > _STANDS_OUT * rounding) | idle
-        # Where the radius is 0, those that are equal count as nearer.
-        radius = jnp.maximum(radius, jnp.finfo(x.dtype).tiny) - norm
+        # Where the radius is 0, those that are equal count as nearer. The radius less
+        # the norm would round, and the neighbour seem nearer than itself.
+        reach = jnp.maximum(reach, jnp.finfo(x.dtype).tiny - norm)
         # Whole numbers up to 2**24 are exact, and XLA sums floats faster.
-        nearer = between + columns[None, :] < radius[:, None]
+        nearer = between + columns[None, :] < reach[:, None]
         return jnp.sum(nearer, 1, dtype=x.dtype), told
 
     starts = jnp.arange(0, len(x), tile, dtype=jnp.int32)

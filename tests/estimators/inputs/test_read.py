@@ -62,6 +62,35 @@ def test_classes_of_logits_are_those_of_the_first_maximum():
     np.testing.assert_array_equal(got.weights, np.multiply(USABLE, 0.5))
 
 
+@pytest.mark.parametrize("reader", [read_logits, read_classes])
+def test_logits_may_have_any_leading_axes(reader):
+    flat = compiled(reader, LOGITS, LABELS, num_classes=3)
+    got = compiled(reader, LOGITS.reshape(2, 4, 3), LABELS.reshape(2, 4), num_classes=3)
+    for one, other in zip(flat, got, strict=True):
+        np.testing.assert_array_equal(one, np.reshape(other, one.shape))
+    assert got.labels.shape == got.weights.shape == (2, 4)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 1)])
+def test_one_logit_of_two_classes_may_have_any_leading_axes(shape):
+    logits = np.arange(8, dtype=np.float32)
+    got = compiled(
+        read_logits, logits.reshape(shape), LABELS.reshape(2, 4) % 2, num_classes=2
+    )
+    np.testing.assert_array_equal(got.outputs[..., 1], logits.reshape(2, 4))
+    assert not np.any(got.outputs[..., 0])
+
+
+def test_labels_weights_and_masks_may_be_lists():
+    ids = [0, 2, 1]
+    *_, weights = flatten_leading(np.eye(3)[ids], ids, [1, 0, 1], num_classes=3)
+    np.testing.assert_array_equal(weights, [1, 0, 1])
+    got = read_vectors([[1.0], [2.0]], [3.0, 4.0], batch=True)
+    np.testing.assert_array_equal(got.labels, [[3], [4]])
+    got = read_vectors([[1.0], [2.0]], [3.0, 4.0], mask=[True, False])
+    np.testing.assert_array_equal(got.weights, [1, 0])
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32"])
 def test_ids_out_of_range_are_0_and_dropped(dtype):
     far = np.iinfo(dtype).max
@@ -79,8 +108,9 @@ def test_ids_out_of_range_are_0_and_dropped(dtype):
 
 def test_no_id_of_a_narrow_type_is_too_large_for_many_classes():
     ids = np.array([0, 255], np.uint8)
-    got = compiled(read_classes, ids, ids, num_classes=1000)
-    np.testing.assert_array_equal(got.weights, [1, 1])
+    for num_classes, known in ((1000, 1), (256, 1), (255, 0)):
+        got = compiled(read_classes, ids, ids, num_classes=num_classes)
+        np.testing.assert_array_equal(got.weights, [1, known])
 
 
 LOWEST = np.finfo(np.float32).min
@@ -180,6 +210,15 @@ def shapes(outputs, labels, **options):
         ),
         ((2, 3), (2, 3), {"features": 1, "label_features": 1}, ((6, 1), (6, 1), (6,))),
         ((6, 1), (6,), {"features": 1, "label_features": 1}, ((6, 1), (6, 1), (6,))),
+        (
+            (2, 3, 1),
+            (2, 3),
+            {"features": 1, "label_features": 1},
+            ((6, 1), (6, 1), (6,)),
+        ),
+        # Labels may have an axis of one, which that of a single sample is not.
+        ((1,), (1,), {"num_classes": 2}, ((1, 1), (1,), (1,))),
+        ((2, 3, 4), (2, 3, 1), {"features": 4, "num_classes": 2}, ((6, 4), (6,), (6,))),
         ((6,), (6, 1), {"features": 1, "label_features": 1}, ((6, 1), (6, 1), (6,))),
         ((0, 4), (0,), {"features": 4, "num_classes": 2}, ((0, 4), (0,), (0,))),
         ((4,), (), {"features": 4, "num_classes": 2}, ((1, 4), (1,), (1,))),
@@ -250,6 +289,16 @@ def test_arrays_that_do_not_fit(reader, outputs, labels, error, message):
     options = {} if reader is read_vectors else {"num_classes": 2}
     with pytest.raises(error, match=message):
         reader(outputs, labels, None, **options)
+
+
+def test_batches_that_float32_cannot_tell_apart():
+    far, near = 1e12 + np.arange(8.0), np.arange(8.0)
+    options = {"features": 1, "label_features": 1}
+    for name, pair in {"outputs": (far, near), "labels": (near, far)}.items():
+        with pytest.raises(ValueError, match=name):
+            read_vectors(*pair, batch=True, **options)
+        # Whole arrays were moved before they came here.
+        read_vectors(*pair, **options)
 
 
 def test_weights_and_masks_that_do_not_fit():

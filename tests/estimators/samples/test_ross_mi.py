@@ -319,3 +319,13 @@ def test_a_constant_column_does_not_keep_others_from_any_scale():
     assert wanted > 0.1
     x = np.float32(np.c_[np.ones(200), x] * 2.0**-70)
     np.testing.assert_allclose(ross_mi(x, labels).mi, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dimensions", [5, 8])
+def test_a_neighbour_is_not_nearer_than_itself_in_float32(dimensions):
+    """Where distances come from a product of matrices, and rounding is not zero."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 100)
+    x = rng.normal(size=(100, dimensions)).astype(np.float32) + labels[:, None]
+    got = ross_mi(np.float32(x), labels, clip=False).mi
+    np.testing.assert_allclose(got, by_trees(x, labels, 3), atol=1e-5)
