@@ -57,6 +57,7 @@ SUITES = {
     "estimators/inputs/_class_ids": ["estimators/inputs/test_read.py"],
     "estimators/inputs/_read": [
         "estimators/inputs/test_class_ids.py",
+        "estimators/inputs/test_dropped.py::test_a_nan_is_found_in_large_arrays_too",
         "test_checks.py",
         "whole/test_messages.py",
     ],
