@@ -160,12 +160,13 @@ def _check_not_tiny(name: str, x: np.ndarray, single: bool = False) -> None:
     if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim == 0 or not x.size:
         return
     some = abs(_some(x))
-    # ml_dtypes' maxima warn of nan.
+    # Numbers of ml_dtypes warn of nan.
     with np.errstate(invalid="ignore"):
         tiny = np.fmax.reduce(some, 0) < _TINY
+        lost = (some > 0) & (some < np.finfo(np.float32).tiny)
     if not np.any(tiny) or _keeps(x, single):
         return
-    if np.any((some > 0) & (some < np.finfo(np.float32).tiny) & tiny):
+    if np.any(lost & tiny):
         raise ValueError(
             f"{name} has values that float32 cannot tell from 0: multiply its columns."
         )
