@@ -10,15 +10,17 @@ from optax_mi.estimators import MIEstimator
 from optax_mi.estimators.arithmetic import _sums, varying_axes
 
 
-def check_same_on_all_devices(before: chex.ArrayTree, after: chex.ArrayTree) -> None:
-    """Raises if an accumulator differs between devices, or if it cannot be told."""
+def check_same_on_all_devices(
+    before: chex.ArrayTree, after: chex.ArrayTree, asked: bool = True
+) -> None:
+    """Raises if an accumulator differs between devices, or, if `asked`, may differ."""
     new = sorted(varying_axes(after) - varying_axes(before))
     if new:
         raise ValueError(
             f"The batch differs between devices along the mesh axes {new}, so each "
             f"would get a learning rate of its own: pass axis_name={tuple(new)}."
         )
-    axes = _manual_axes()
+    axes = _manual_axes() if asked else ()
     # Whoever checks what varies knows that an index does.
     if axes and not varying_axes(jax.lax.axis_index(axes[0])):
         # The name that pmap gives to an axis which has none.

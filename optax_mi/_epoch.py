@@ -123,8 +123,7 @@ def observe(
         after = update_across(estimator, before, extra_args, settings.axis_name)
     else:
         after = estimator.update(before, **extra_args)
-        if settings.axis_name is None:
-            check_same_on_all_devices(before, after)
+        check_same_on_all_devices(before, after, asked=settings.axis_name is None)
     return state._replace(
         num_updates=_increment(state.num_updates),
         updates_in_epoch=_increment(state.updates_in_epoch),
@@ -298,10 +297,13 @@ def _cast(new: Any, old: Any) -> Any:
 def _check_keywords(estimator: MIEstimator, extra_args: dict[str, Any]) -> None:
     """Raises unless the keywords that the estimator requires are there by its names."""
     takes = inspect.signature(estimator.update).parameters
-    # Beside weights, a mask is for another transformation of the chain.
-    weighs = "weights" in takes and extra_args.get("weights") is None
-    if weighs and "mask" not in takes and extra_args.get("mask") is not None:
-        raise TypeError("update() got mask, whose name is weights here: weights=mask.")
+    # Beside weights, others are for another transformation of the chain.
+    if "weights" in takes and extra_args.get("weights") is None:
+        for name in ("mask", "weight", "sample_weight", "sample_weights"):
+            if name not in takes and extra_args.get(name) is not None:
+                raise TypeError(
+                    f"update() got {name}, whose name is weights here: weights={name}."
+                )
     required = required_keywords(estimator)
     missing = [name for name in required if name not in extra_args]
     if missing:

@@ -147,8 +147,8 @@ def why_held(estimate: MIEstimate) -> str:
     """Why an epoch with such an estimate was held, and what to do."""
     if np.isnan(estimate.num_samples):
         return (
-            "the estimator says that it had nan samples. Have its estimate return "
-            "their number as num_samples."
+            "the estimator says that it had nan samples. Weights must be from 1e-18 to "
+            "1e18; an estimator of your own must return their number as num_samples."
         )
     if estimate.num_samples <= 0:
         return (
@@ -158,7 +158,8 @@ def why_held(estimate: MIEstimate) -> str:
     if np.isnan(estimate.entropy) or not np.isfinite(estimate.mi):
         return (
             f"the estimator says mi={estimate.mi:g} of entropy={estimate.entropy:g}. "
-            "Have it leave out samples that are not finite."
+            "Scale values so that their squares neither overflow nor vanish; an "
+            "estimator of your own must leave out what is not finite."
         )
     return (
         "the last was usable, so that earlier ones were not, or a rule of your own "

@@ -204,11 +204,12 @@ def test_missing_signals_are_named(missing, jit):
         update(LOGITS, tx.init(LOGITS), LOGITS, **signal)
 
 
-def test_a_mask_is_called_weights():
+def test_weights_by_other_names_are_told():
     tx, mask = mi_decay(**OK), jnp.ones(3)
     state, seen = tx.init(LOGITS), {"outputs": LOGITS, "labels": LABELS}
-    with pytest.raises(TypeError, match="got mask, whose name is weights here"):
-        tx.update(LOGITS, state, mask=mask, **seen)
+    for name in ("mask", "sample_weight"):
+        with pytest.raises(TypeError, match=f"got {name}, whose name is weights here"):
+            tx.update(LOGITS, state, **{name: mask}, **seen)
     # It may be for another transformation, or for an estimator of one's own.
     tx.update(LOGITS, state, mask=mask, weights=mask, **seen)
     tx.update(LOGITS, state, mask=None, **seen)

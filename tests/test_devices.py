@@ -67,6 +67,9 @@ def test_what_came_to_differ_is_refused_by_the_names_of_its_axes():
         differs = {**state, "sum": state["sum"] + batch.sum()}
         # It may differ if it did before.
         check_same_on_all_devices(differs, differs)
+        # That it is the same everywhere was said, and is not so.
+        with pytest.raises(ValueError, match=r"axes \['x', 'y'\]"):
+            check_same_on_all_devices(state, differs, asked=False)
         check_same_on_all_devices(state, differs)
 
     with pytest.raises(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi._checks import check_static_int
-from optax_mi.estimators.inputs import as_array
+from optax_mi.estimators.inputs import as_array, check_fits
 
 
 def reduce_activations(
@@ -61,6 +61,7 @@ def reduce_activations(
 
     def reduce(path: Any, activation: jax.typing.ArrayLike) -> jax.Array:
         name = f"activations{jax.tree_util.keystr(path)}"
+        check_fits(name, activation, single=True)
         h = as_array(name, activation)
         if h.ndim < 2:
             raise ValueError(

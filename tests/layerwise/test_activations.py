@@ -52,6 +52,14 @@ def test_the_default_state_of_a_layer_is_small():
     assert shapes == {"conv": (256, 32), "dense": (256, 10)}
 
 
+def test_what_float32_cannot_tell_apart_is_named_before_it_is_cut():
+    h = np.random.default_rng(0).normal(size=(60, 8))
+    with pytest.raises(ValueError, match=r"activations\['a'\] lies so far from 0"):
+        reduce_activations({"a": h + 1e9})
+    with pytest.raises(ValueError, match=r"activations\['a'\] has values .* from 0"):
+        reduce_activations({"a": h * 1e-40})
+
+
 def test_no_gradient_flows_through_a_reduction():
     grads = jax.grad(lambda h: reduce_activations(h).sum())(X)
     assert not grads.any()

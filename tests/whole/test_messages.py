@@ -40,6 +40,7 @@ NO_ARRAYS = {
     "array of texts": np.array(["a", "b", "c"]),
     "array of objects": np.array([None, 1, 2], object),
     "dates": np.array(["2020-01-01"] * 3, "datetime64[D]"),
+    "spans": np.arange(3).astype("timedelta64[s]"),
     "records": np.zeros(3, [("a", float)]),
 }
 NO_SETTINGS = {

@@ -67,7 +67,9 @@ def as_numpy(name: str, array: Any) -> np.ndarray:
         except (TypeError, ValueError):
             # Lists of unequal lengths, and objects that refuse.
             array = np.asarray(None)
-    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+    # To NumPy a span of time is an integer.
+    number = jnp.issubdtype(array.dtype, jnp.number) and array.dtype.kind != "m"
+    if not (number or array.dtype == bool):
         raise TypeError(
             f"{name} must be an array of numbers, got {_describe(name, given)}."
         )
@@ -85,6 +87,8 @@ def _describe(name: str, given: Any) -> str:
     """What was given in place of numbers, and what to do about it."""
     if isinstance(given, Mapping):
         return f"a {type(given).__name__} with the keys {list(given)}: pass one value"
+    if getattr(getattr(given, "dtype", None), "kind", "") in ("m", "M"):
+        return f"times: pass {name}.astype(int)"
     # Of pandas, which need not be there.
     for codes in ("cat.codes", "codes"):
         if hasattr(given, codes.partition(".")[0]):
@@ -188,7 +192,7 @@ def check_fits(name: str, array: Any, *, single: bool = False) -> None:
 
     A `single` becomes float32 whatever JAX is set to.
     """
-    if isinstance(array, jax.Array):
+    if isinstance(array, jax.Array) or has_tracers(array):
         return
     x = as_numpy(name, array)
     _check_not_tiny(name, x, single)
@@ -209,12 +213,13 @@ def _check_not_tiny(name: str, x: np.ndarray, single: bool = False) -> None:
     if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim == 0 or not x.size:
         return
     some = abs(_some(x))
-    # ml_dtypes' maxima warn of nan.
+    # Numbers of ml_dtypes warn of nan.
     with np.errstate(invalid="ignore"):
         tiny = np.fmax.reduce(some, 0) < _TINY
+        lost = (some > 0) & (some < np.finfo(np.float32).tiny)
     if not np.any(tiny) or _keeps(x, single):
         return
-    if np.any((some > 0) & (some < np.finfo(np.float32).tiny) & tiny):
+    if np.any(lost & tiny):
         raise ValueError(
             f"{name} has values that float32 cannot tell from 0: multiply its columns."
         )

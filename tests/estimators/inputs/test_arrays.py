@@ -311,6 +311,7 @@ def test_a_single_logit_stays_where_it_is():
 
 
 def test_no_warning_where_numbers_of_ml_dtypes_are_nan():
-    x = X.astype(jnp.bfloat16)
-    x[0] = np.nan
-    assert host_vectors("outputs", x).dtype == jnp.bfloat16
+    for scale in (1.0, 1e-31):
+        x = (scale * X).astype(jnp.bfloat16)
+        x[0] = np.nan
+        assert host_vectors("outputs", x).dtype == jnp.bfloat16
