@@ -21,7 +21,7 @@ from optax_mi._inspect import states_by_group
 from optax_mi._trial import Outcome, Trial
 from optax_mi._warnings import NO_STATE, Reading, read, say, why_held
 from optax_mi.estimators.arithmetic._sums import LongSum
-from optax_mi.estimators.inputs import are_probabilities, as_numpy, class_ids
+from optax_mi.estimators.inputs import as_numpy, class_ids, of_probabilities
 from optax_mi.estimators.tables._joint import Counts
 from optax_mi.estimators.tables._variational import Losses
 
@@ -332,11 +332,8 @@ def _look_at_batch(
         num_classes = max(num_classes, int(outputs.max(initial=0)) + 1)
     elif outputs is not None and outputs.ndim == labels.ndim + 1:
         num_classes = max(outputs.shape[-1], 2)
-        if are_probabilities(outputs):
-            found.append(
-                "outputs are probabilities, not logits: all are in [0, 1], and they "
-                "sum to 1. Pass the logits, or jnp.log(outputs)."
-            )
+        if told := of_probabilities("outputs", outputs):
+            found.append(told)
     if not labels.size:
         return found
     try:

@@ -1,6 +1,5 @@
 """The one door by which batches and whole arrays come in."""
 
-from optax_mi.estimators.inputs._arrays import are_probabilities as are_probabilities
 from optax_mi.estimators.inputs._arrays import array_or_none as array_or_none
 from optax_mi.estimators.inputs._arrays import as_array as as_array
 from optax_mi.estimators.inputs._arrays import as_numpy as as_numpy
@@ -8,6 +7,7 @@ from optax_mi.estimators.inputs._arrays import check_fits as check_fits
 from optax_mi.estimators.inputs._arrays import check_logits as check_logits
 from optax_mi.estimators.inputs._arrays import host_logits as host_logits
 from optax_mi.estimators.inputs._arrays import host_vectors as host_vectors
+from optax_mi.estimators.inputs._arrays import of_probabilities as of_probabilities
 from optax_mi.estimators.inputs._class_ids import check_ids as check_ids
 from optax_mi.estimators.inputs._class_ids import class_ids as class_ids
 from optax_mi.estimators.inputs._read import are_ids as are_ids

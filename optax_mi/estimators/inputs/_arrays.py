@@ -21,6 +21,8 @@ _ROWS, _FAR, _TOO_FAR = 1024, 64.0, 2.0**14
 # The share of the values in a column that 32 bits must leave apart, and the largest of
 # columns in which float32 may take values for 0.
 _DISTINCT, _TINY = 0.9, 1e-30
+# Rows that tell logits from probabilities, nearly always.
+_FEW = 16
 _OR_X64 = ", or set JAX to x64 for floating numbers"
 
 
@@ -129,27 +131,37 @@ def check_logits(name: str, logits: Any) -> None:
         # What one device has of it: little is moved, and on this host.
         logits = logits.addressable_data(0)
         logits = logits[:_ROWS] if logits.ndim else logits
-    if are_probabilities(as_numpy(name, logits)):
-        raise ValueError(
-            f"{name} are probabilities, not logits: all are in [0, 1], and they sum to "
-            f"1. Pass jnp.log({name}); if they are logits, {name} - 1 mean the same."
-        )
+    logits = as_numpy(name, logits)
+    if found := of_probabilities(name, logits):
+        one = logits.shape[-1] == 1
+        same = f"np.c_[0 * {name}, {name}]" if one else f"{name} - 1"
+        raise ValueError(f"{found} If they are logits, {same} mean the same.")
 
 
-def are_probabilities(array: np.ndarray) -> bool:
-    """Whether the last axis of the finite rows is in [0, 1] and sums to 1."""
-    floating = jnp.issubdtype(array.dtype, jnp.floating)
-    if array.ndim < 2 or array.shape[-1] < 2 or not floating:
-        return False
-    rows = array.reshape(-1, array.shape[-1])
+def of_probabilities(name: str, array: np.ndarray) -> str | None:
+    """What tells that finite rows [..., C], or [..., 1] of class 1, are no logits."""
+    if array.ndim < 2 or not jnp.issubdtype(array.dtype, jnp.floating):
+        return None
+    columns = array.shape[-1]
+    rows = array.reshape(-1, columns)
 
     def holds(rows: np.ndarray) -> bool:
         rows = rows[np.isfinite(rows).all(-1)].astype(float)
-        inside = ((rows >= 0) & (rows <= 1)).all()
-        return bool(rows.size and inside and (abs(rows.sum(-1) - 1.0) < 0.01).all())
+        if not rows.size or not ((rows >= 0) & (rows <= 1)).all():
+            return False
+        if columns == 1:
+            # Logits may all be 0, or a few of them lie there.
+            return len(rows) >= _FEW and rows.min() < 0.5 < rows.max()
+        return bool((abs(rows.sum(-1) - 1.0) < 0.01).all())
 
     # A few tell most logits.
-    return holds(rows[:8]) and holds(rows[:_ROWS])
+    if not (holds(rows[:_FEW]) and holds(rows[:_ROWS])):
+        return None
+    many, log = columns > 1, "jnp.log" if columns > 1 else "jax.scipy.special.logit"
+    return (
+        f"{name} are probabilities, not logits: all are in [0, 1]"
+        f"{', and they sum to 1' * many}. Pass the logits, or {log}({name})."
+    )
 
 
 def host_vectors(name: str, array: Any) -> jax.Array:

@@ -106,7 +106,7 @@ PROBABILITIES = np.asarray(jax.nn.softmax(jnp.asarray(3 * X)))
 )
 def test_probabilities_are_no_logits(kind):
     outputs = kind(PROBABILITIES)
-    match = r"are probabilities.*jnp\.log\(outputs\); if .* outputs - 1"
+    match = r"are probabilities.*jnp\.log\(outputs\)\. If .* outputs - 1"
     for measure in (plugin_mi, variational_mi):
         with pytest.raises(ValueError, match=match):
             measure(outputs, LABELS)
@@ -122,11 +122,24 @@ def test_what_the_error_says_of_probabilities_is_so():
     assert plugin_mi(PROBABILITIES, LABELS, soft=False).mi > 2 * inside
 
 
+@pytest.mark.parametrize("measure", [plugin_mi, variational_mi])
+def test_probabilities_of_class_1_are_told_too(measure):
+    p = PROBABILITIES[:, 1:]
+    with pytest.raises(
+        ValueError, match=r"in \[0, 1\]\. Pass .*logit\(outputs\).*np\.c_"
+    ):
+        measure(p, LABELS, num_classes=2)
+    # As it says.
+    same = measure(np.c_[0 * p, p], LABELS).mi
+    unseen = jax.jit(lambda p: measure(p, LABELS, num_classes=2).mi)(p)
+    assert same == pytest.approx(float(unseen), rel=1e-5)
+
+
 def test_logits_are_no_probabilities():
     few = PROBABILITIES.copy()
     few[200] = 3.0
     nothing = np.full((4, 2), np.nan)
-    for logits in (few, X, 1e-3 * X, np.zeros((4, 2)), np.ones((4, 1)), nothing, 0.5):
+    for logits in (few, X, 1e-3 * X, np.zeros((4, 2)), np.ones((40, 1)), nothing, 0.5):
         for kind in (np.asarray, jnp.asarray):
             check_logits("outputs", kind(logits))
 
