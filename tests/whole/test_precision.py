@@ -279,7 +279,7 @@ def test_a_run_of_more_than_two_to_the_31_updates():
             decided=jnp.int32(2**30),
             seen=jnp.int32(2**30),
             last=jnp.float32(1.0),
-            recent=jnp.float32(1.0),
+            recent_mean=jnp.float32(1.0),
             mean=jnp.float32(1.0),
             lowest=jnp.float32(0.0),
         ),

@@ -153,6 +153,7 @@ def run_layers(pools, events, timeline):
             {group: here.lr_min for group, here in each.items()},
             steps_per_epoch=now.steps_per_epoch,
             default=contingency(num_classes=CLASSES),
+            max_rows=GROUPS["second"][1]["samples"],
             rule=RULES["log-time"][0],
         )
 
