@@ -36,8 +36,13 @@ if little_effort and jax.__version_info__[:2] == (0, 10):
 jax.config.update("jax_num_cpu_devices", 8)
 os.environ["NPROC"] = "64"
 
-# For `make test`; the default of 100 examples is for `make test-all`.
-hypothesis.settings.register_profile("quick", max_examples=10, deadline=None)
+# The quick one is for `make test`, 100 examples, the default, for `make test-all`. Both
+# draw the same ones everywhere: what fails on one machine fails on all.
+hypothesis.settings.register_profile("full", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("full")
+hypothesis.settings.register_profile(
+    "quick", max_examples=10, deadline=None, derandomize=True
+)
 
 
 def pytest_unconfigure():

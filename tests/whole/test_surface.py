@@ -50,6 +50,7 @@ def drawn(examples):
     return settings(
         deadline=None,
         max_examples=examples,
+        derandomize=not LONG,
         database=None,
         phases=phases,
         suppress_health_check=checks,

@@ -115,7 +115,8 @@ def gaussian_estimate(
     mi = jnp.where(related, mi, 0.0)
     # Squares that overflowed, or vanished and left nothing that varies.
     size = jnp.abs(origin[0]) + jnp.max(jnp.abs(moments.means), 0)
-    vanished = jnp.any((size > 0) & (size < _VANISHES)) & ~related
+    tiny = (size > 0) & (size < _VANISHES) & (_diagonal(covariance) <= _VANISHES**2)
+    vanished = jnp.any(tiny) & ~related
     known = jnp.all(jnp.isfinite(moments.scatter)) & ~vanished & ~jnp.isnan(count)
     mi = jnp.where(known, mi, jnp.nan)
     std_error = jnp.sqrt(jnp.maximum(variance, 0.0) / jnp.where(some, count, 1.0))

@@ -219,6 +219,16 @@ def test_too_few_samples_and_overflow(kind):
     assert ours.read(ours.accumulate(np.zeros_like(x), y)).mi == 0
 
 
+def test_a_mean_near_0_is_no_column_that_vanishes():
+    """One class, and values that float32 squares, though not their mean."""
+    step = np.float32(1e-12)
+    column = np.array([0, step, -np.nextafter(step, np.float32(1))], np.float32)
+    assert 0 < abs(column.mean(dtype=float)) < 1e-18
+    one = gaussian(features=1, num_classes=2)
+    state = one.update(one.init(), outputs=np.tile(column, 8), labels=np.zeros(24, int))
+    assert one.estimate(state).mi == 0
+
+
 def test_shrinkage_of_an_epoch_of_few_samples():
     few = np.float32(np.arange(SAMPLES) < 6)
     seen = {}
