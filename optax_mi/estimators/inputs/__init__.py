@@ -8,6 +8,7 @@ from optax_mi.estimators.inputs._arrays import check_logits as check_logits
 from optax_mi.estimators.inputs._arrays import host_logits as host_logits
 from optax_mi.estimators.inputs._arrays import host_vectors as host_vectors
 from optax_mi.estimators.inputs._arrays import of_probabilities as of_probabilities
+from optax_mi.estimators.inputs._arrays import shape_of as shape_of
 from optax_mi.estimators.inputs._class_ids import check_ids as check_ids
 from optax_mi.estimators.inputs._class_ids import class_ids as class_ids
 from optax_mi.estimators.inputs._read import are_ids as are_ids

@@ -51,6 +51,17 @@ def _whole(x: np.ndarray) -> np.ndarray:
     return x if fits else x.astype(np.float32)
 
 
+def shape_of(name: str, array: Any) -> tuple[int, ...]:
+    """The shape, for which nothing goes to a device.
+
+    Raises:
+      TypeError: something else than numbers.
+    """
+    if isinstance(array, jax.Array) or has_tracers(array):
+        return as_array(name, array).shape
+    return as_numpy(name, array).shape
+
+
 def array_or_none(name: str, array: Any) -> jax.Array | None:
     """As :func:`as_array`, but for None."""
     return None if array is None else as_array(name, array)
@@ -224,14 +235,16 @@ def _check_not_tiny(name: str, x: np.ndarray, single: bool = False) -> None:
     """Raises if float32 has zeros in place of values of a tiny column."""
     if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim == 0 or not x.size:
         return
+    if _keeps(x, single):
+        return
     some = abs(_some(x))
     # Numbers of ml_dtypes warn of nan.
     with np.errstate(invalid="ignore"):
         tiny = np.fmax.reduce(some, 0) < _TINY
-        lost = (some > 0) & (some < np.finfo(np.float32).tiny)
-    if not np.any(tiny) or _keeps(x, single):
-        return
-    if np.any(lost & tiny):
+        if not tiny.any():
+            return
+        lost = (some > 0) & (some < np.finfo(np.float32).tiny) & tiny
+    if lost.any():
         raise ValueError(
             f"{name} has values that float32 cannot tell from 0: multiply its columns."
         )

@@ -48,9 +48,7 @@ def class_ids(
         if num_classes is None:
             raise ValueError(f"{name} has shape {seen.shape}: there are no samples.")
         return as_array(name, seen), num_classes
-    if num_classes is not None and not batch:
-        _check_most_are_inside(name, seen, num_classes)
-    seen, largest = look_at(name, seen, num_classes)
+    seen, largest = look_at(name, seen, num_classes, batch)
     if num_classes is None:
         if largest < 0:
             raise ValueError(
@@ -84,7 +82,7 @@ def check_ids(name: str, ids: Any) -> Any:
 
 
 def look_at(
-    name: str, ids: np.ndarray, num_classes: int | None
+    name: str, ids: np.ndarray, num_classes: int | None, batch: bool
 ) -> tuple[np.ndarray, int]:
     """The ids in 32 bits, -1 where they are out of range, and the largest.
 
@@ -108,6 +106,8 @@ def look_at(
             f"{name} goes from 1 to num_classes={num_classes}, and ids from 0 to "
             f"{num_classes - 1}: pass {name} - 1."
         )
+    if high >= num_classes and not batch:
+        _check_most_are_inside(name, ids, num_classes)
     if low < -_MOST or high > _MOST:
         inside = (ids >= 0) & (ids < num_classes)
         ids = np.where(inside, ids, 0).astype(np.int32) - ~inside

@@ -19,6 +19,7 @@ from optax_mi.estimators.inputs import (
     flatten_leading,
     host_logits,
     read_classes,
+    shape_of,
 )
 from optax_mi.estimators.tables._contingency import bucket, contingency
 from optax_mi.estimators.tables._entropies import (
@@ -111,7 +112,7 @@ def _classes_of(outputs: Any, num_classes: int | None) -> int | None:
     """The number of classes, as given or of logits; None of ids."""
     if num_classes is not None or are_ids(outputs):
         return num_classes
-    shape = as_array("outputs", outputs).shape
+    shape = shape_of("outputs", outputs)
     if shape[:1] == (0,):
         raise ValueError(f"outputs has shape {shape}: there are no samples.")
     if len(shape) < 2 or shape[-1] < 2:

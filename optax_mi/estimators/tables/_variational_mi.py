@@ -15,6 +15,7 @@ from optax_mi.estimators.inputs import (
     class_ids,
     flatten_leading,
     host_logits,
+    shape_of,
 )
 from optax_mi.estimators.tables._variational import estimate_bound, variational
 
@@ -56,16 +57,16 @@ def variational_mi(
       >>> print(f"{variational_mi(logits, jnp.array([0, 1])).mi:.4f}")
       0.5878
     """
-    logits = as_array("outputs", outputs)
-    if logits.shape[:1] == (0,):
-        raise ValueError(f"outputs has shape {logits.shape}: there are no samples.")
-    if num_classes is None and (logits.ndim == 0 or logits.shape[-1] < 2):
+    shape = shape_of("outputs", outputs)
+    if shape[:1] == (0,):
+        raise ValueError(f"outputs has shape {shape}: there are no samples.")
+    if num_classes is None and (not shape or shape[-1] < 2):
         raise ValueError(
-            f"outputs of shape {logits.shape} are not logits of two classes or more. "
+            f"outputs of shape {shape} are not logits of two classes or more. "
             "With one logit a sample, that of class 1, pass num_classes=2."
         )
     if num_classes is None:
-        num_classes = logits.shape[-1]
+        num_classes = shape[-1]
     check_logits("outputs", outputs)
     ids, num_classes = class_ids("labels", labels, num_classes)
     return _variational_mi(
