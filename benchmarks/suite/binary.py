@@ -10,9 +10,9 @@ def spike(x: jax.Array) -> jax.Array:
     """1 where x > 0, else 0, differentiated as clip(x + 1/2, 0, 1).
 
     A unit fires or adds nothing, as in Vaila, "Deep convolutional spiking neural
-    networks for image classification", 2021. The slope, 1 for |x| <= 1/2 and else 0, is
-    the clipped straight-through estimator (Bengio et al. 2013, Hubara et al. 2016) for a
-    step of height 1; it need not be Vaila's surrogate.
+    networks for image classification", 2021. The slope, 1 for |x| <= 1/2 and else 0,
+    is the clipped straight-through estimator (Bengio et al. 2013, Hubara et al. 2016)
+    for a step of height 1; it need not be the surrogate of Vaila.
     """
     return (x > 0).astype(x.dtype)
 
