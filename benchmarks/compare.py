@@ -51,6 +51,7 @@ SHOWN = (
     "mi adamw",
     "mi adamw + average",
 )
+SHORT_TEST = {"num_steps": 40}
 # Columns that fit a terminal; the report has the others.
 IN_TERMINAL = ("rank", "not told", "loss / cosine", "loss / best", "accuracy")
 
@@ -62,14 +63,17 @@ def budget(task: Task, short: bool) -> int:
 
 
 def find_bounds(
-    task: Task, method: Method, folder: Path, short: bool
+    task: Task, method: Method, folder: Path, short: bool, **how: Any
 ) -> LRRangeResult | None:
-    """A method's range test on a task, done now unless it is kept."""
+    """A method's range test on a task, done now unless it is kept.
+
+    `how` goes to :func:`suggest`; a short test has 40 steps.
+    """
     if method.tested is None:
         return None
     path = cell_path(folder, task.name, f"{method.name} bounds")
     if not path.is_file():
-        found = suggest(task, method.tested, num_steps=40 if short else None)
+        found = suggest(task, method.tested, **(how | SHORT_TEST if short else how))
         with replacing(path) as part:
             part.write_text(found.to_json() + "\n")
     try:

@@ -12,7 +12,7 @@ from optax_mi.estimators import variational
 from suite.data import Arrays
 from suite.methods import default_estimator
 from suite.tasks import Task
-from suite.training import make_loss
+from suite.training import make_loss, untrained
 
 # No run that is judged has this seed.
 SEED = 100
@@ -25,8 +25,9 @@ def suggest(
     mode: Literal["parallel", "ramp"] = "parallel",
     validation: bool = False,
     num_steps: int | None = None,
+    num_seeds: int = 3,
 ) -> LRRangeResult:
-    """A range test of a task, three seeds.
+    """A range test of a task.
 
     With `validation` it is judged by the variational bound on validation data, else by
     the default estimator on training batches.
@@ -53,7 +54,7 @@ def suggest(
     def init(key: jax.Array) -> Any:
         if task.start is not None:
             return task.start(SEED)
-        return task.model.init(key, task.prepare(jnp.asarray(data.train[0][:1])))
+        return untrained(task, key, jnp.asarray(data.train[0][:1]))
 
     return lr_range_test(
         loss_fn,
@@ -64,6 +65,6 @@ def suggest(
         mode=mode,
         num_steps=num_steps,
         eval_batches=batched(data.valid, keys[1]) if validation else None,
-        num_seeds=3,
+        num_seeds=num_seeds,
         key=keys[2],
     )

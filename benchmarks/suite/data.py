@@ -55,8 +55,11 @@ def noisy_digits(seed: int, share: float = 1 / 3) -> Data:
 
     A wrong label is any of the nine others, each as likely.
     """
-    data = digits(seed)
-    rng = np.random.default_rng([seed, 2])
+    return spoil_labels(digits(seed), share, np.random.default_rng([seed, 2]))
+
+
+def spoil_labels(data: Data, share: float, rng: np.random.Generator) -> Data:
+    """A share of the labels of ten classes made wrong, but for those of the test."""
 
     def spoil(part: Arrays) -> Arrays:
         x, y = part
@@ -178,12 +181,36 @@ def centre(levels: jax.Array) -> jax.Array:
     return levels.astype(jnp.float32) / 128 - 1
 
 
-def images(seed: int, name: str, data_dir: Path) -> Data:
-    """The original training set, a tenth of it held for validation, and test set."""
+def images(seed: int, name: str, data_dir: Path, share: float = 0.1) -> Data:
+    """The original training set, a share of it held for validation, and test set."""
     (x, y), test = _read_once(name, data_dir)
     order = np.random.default_rng(seed).permutation(len(x))
-    held, kept = np.split(order, [len(x) // 10])
+    held, kept = np.split(order, [round(share * len(x))])
     return Data((x[kept], y[kept]), (x[held], y[held]), test)
+
+
+def wrong_images(seed: int, wrong: float = 0.3, **source: Any) -> Data:
+    """Images where a share of the labels are wrong, but for those of the test."""
+    return spoil_labels(images(seed, **source), wrong, np.random.default_rng([seed, 2]))
+
+
+def rare_images(seed: int, least: float = 0.01, **source: Any) -> Data:
+    """Images of which the first of class k are kept, fewer the larger k is.
+
+    Of class k a share of `least` ** (k / (classes - 1)) is kept. The test set, in which
+    the classes of the original are as frequent as each other, is left as it is.
+    """
+    data = images(seed, **source)
+
+    def thin(part: Arrays) -> Arrays:
+        x, y = part
+        counts = np.bincount(y)
+        wanted = counts * least ** (np.arange(len(counts)) / (len(counts) - 1))
+        kept = [np.flatnonzero(y == k)[: round(n)] for k, n in enumerate(wanted)]
+        rows = np.sort(np.concatenate(kept))
+        return x[rows], y[rows]
+
+    return Data(thin(data.train), thin(data.valid), data.test)
 
 
 # The seeds of a task split the same images.

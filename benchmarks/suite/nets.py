@@ -21,7 +21,7 @@ class MLP(nn.Module):
 
 
 class PatchConv(nn.Module):
-    """A 3 x 3 convolution as one matrix product of shifted copies.
+    """A convolution as one matrix product of shifted copies.
 
     With many networks trained side by side, XLA's convolutions become grouped ones,
     which are slow on the CPU; a batched matrix product is not.
@@ -29,16 +29,18 @@ class PatchConv(nn.Module):
 
     features: int
     stride: int = 1
+    size: int = 3
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Images [N, H, W, C] to [N, H / stride, W / stride, features]."""
         height, width = x.shape[1:3]
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        pad = self.size // 2
+        x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
         shifts = [
             x[:, i : i + height : self.stride, j : j + width : self.stride]
-            for i in range(3)
-            for j in range(3)
+            for i in range(self.size)
+            for j in range(self.size)
         ]
         return nn.Dense(self.features)(jnp.concatenate(shifts, -1))
 
@@ -55,6 +57,54 @@ class CNN(nn.Module):
         x = nn.relu(PatchConv(self.widths[0])(x))
         x = nn.relu(PatchConv(self.widths[1], stride=2)(x))
         return nn.Dense(self.outputs)(x.reshape(len(x), -1))
+
+
+class LeNet(nn.Module):
+    """Two 5 x 5 convolutions with strides in place of pooling, and three dense layers.
+
+    As LeNet-5, but for ReLU and the strides.
+    """
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits [N, outputs] of images [N, H, W, C]."""
+        for features in (8, 16):
+            x = nn.relu(PatchConv(features, stride=2, size=5)(x))
+        x = x.reshape(len(x), -1)
+        for width in (120, 84):
+            x = nn.relu(nn.Dense(width)(x))
+        return nn.Dense(self.outputs)(x)
+
+
+class BatchNormResNet(nn.Module):
+    """Residual blocks with batch normalisation, after a first stride of two.
+
+    Without `batch_stats` among its variables it uses the statistics of the batch, as in
+    training.
+    """
+
+    outputs: int
+    widths: tuple[int, ...] = (8, 16, 32)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits [N, outputs] of images [N, H, W, C]."""
+        kept = "batch_stats" in self.variables
+
+        def norm(x: jax.Array) -> jax.Array:
+            return nn.BatchNorm(use_running_average=kept)(x)
+
+        x = nn.relu(norm(PatchConv(self.widths[0], stride=2)(x)))
+        for stage, width in enumerate(self.widths):
+            stride = 2 if stage else 1
+            y = nn.relu(norm(PatchConv(width, stride)(x)))
+            y = norm(PatchConv(width)(y))
+            if stage:
+                x = norm(nn.Dense(width)(x[:, ::stride, ::stride]))
+            x = nn.relu(x + y)
+        return nn.Dense(self.outputs)(x.mean((1, 2)))
 
 
 class ResNet(nn.Module):

@@ -69,7 +69,11 @@ def _curves(kept: dict[str, Any]) -> Curves:
         for row, metrics in kept.pop("values").items()
     }
     steps, rates = np.asarray(kept.pop("steps")), np.asarray(kept.pop("rates"), float)
-    return Curves(steps, values, rates, **kept)
+    noise = {
+        row: {name: np.asarray(v, float) for name, v in accuracies.items()}
+        for row, accuracies in kept.pop("noise", {}).items()
+    }
+    return Curves(steps, values, rates, noise=noise, **kept)
 
 
 def at_horizon(runs: Runs, horizon: str, row: str) -> dict[str, np.ndarray]:
@@ -122,6 +126,10 @@ def summarise(runs: Runs, row: str, trials: tuple[float, ...], target: float) ->
             "learning_rate": whole.rates[chosen].mean(0),
         },
         "trials": tried,
+        "noise": {
+            name: accuracy[chosen]
+            for name, accuracy in whole.noise.get(row, {}).items()
+        },
     }
 
 

@@ -57,6 +57,7 @@ class Task:
       one_by_one: whether all runs are trained one after another, seeds too, which is
         faster where one network fills the caches of a CPU.
       start: `start(seed)`, the parameters at the start; None draws them anew.
+      noise: norms of the noise under which trained networks are judged at the end.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Task:
     parallel: int = 0
     one_by_one: bool = False
     start: Callable[[int], Any] | None = None
+    noise: tuple[float, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """What a report says of the task."""

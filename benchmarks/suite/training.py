@@ -10,12 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_mi.flax import recompute_batch_stats
 from suite.data import Data
 from suite.layers import apply_and_see, hidden_layers
 from suite.methods import Method, Setting
+from suite.noise import accuracy_under
 from suite.tasks import Task
 
 METRICS = ("valid_loss", "valid_accuracy", "test_loss", "test_accuracy")
+# Rows that are judged at a time where one network fills the caches of a CPU.
+JUDGED = 50
+# Rows from which the statistics of batch norms are computed for the weights judged.
+NORMED = 2000
+# Rows of the test set that are judged under noise.
+NOISY = 2000
 
 
 class Curves(NamedTuple):
@@ -29,6 +37,7 @@ class Curves(NamedTuple):
         their state.
       seconds: of the compiled call, all trials and seeds together.
       compile_seconds: before it.
+      noise: row -> kind and norm -> test accuracy under noise, [trials, seeds].
     """
 
     steps: np.ndarray
@@ -36,6 +45,7 @@ class Curves(NamedTuple):
     rates: np.ndarray
     seconds: float
     compile_seconds: float
+    noise: dict[str, dict[str, np.ndarray]]
 
     @property
     def first(self) -> dict[str, np.ndarray]:
@@ -103,46 +113,57 @@ def train(
     ) -> Any:
         setting = Setting(trial, total, spe, task.num_classes, layers)
         tx = optax.with_extra_args_support(method.make(setting))
-        loss_fn = make_loss(task, list(layers))
-        x, y = data.train
+        step = make_step(task, method, tx, data, key, list(layers))
+        loss_fn = make_loss(task)
         if params is None:
-            params = task.model.init(key, task.prepare(x[:1]))
-
-        def step(carry: Any, rows: jax.Array) -> tuple[Any, None]:
-            params, state, i = carry
-            inputs = task.prepare(x[rows])
-            inputs = task.augment(jax.random.fold_in(key, i), inputs)
-            (loss, seen), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-                params, inputs, y[rows]
-            )
-            extra = {"value": loss, **seen}
-            if method.watch is not None:
-                shown = task.model.apply(params, task.prepare(data.valid[0]))
-                extra["mi"] = method.watch(shown, data.valid[1])
-            updates, state = tx.update(grads, state, params, **extra)
-            return (optax.apply_updates(params, updates), state, i + 1), None
+            params = untrained(task, key, data.train[0][:1])
 
         def measure(carry: Any, rows: jax.Array) -> tuple[Any, Any]:
             carry, _ = jax.lax.scan(step, carry, rows)
             params, state, _ = carry
-            rows_of = {
-                row: judge(view(state, params)) for row, view in method.rows.items()
+            return carry, (
+                {row: judge(shown) for row, shown in views(params, state).items()},
+                method.rate(state),
+            )
+
+        def views(params: Any, state: Any) -> dict[str, Any]:
+            return {
+                row: with_batch_stats(task, view(state, params), data.train[0])
+                for row, view in method.rows.items()
             }
-            return carry, (rows_of, method.rate(state))
 
         def judge(shown: Any) -> dict[str, jax.Array]:
             measured = {}
             for name, (x, y) in (("valid", data.valid), ("test", data.test)):
-                loss, seen = loss_fn(shown, task.prepare(x), y)
-                hits = jnp.mean(seen["outputs"].argmax(-1) == seen["labels"])
+                loss, hits = judge_rows(task, shown, x, y)
                 measured[f"{name}_loss"] = loss
                 measured[f"{name}_accuracy"] = (
                     jnp.full((), jnp.nan) if task.num_classes is None else hits
                 )
             return measured
 
+        def under_noise(shown: Any) -> dict[str, jax.Array]:
+            x, y = (part[:NOISY] for part in data.test)
+
+            def apply(params: Any, x: jax.Array) -> jax.Array:
+                return loss_fn(params, x, y)[1]["outputs"]
+
+            return {
+                f"{kind} {norm:g}": accuracy_under(
+                    apply, shown, task.prepare(x), y, norm, way
+                )
+                for kind, way in (("random", key), ("gradient", None))
+                for norm in task.noise
+            }
+
         start = (params, tx.init(params), jnp.zeros((), jnp.int32))
-        return jax.lax.scan(measure, start, orders)[1]
+        (params, state, _), measured = jax.lax.scan(measure, start, orders)
+        noise = {
+            row: under_noise(shown)
+            for row, shown in views(params, state).items()
+            if task.noise
+        }
+        return *measured, noise
 
     def run_all(trials: Any, *by_seed: Any) -> Any:
         def over_seeds(trial: Any) -> Any:
@@ -159,14 +180,78 @@ def train(
     arguments = jax.device_put((trials, data, orders, keys, starts))
     compiled = jax.jit(run_all).lower(*arguments).compile()
     between = time.perf_counter()
-    values, rates = jax.device_get(compiled(*arguments))
+    values, rates, noise = jax.device_get(compiled(*arguments))
     return Curves(
         chunk * np.arange(1, evaluations + 1),
         values,
         rates,
         time.perf_counter() - between,
         between - begin,
+        noise,
     )
+
+
+def untrained(task: Task, key: jax.Array, x: Any) -> Any:
+    """The variables that are trained, at their start."""
+    return {"params": task.model.init(key, task.prepare(x))["params"]}
+
+
+def make_step(
+    task: Task,
+    method: Method,
+    tx: optax.GradientTransformationExtraArgs,
+    data: Data,
+    key: jax.Array,
+    layers: Iterable[str] = (),
+) -> Callable[[Any, jax.Array], tuple[Any, None]]:
+    """`step((params, state, i), rows)`: one update, by those rows of the data."""
+    loss_fn = make_loss(task, layers)
+    x, y = data.train
+
+    def step(carry: Any, rows: jax.Array) -> tuple[Any, None]:
+        params, state, i = carry
+        inputs = task.prepare(x[rows])
+        inputs = task.augment(jax.random.fold_in(key, i), inputs)
+        (loss, seen), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            params, inputs, y[rows]
+        )
+        extra = {"value": loss, **seen}
+        if method.watch is not None:
+            shown = task.model.apply(params, task.prepare(data.valid[0]))
+            extra["mi"] = method.watch(shown, data.valid[1])
+        updates, state = tx.update(grads, state, params, **extra)
+        return (optax.apply_updates(params, updates), state, i + 1), None
+
+    return step
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def judge_rows(task: Task, shown: Any, x: jax.Array, y: jax.Array) -> Any:
+    """The mean loss, and the share of rows whose class is recognised."""
+
+    def judge(x: jax.Array, y: jax.Array) -> Any:
+        loss, seen = make_loss(task)(shown, task.prepare(x), y)
+        return loss, jnp.mean(seen["outputs"].argmax(-1) == seen["labels"])
+
+    if not task.one_by_one:
+        return judge(x, y)
+    each = jax.lax.map(
+        lambda row: judge(row[0][None], row[1][None]), (x, y), batch_size=JUDGED
+    )
+    return jax.tree.map(jnp.mean, each)
+
+
+def with_batch_stats(task: Task, params: Any, x: jax.Array) -> Any:
+    """The variables to judge: batch norms get statistics that belong to the weights."""
+    inputs = task.prepare(x[:NORMED])
+    blank = jax.eval_shape(task.model.init, jax.random.key(0), inputs)
+    if "batch_stats" not in blank:
+        return params
+    zeros = jax.tree.map(jnp.zeros_like, blank["batch_stats"])
+    stats = recompute_batch_stats(
+        task.model, [inputs], variables={**params, "batch_stats": zeros}
+    )
+    return {**params, "batch_stats": stats}
 
 
 def make_loss(
@@ -183,7 +268,8 @@ def make_loss(
         if layers:
             outputs, seen = apply_and_see(task.model, params, x, y, layers)
         else:
-            outputs = task.model.apply(params, x)
+            # Batch norms leave statistics behind, which are computed anew to judge.
+            outputs, _ = task.model.apply(params, x, mutable=["batch_stats"])
             seen = {"outputs": outputs, "labels": y}
         if task.num_classes is None:
             outputs = outputs[:, 0]
