@@ -51,7 +51,6 @@ SHOWN = (
     "mi adamw",
     "mi adamw + average",
 )
-SHORT_TEST = {"num_steps": 40}
 # Columns that fit a terminal; the report has the others.
 IN_TERMINAL = ("rank", "not told", "loss / cosine", "loss / best", "accuracy")
 
@@ -67,13 +66,14 @@ def find_bounds(
 ) -> LRRangeResult | None:
     """A method's range test on a task, done now unless it is kept.
 
-    `how` goes to :func:`suggest`; a short test has 40 steps.
+    `how` goes to :func:`suggest`; a short test has 40 steps whatever it says.
     """
     if method.tested is None:
         return None
     path = cell_path(folder, task.name, f"{method.name} bounds")
+    how |= {"num_steps": 40} if short else {}
     if not path.is_file():
-        found = suggest(task, method.tested, **(how | SHORT_TEST if short else how))
+        found = suggest(task, method.tested, **how)
         with replacing(path) as part:
             part.write_text(found.to_json() + "\n")
     try:

@@ -9,18 +9,28 @@ folder, a file for every method of every task, so that an interrupted run resume
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compare import choose, find_bounds, run_cell
+import jax
+import optax
+from compare import budget, choose, find_bounds, run_cell
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.fashion import fashion_tasks
+from suite.files import load_json
 from suite.images import missing_files
+from suite.images_report import write_report
 from suite.methods import Method
-from suite.paper import CORE, ROWS
+from suite.paper import CORE, ROWS, TIMED
+from suite.results import cell_path, save_json
+from suite.step_times import step_times
 from suite.tasks import INSTALLED, Task
+
+import optax_mi
 
 # A range test tries 48 learning rates, each for so many updates, from one start.
 RANGE_TEST = {"num_steps": 100, "num_seeds": 1}
@@ -33,6 +43,51 @@ def run(task: Task, method: Method, folder: Path, seeds: int, short: bool) -> An
     if found is not None and found.lr_max is None:
         return f"range test: {found.lr_max_reason}"
     return run_cell(task, method, found, folder, seeds, 3, short)
+
+
+def times_path(folder: Path, task: Task) -> Path:
+    """File of the step times, which are those of the network whatever the labels."""
+    return cell_path(folder, task.name.split("-")[0], "step times")
+
+
+def kept(tasks: Mapping[str, Task], folder: Path, seeds: int, short: bool) -> Any:
+    """Everything that is kept of the tasks, in one piece; nothing is run."""
+    told = [row for m in ROWS.values() if m.knows_horizon for row in m.rows]
+    results: dict[str, Any] = {
+        "versions": {
+            "jax": jax.__version__,
+            "optax": optax.__version__,
+            "optax_mi": optax_mi.__version__,
+        },
+        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
+        "seeds": seeds,
+        "knows_horizon": told,
+        "tasks": {},
+        "cells": {},
+        "skipped": {},
+        "times": {},
+    }
+    for task in tasks.values():
+        cells, skipped = {}, {}
+        for name, method in ROWS.items():
+            paths = [cell_path(folder, task.name, name)]
+            if method.tested is not None:
+                paths.append(cell_path(folder, task.name, f"{name} bounds"))
+            if not paths[-1].is_file():
+                continue
+            found = run(task, method, folder, seeds, short)
+            if isinstance(found, str):
+                skipped[name] = found
+            else:
+                cells |= found
+        if cells:
+            steps = {"steps": budget(task, short)}
+            results["tasks"][task.name] = task.describe() | steps
+            results["cells"][task.name], results["skipped"][task.name] = cells, skipped
+        path = times_path(folder, task)
+        if path.is_file():
+            results["times"][task.name.split("-")[0]] = load_json(path)
+    return results
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -48,6 +103,16 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--data-dir", type=Path, help="folder with fashion_mnist/")
     parser.add_argument("--output", type=Path, default=Path("outputs/images"))
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--times", action="store_true", help="time the steps of each row instead"
+    )
+    what.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write tables and figures of what is kept there instead",
+    )
     args = parser.parse_args(argv)
     data_dir = args.data_dir or INSTALLED
     if reason := missing_files("fashion_mnist", data_dir):
@@ -62,10 +127,22 @@ def main(argv: list[str] | None = None) -> None:
         parser.exit(2, f"{parser.prog}: {error}\n")
     folder = args.output / "short" if args.short else args.output
     console = Console()
+    if args.report is not None:
+        source = args.report / "images.json"
+        save_json(source, kept(tasks, folder, args.seeds, args.short))
+        for path in (source, *write_report(source)):
+            console.print(f"wrote {path}", soft_wrap=True)
+        return
     columns = ("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        bar = progress.add_task("", total=len(wanted) * len(names))
+        each = 1 if args.times else len(names)
+        bar = progress.add_task("", total=len(wanted) * each)
         for task in (tasks[name] for name in wanted):
+            if args.times:
+                progress.update(bar, description=f"{task.name}, seconds a step")
+                save_json(times_path(folder, task), step_times(task, TIMED, "sgd"))
+                progress.advance(bar)
+                continue
             for name in names:
                 progress.update(bar, description=f"{task.name}, {name}")
                 run(task, ROWS[name], folder, args.seeds, args.short)

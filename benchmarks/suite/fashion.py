@@ -1,4 +1,4 @@
-"""Fashion-MNIST as the tasks of `benchmarks/images.py`: networks times kinds of labels."""
+"""Fashion-MNIST as tasks: every network on every kind of labels."""
 
 import functools
 from collections.abc import Callable

@@ -71,7 +71,7 @@ def _rank_rows(results: Any, horizon: str) -> str:
         [
             _name(results, str(row)),
             *(
-                _number(float(value), shown.get(column, ".2f"))
+                number(float(value), shown.get(column, ".2f"))
                 for column, value in zip(ranks.columns, values, strict=True)
             ),
         ]
@@ -92,10 +92,10 @@ def _ablation_tables(results: Any, base: str) -> list[str]:
             row = [line.name]
             for horizon in HORIZONS:
                 error = line.error[horizon]
-                loss = _number(line.loss[horizon], ".3f")
+                loss = number(line.loss[horizon], ".3f")
                 row += [
                     loss if math.isnan(error) else f"{loss} ± {error:.3f}",
-                    _number(line.accuracy[horizon], ".2%"),
+                    number(line.accuracy[horizon], ".2%"),
                 ]
             rows.append(row)
         header = [base]
@@ -134,14 +134,14 @@ def _task_table(results: Any, task: str) -> str:
             [
                 _name(results, name),
                 f"{whole['learning_rate']:g}{'*' if whole['at_edge'] else ''}",
-                f"{_number(mean(whole['test_loss']), '.4f')} ± {error:.4f}",
+                f"{number(mean(whole['test_loss']), '.4f')} ± {error:.4f}",
                 _accuracy(whole),
                 *(
-                    _number(mean(cell["horizons"][horizon]["test_loss"]), ".4f")
+                    number(mean(cell["horizons"][horizon]["test_loss"]), ".4f")
                     for horizon in HORIZONS
                     if horizon != WHOLE
                 ),
-                _number(mean(best["test_loss"]), ".4f"),
+                number(mean(best["test_loss"]), ".4f"),
                 _accuracy(best),
                 "-" if None in steps else f"{np.mean(steps):.0f}",
                 f"{cell['microseconds_per_step'] / base:.2f}",
@@ -163,10 +163,10 @@ def _task_table(results: Any, task: str) -> str:
 
 def _accuracy(figures: Any) -> str:
     """Mean over seeds; a dash in a regression."""
-    return _number(mean(figures["test_accuracy"]), ".2%")
+    return number(mean(figures["test_accuracy"]), ".2%")
 
 
-def _number(value: float, form: str) -> str:
+def number(value: float, form: str) -> str:
     """A dash where there is no number."""
     return f"{value:{form}}" if math.isfinite(value) else "-"
 

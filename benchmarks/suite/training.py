@@ -217,7 +217,7 @@ def make_step(
         )
         extra = {"value": loss, **seen}
         if method.watch is not None:
-            shown = task.model.apply(params, task.prepare(data.valid[0]))
+            shown = task.model.apply(params, task.prepare(jnp.asarray(data.valid[0])))
             extra["mi"] = method.watch(shown, data.valid[1])
         updates, state = tx.update(grads, state, params, **extra)
         return (optax.apply_updates(params, updates), state, i + 1), None
@@ -241,7 +241,7 @@ def judge_rows(task: Task, shown: Any, x: jax.Array, y: jax.Array) -> Any:
     return jax.tree.map(jnp.mean, each)
 
 
-def with_batch_stats(task: Task, params: Any, x: jax.Array) -> Any:
+def with_batch_stats(task: Task, params: Any, x: Any) -> Any:
     """The variables to judge: batch norms get statistics that belong to the weights."""
     inputs = task.prepare(x[:NORMED])
     blank = jax.eval_shape(task.model.init, jax.random.key(0), inputs)

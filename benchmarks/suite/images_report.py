@@ -1,0 +1,171 @@
+"""Tables and curves of `benchmarks/images.py`, from what it has kept."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from suite.figures import OURS
+from suite.files import load_json, replacing
+from suite.ranking import WHOLE, mean, standard_error
+from suite.report import markdown, number
+
+HORIZONS = ("1/4", "1/2", WHOLE)
+# Rows of the figures, in colours that the colour-blind can tell apart (Okabe and Ito).
+COLOURS = {
+    "sgd cosine": "#000000",
+    "sgd plateau": "#999999",
+    "lars": "#E69F00",
+    "rmsprop": "#CC79A7",
+    "adam": "#F0E442",
+    "adamw cosine": "#56B4E9",
+    "schedule-free adamw": "#009E73",
+    "mi sgd range test + average": "#D55E00",
+    "mi adamw range test + average": "#0072B2",
+}
+
+
+def write_report(source: Path) -> list[Path]:
+    """Writes tables and figures beside the JSON that they show; returns their paths."""
+    results, folder = load_json(source), source.parent
+    paths = [folder / "images.md"]
+    with replacing(paths[0]) as part:
+        part.write_text(tables(results))
+    for task in results["cells"]:
+        figure = draw(results, task)
+        paths.append(folder / f"images-{task}.png")
+        with replacing(paths[-1]) as part:
+            figure.savefig(part, dpi=110)
+        plt.close(figure)
+    return paths
+
+
+def tables(results: Any) -> str:
+    """A table a task, then accuracy under noise where it was measured."""
+    parts = []
+    for task, cells in results["cells"].items():
+        info = results["tasks"][task]
+        parts += [
+            f"### {info['title']}\n",
+            f"{info['steps']} steps of {info['batch']} rows; target: a validation loss "
+            f"of {info['target']:g}.\n",
+            _task_table(results, task),
+        ]
+        parts += [f"{row}: {why}\n" for row, why in results["skipped"][task].items()]
+        if any(cell["noise"] for cell in cells.values()):
+            parts += [
+                "Accuracy on 2,000 test images under noise of that L2 norm:\n",
+                _noise_table(cells),
+            ]
+    return "\n".join(parts)
+
+
+def _task_table(results: Any, task: str) -> str:
+    """Every row of a task, by test loss at the end."""
+    rows = []
+    for name, cell in _by_loss(results["cells"][task]):
+        ends = [cell["horizons"][horizon] for horizon in HORIZONS]
+        losses = [number(mean(end["test_loss"]), ".4f") for end in ends]
+        losses[-1] += f" ± {number(standard_error(ends[-1]['test_loss']), '.4f')}"
+        steps = _steps_to_target(cell)
+        ratio = _step_time(results, task, name)
+        seconds = steps * ratio * _base_seconds(results, task)
+        rows.append(
+            [
+                f"**{name}**" if name.startswith(OURS) else name,
+                f"{ends[-1]['learning_rate']:.2g}{'*' if ends[-1]['at_edge'] else ''}",
+                *losses,
+                *(number(mean(end["test_accuracy"]), ".2%") for end in ends),
+                number(ratio, ".2f"),
+                number(steps, ".0f"),
+                number(seconds, ".1f"),
+            ]
+        )
+    header = [
+        "method",
+        "LR",
+        *(f"loss, {horizon}" for horizon in HORIZONS),
+        *(f"accuracy, {horizon}" for horizon in HORIZONS),
+        "time a step / sgd",
+        "steps to target",
+        "seconds",
+    ]
+    return markdown(header, rows)
+
+
+def _noise_table(cells: Any) -> str:
+    kinds = list(next(iter(cells.values()))["noise"])
+    rows = [
+        [name, *(number(mean(cell["noise"][kind]), ".1%") for kind in kinds)]
+        for name, cell in _by_loss(cells)
+    ]
+    return markdown(["method", *kinds], rows)
+
+
+def _by_loss(cells: Any) -> list[tuple[str, Any]]:
+    return sorted(
+        cells.items(), key=lambda item: mean(item[1]["horizons"][WHOLE]["test_loss"])
+    )
+
+
+def _steps_to_target(cell: Any) -> float:
+    """Mean over seeds; nan if one of them never comes there."""
+    steps = [np.nan if n is None else n for n in cell["steps_to_target"]]
+    return float(np.mean(steps))
+
+
+def _times(results: Any, task: str) -> Any:
+    """The step times of the task's network, empty if they were not measured."""
+    return results["times"].get(task.split("-")[0], {})
+
+
+def _step_time(results: Any, task: str, row: str) -> float:
+    """Time of a step over that of sgd; bounds from a range test change nothing."""
+    found = _times(results, task).get(row.replace(" range test", ""))
+    return found["ratio"] if found else np.nan
+
+
+def _base_seconds(results: Any, task: str) -> float:
+    return _times(results, task).get("sgd", {}).get("seconds", np.nan)
+
+
+def draw(results: Any, task: str) -> Figure:
+    """Test loss and accuracy over the steps, and over the seconds that they take."""
+    cells = results["cells"][task]
+    figure, axes = plt.subplots(2, 2, figsize=(10, 6.4), sharey="row")
+    shown = [row for row in COLOURS if row in cells]
+    base = _base_seconds(results, task)
+    for row in shown:
+        curves, steps = cells[row]["curves"], np.asarray(cells[row]["steps"])
+        seconds = steps * base * _step_time(results, task, row)
+        style: dict[str, Any] = {
+            "color": COLOURS[row],
+            "lw": 2.2 if row.startswith(OURS) else 1.3,
+            "label": row,
+        }
+        for axis, name in zip(axes, ("test_loss", "test_accuracy"), strict=True):
+            values = np.asarray(curves[name], float)
+            axis[0].plot(steps, values, **style)
+            axis[1].plot(seconds, values, **style)
+    for axis, name in zip(axes, ("test_loss", "test_accuracy"), strict=True):
+        axis[0].set_ylim(*_limits([cells[row]["curves"][name] for row in shown]))
+        axis[0].set_ylabel(name.replace("_", " "))
+    axes[0, 0].set_ylabel("test loss, nats")
+    axes[1, 0].set_xlabel("steps")
+    axes[1, 1].set_xlabel("seconds on one core")
+    figure.suptitle(results["tasks"][task]["title"])
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=9)
+    figure.tight_layout(rect=(0, 0.11, 1, 1))
+    return figure
+
+
+def _limits(curves: Sequence[Sequence[float | None]]) -> tuple[float, float]:
+    """All of the values but those of the first steps, which would flatten the rest."""
+    later = np.asarray([c[2:] for c in curves], float)
+    low, high = np.nanmin(later), np.nanpercentile(later, 97)
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin
