@@ -35,7 +35,7 @@ def made_curves(evaluations=EVALUATIONS, row="sgd"):
         "test_accuracy": np.full(valid.shape, 0.6),
     }
     rates = np.full(valid.shape, np.nan)
-    return Curves(10 * time, {row: values}, rates, 1.2, 0.5)
+    return Curves(10 * time, {row: values}, rates, 1.2, 0.5, {})
 
 
 def test_the_trial_is_chosen_on_validation_data_alone_at_each_horizon():

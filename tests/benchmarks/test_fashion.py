@@ -1,0 +1,151 @@
+"""Fashion-MNIST as tasks, and the script of images, on files of the same format."""
+
+import dataclasses
+import json
+
+import flax.linen as nn
+import images
+import jax
+import numpy as np
+import pytest
+from suite.data import images as load
+from suite.fashion import fashion_tasks
+from suite.files import load_json
+from suite.nets import BatchNormResNet, PatchConv
+from suite.paper import CORE, PLAIN, ROWS, TIMED
+from suite.training import with_batch_stats
+
+from tests.benchmarks.test_images import write_idx
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data")
+    write_idx(path / "fashion_mnist", rows=(3000, 40))
+    return path
+
+
+def test_a_patch_convolution_is_a_convolution():
+    x = jax.random.normal(jax.random.key(0), (3, 12, 12, 2))
+    for size, stride in ((3, 1), (5, 2)):
+        ours, theirs = PatchConv(4, stride, size), nn.Conv(4, (size, size), 1)
+        variables = ours.init(jax.random.key(1), x)
+        dense = variables["params"]["Dense_0"]
+        kernel = dense["kernel"].reshape(size, size, 2, 4)
+        whole = theirs.apply({"params": {**dense, "kernel": kernel}}, x)
+        np.testing.assert_allclose(
+            ours.apply(variables, x), whole[:, ::stride, ::stride], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_three_of_ten_labels_are_wrong_but_for_the_test_s(folder):
+    tasks = fashion_tasks(folder)
+    clean, wrong = tasks["mlp-clean"].load(1), tasks["mlp-wrong"].load(1)
+    for (x, y), (same_x, other_y), share in zip(
+        clean, wrong, (0.3, 0.3, 0), strict=True
+    ):
+        np.testing.assert_array_equal(x, same_x)
+        assert np.mean(y != other_y) == pytest.approx(share, abs=1e-3)
+    assert [len(part[0]) for part in clean] == [2850, 150, 40]
+
+
+def test_rare_classes_are_a_hundredth_of_the_first(folder):
+    data = fashion_tasks(folder)["cnn-rare"].load(0)
+    source = load(0, "fashion_mnist", folder, share=0.1)
+    for part, whole in zip(data[:2], source[:2], strict=True):
+        had, has = (np.bincount(p[1], minlength=10) for p in (whole, part))
+        np.testing.assert_array_equal(has, np.round(had * 0.01 ** (np.arange(10) / 9)))
+        rows = {row.tobytes() for row in whole[0]}
+        assert all(row.tobytes() in rows for row in part[0])
+    np.testing.assert_array_equal(data.test[1], source.test[1])
+
+
+def test_statistics_of_batch_norms_belong_to_the_weights_that_are_judged(folder):
+    task = fashion_tasks(folder)["resnet-clean"]
+    assert isinstance(task.model, BatchNormResNet)
+    task = dataclasses.replace(task, model=BatchNormResNet(10, (4, 4)))
+    x = task.load(0).train[0][:64]
+    params = {"params": task.model.init(jax.random.key(0), task.prepare(x))["params"]}
+    trained, _ = task.model.apply(params, task.prepare(x), mutable=["batch_stats"])
+    judged = with_batch_stats(task, params, x)
+    np.testing.assert_allclose(
+        task.model.apply(judged, task.prepare(x)), trained, rtol=1e-3, atol=1e-4
+    )
+    # One image alone is judged as it is among others.
+    alone = task.model.apply(judged, task.prepare(x[:1]))
+    np.testing.assert_allclose(alone, trained[:1], rtol=1e-3, atol=1e-4)
+    other = with_batch_stats(task, jax.tree.map(lambda p: 2 * p, params), x)
+    old, new = (v["batch_stats"]["BatchNorm_0"]["mean"] for v in (judged, other))
+    np.testing.assert_allclose(new, 2 * old, rtol=1e-4)
+    plain = fashion_tasks(folder)["mlp-clean"]
+    assert with_batch_stats(plain, params, x) is params
+
+
+def test_rows_are_named_after_what_they_do():
+    assert set(CORE) <= set(ROWS)
+    for name, method in ROWS.items():
+        assert next(iter(method.rows)) == name
+        assert (method.tested is not None) == (name.endswith("range test"))
+        assert len(method.trials) == (0 if method.tested else 3)
+    timed = {row for m in ROWS.values() for row in m.rows if "range test" not in row}
+    assert set(TIMED) == timed
+    assert all(TIMED[name] is PLAIN[name] for name in TIMED if name in PLAIN)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiles_fast")
+def test_the_script_resumes_times_and_reports(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(images, "TIMED", {"sgd": ROWS["sgd"], "adam": ROWS["adam"]})
+    where = [f"--data-dir={folder}", "--short", f"--output={tmp_path}", "--seeds=2"]
+    cells = ["--tasks=mlp-clean", "--methods=sgd,adam,mi sgd range test"]
+    images.main([*where, *cells])
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "short/cells").iterdir()}
+    assert len(kept) == 4
+    images.main([*where, *cells])
+    assert kept == {p: p.stat().st_mtime_ns for p in kept}
+    images.main([*where, "--tasks=mlp-clean", "--times"])
+    images.main([*where, f"--report={tmp_path / 'report'}"])
+    results = load_json(tmp_path / "report/images.json")
+    assert list(results["cells"]) == ["mlp-clean"]
+    rows = results["cells"]["mlp-clean"]
+    assert "adam" in rows
+    assert "sgd + average" in rows
+    noise = rows["adam"]["noise"]
+    assert set(noise) == {
+        f"{kind} {norm}"
+        for kind in ("random", "gradient")
+        for norm in ("0.5", "1", "2", "16")
+    }
+    assert np.all(np.asarray(noise["gradient 16"]) <= noise["random 0.5"])
+    text = (tmp_path / "report/images.md").read_text()
+    line = next(x for x in text.splitlines() if x.startswith("| adam |"))
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    chosen = rows["adam"]["horizons"]["all"]
+    assert float(cells[1].strip("*")) == pytest.approx(chosen["learning_rate"])
+    assert cells[4].startswith(f"{np.mean(chosen['test_loss']):.4f} ± ")
+    assert cells[7] == f"{np.mean(chosen['test_accuracy']):.2%}"
+    ratio = json.loads((tmp_path / "short/cells/mlp--step-times.json").read_text())
+    assert cells[8] == f"{ratio['adam']['ratio']:.2f}"
+    assert (tmp_path / "report/images-mlp-clean.png").stat().st_size > 10_000
+    assert "images.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds=1"], "--seeds must be at least 2, got 1"),
+        (["--tasks=mlp"], "--tasks: no mlp; there are ['mlp-clean',"),
+        (["--methods=sgdd"], "--methods: no sgdd; there are ['sgd',"),
+        (["--times", "--report=x"], "not allowed with argument --times"),
+    ],
+)
+def test_the_script_says_what_is_wrong(folder, arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        images.main([f"--data-dir={folder}", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_the_script_says_what_data_are_missing(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        images.main([f"--data-dir={tmp_path}"])
+    assert "train-images-idx3-ubyte" in capsys.readouterr().err
