@@ -14,13 +14,13 @@ from suite.ranking import WHOLE, mean, standard_error
 from suite.report import markdown, number
 
 HORIZONS = ("1/4", "1/2", WHOLE)
-# Rows of the figures, in colours that the colour-blind can tell apart (Okabe and Ito).
+# Rows of the figures, in colours that the colour-blind tell apart (Okabe-Ito, Tol).
 COLOURS = {
     "sgd cosine": "#000000",
     "sgd plateau": "#999999",
     "lars": "#E69F00",
     "rmsprop": "#CC79A7",
-    "adam": "#F0E442",
+    "adam": "#882255",
     "adamw cosine": "#56B4E9",
     "schedule-free adamw": "#009E73",
     "mi sgd range test + average": "#D55E00",
@@ -97,7 +97,10 @@ def _task_table(results: Any, task: str) -> str:
 
 
 def _noise_table(cells: Any) -> str:
-    kinds = list(next(iter(cells.values()))["noise"])
+    kinds = sorted(
+        next(iter(cells.values()))["noise"],
+        key=lambda kind: (kind.split()[0], float(kind.split()[1])),
+    )
     rows = [
         [name, *(number(mean(cell["noise"][kind]), ".1%") for kind in kinds)]
         for name, cell in _by_loss(cells)
@@ -134,38 +137,43 @@ def _base_seconds(results: Any, task: str) -> float:
 
 def draw(results: Any, task: str) -> Figure:
     """Test loss and accuracy over the steps, and over the seconds that they take."""
-    cells = results["cells"][task]
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6.4), sharey="row")
+    cells, base = results["cells"][task], _base_seconds(results, task)
+    scales = ["steps"] if np.isnan(base) else ["steps", "seconds on one core"]
+    size = (5 * len(scales), 6.4)
+    figure, axes = plt.subplots(
+        2, len(scales), figsize=size, sharex="col", sharey="row", squeeze=False
+    )
     shown = [row for row in COLOURS if row in cells]
-    base = _base_seconds(results, task)
     for row in shown:
-        curves, steps = cells[row]["curves"], np.asarray(cells[row]["steps"])
-        seconds = steps * base * _step_time(results, task, row)
-        style: dict[str, Any] = {
-            "color": COLOURS[row],
-            "lw": 2.2 if row.startswith(OURS) else 1.3,
-            "label": row,
-        }
+        steps = np.asarray(cells[row]["steps"])
+        places = steps, steps * base * _step_time(results, task, row)
         for axis, name in zip(axes, ("test_loss", "test_accuracy"), strict=True):
-            values = np.asarray(curves[name], float)
-            axis[0].plot(steps, values, **style)
-            axis[1].plot(seconds, values, **style)
+            for ax, x in zip(axis, places, strict=False):
+                ax.plot(
+                    x,
+                    np.asarray(cells[row]["curves"][name], float),
+                    color=COLOURS[row],
+                    lw=2.2 if row.startswith(OURS) else 1.3,
+                    label=row,
+                )
     for axis, name in zip(axes, ("test_loss", "test_accuracy"), strict=True):
         axis[0].set_ylim(*_limits([cells[row]["curves"][name] for row in shown]))
-        axis[0].set_ylabel(name.replace("_", " "))
     axes[0, 0].set_ylabel("test loss, nats")
-    axes[1, 0].set_xlabel("steps")
-    axes[1, 1].set_xlabel("seconds on one core")
+    axes[1, 0].set_ylabel("test accuracy")
+    for ax, scale in zip(axes[1], scales, strict=True):
+        ax.set_xlabel(scale)
     figure.suptitle(results["tasks"][task]["title"])
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=9)
-    figure.tight_layout(rect=(0, 0.11, 1, 1))
+    figure.legend(
+        handles, labels, loc="lower center", ncols=2 + (len(scales) > 1), fontsize=9
+    )
+    figure.tight_layout(rect=(0, 0.13, 1, 1))
     return figure
 
 
 def _limits(curves: Sequence[Sequence[float | None]]) -> tuple[float, float]:
-    """All of the values but those of the first steps, which would flatten the rest."""
-    later = np.asarray([c[2:] for c in curves], float)
-    low, high = np.nanmin(later), np.nanpercentile(later, 97)
+    """Room for all but the first values, which would flatten the rest."""
+    later = np.asarray([curve[2:] for curve in curves], float)
+    low, high = np.nanmin(later), np.nanmax(later)
     margin = 0.06 * (high - low)
     return low - margin, high + margin

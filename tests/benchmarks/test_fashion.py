@@ -29,7 +29,7 @@ def test_a_patch_convolution_is_a_convolution():
     x = jax.random.normal(jax.random.key(0), (3, 12, 12, 2))
     for size, stride in ((3, 1), (5, 2)):
         ours, theirs = PatchConv(4, stride, size), nn.Conv(4, (size, size), 1)
-        variables = ours.init(jax.random.key(1), x)
+        variables = jax.jit(ours.init)(jax.random.key(1), x)
         dense = variables["params"]["Dense_0"]
         kernel = dense["kernel"].reshape(size, size, 2, 4)
         whole = theirs.apply({"params": {**dense, "kernel": kernel}}, x)
@@ -65,14 +65,14 @@ def test_statistics_of_batch_norms_belong_to_the_weights_that_are_judged(folder)
     assert isinstance(task.model, BatchNormResNet)
     task = dataclasses.replace(task, model=BatchNormResNet(10, (4, 4)))
     x = task.load(0).train[0][:64]
-    params = {"params": task.model.init(jax.random.key(0), task.prepare(x))["params"]}
-    trained, _ = task.model.apply(params, task.prepare(x), mutable=["batch_stats"])
+    inputs = task.prepare(x)
+    params = {"params": jax.jit(task.model.init)(jax.random.key(0), inputs)["params"]}
+    apply = jax.jit(lambda v, x: task.model.apply(v, x, mutable=["batch_stats"])[0])
+    trained = apply(params, inputs)
     judged = with_batch_stats(task, params, x)
-    np.testing.assert_allclose(
-        task.model.apply(judged, task.prepare(x)), trained, rtol=1e-3, atol=1e-4
-    )
+    np.testing.assert_allclose(apply(judged, inputs), trained, rtol=1e-3, atol=1e-4)
     # One image alone is judged as it is among others.
-    alone = task.model.apply(judged, task.prepare(x[:1]))
+    alone = apply(judged, inputs[:1])
     np.testing.assert_allclose(alone, trained[:1], rtol=1e-3, atol=1e-4)
     other = with_batch_stats(task, jax.tree.map(lambda p: 2 * p, params), x)
     old, new = (v["batch_stats"]["BatchNorm_0"]["mean"] for v in (judged, other))
