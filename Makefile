@@ -6,7 +6,7 @@ PYTEST_WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
 PYTHONS ?= 3.11 3.12 3.13
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-matrix coverage mutants lint format docs bench \
+.PHONY: help demo data fashion test test-all test-matrix coverage mutants lint format docs bench \
   bench-compare constraints clean
 
 help:  ## list the targets
@@ -14,6 +14,12 @@ help:  ## list the targets
 
 demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
 	$(BIN)/python examples/digits.py
+
+data: $(VENV)/.installed-examples  ## find or install Fashion-MNIST and the King James text
+	@$(BIN)/python benchmarks/get_data.py
+
+fashion: $(VENV)/.installed-examples  ## train a network on Fashion-MNIST
+	$(BIN)/python examples/fashion_mnist.py
 
 test: $(VENV)/.installed-test  ## run the tests that are not slow, and all examples in docs
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) -m "not slow" --hypothesis-profile=quick

@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.fashion import fashion_tasks
 from suite.files import load_json
-from suite.images import missing_files
+from suite.images import INSTALLED, missing_files
 from suite.images_report import write_report
 from suite.methods import Method
 from suite.paper import CORE, ROWS, TIMED
 from suite.results import cell_path, save_json
 from suite.step_times import step_times
-from suite.tasks import INSTALLED, Task
+from suite.tasks import Task
 
 import optax_mi
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 Arrays = tuple[np.ndarray, np.ndarray]
+# Where packages of Debian put data sets: dataset-fashion-mnist is one.
+INSTALLED = Path("/usr/share/datasets")
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),

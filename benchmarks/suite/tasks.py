@@ -24,13 +24,11 @@ from suite.data import (
     teacher,
     text,
 )
-from suite.images import SOURCES, missing_files
+from suite.images import INSTALLED, SOURCES, missing_files
 from suite.nets import CNN, MLP, ResNet, Transformer
 from suite.start import PIXELS, trained_on_china
 from suite.text import VOCABULARY
 
-# Where packages of Debian put data sets: dataset-fashion-mnist is one.
-INSTALLED = Path("/usr/share/datasets")
 # Fashion-MNIST's rows to train on, a tenth held back, and how many make a batch.
 ROWS, BATCH = 54_000, 128
 

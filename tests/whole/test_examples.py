@@ -8,13 +8,15 @@ import sys
 
 import chex
 import digits
+import fashion_mnist
 import layerwise_nnx
 import lr_range_test
+import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
 from optax_mi import LRRangeResult
-from tests.benchmarks.test_images import write_idx
+from tests.benchmarks.test_images import idx_bytes, write_idx
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -75,6 +77,66 @@ def test_a_wrong_value_gets_one_clear_line(main, arguments, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.fixture
+def small_fashion(tmp_path):
+    """Images of the format of Fashion-MNIST that show their class: three batches."""
+    folder = tmp_path / "fashion_mnist"
+    train_x, train_y, *_ = write_idx(folder, rows=(400, 40))
+    for image, label in zip(train_x, train_y, strict=True):
+        image[2 * label : 2 * label + 4] = 255
+    (folder / "train-images-idx3-ubyte").write_bytes(idx_bytes(train_x))
+    return [f"--data-dir={tmp_path}"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["mlp", "cnn"])
+def test_fashion_mnist_goes_on_as_if_it_had_never_stopped(
+    small_fashion, tmp_path, monkeypatch, capsys, net
+):
+    monkeypatch.setattr(fashion_mnist, "RANGE_STEPS", 20)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = [*small_fashion, f"--net={net}", "--seed=3"]
+    fashion_mnist.main([*arguments, "--epochs=3", f"--output={whole}"])
+    assert "after 3 epochs" in capsys.readouterr().out
+    fashion_mnist.main([*arguments, "--epochs=1", f"--output={parts}", "--no-plot"])
+    fashion_mnist.main([*arguments, "--epochs=3", f"--output={parts}", "--resume"])
+    logs = [
+        fashion_mnist.read_log(d / f"fashion_mnist_{net}/log.csv", 9)
+        for d in (whole, parts)
+    ]
+    assert [row["step"] for row in logs[0]] == [3, 6, 9]
+    for row in (*logs[0], *logs[1]):
+        assert row.pop("seconds") >= 0
+    assert logs[0] == logs[1]
+    # As in the state, to the last bit.
+    saved = []
+    for folder in (whole, parts):
+        path = folder / f"fashion_mnist_{net}/checkpoints"
+        with ocp.CheckpointManager(path) as manager:
+            assert manager.latest_step() == 3
+            saved.append(manager.restore(3, args=ocp.args.StandardRestore()))
+    chex.assert_trees_all_equal(*saved)
+    assert (whole / f"fashion_mnist_{net}.png").read_bytes().startswith(b"\x89PNG")
+    assert (parts / f"fashion_mnist_{net}.png").is_file()
+    # What is finished has nothing left to do, and says what it came to.
+    fashion_mnist.main([*arguments, "--epochs=3", f"--output={parts}", "--resume"])
+    assert "after 3 epochs" in capsys.readouterr().out
+
+
+def test_fashion_mnist_says_what_is_missing(small_fashion, tmp_path, capsys):
+    for arguments, message in (
+        ([f"--data-dir={tmp_path / 'x'}"], "put there the four idx-ubyte.gz files"),
+        ([*small_fashion, "--resume", f"--output={tmp_path}"], "no checkpoints in"),
+        ([*small_fashion, "--net=vgg"], "invalid choice: 'vgg'"),
+        ([*small_fashion, "--epochs=0"], "at least 1, got '0'"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            fashion_mnist.main(arguments)
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("rule", ["log-time", "residual"])

@@ -1,0 +1,271 @@
+"""Trains a network on Fashion-MNIST, with no learning rate and no schedule given.
+
+A range test finds the bounds of the learning rate, `mi_decay` decays it, and the
+average of the weights is what is evaluated. Every epoch ends with a checkpoint, from
+which `--resume` goes on, and with a line in a CSV file. `make data` brings the images.
+"""
+
+import csv
+import functools
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from arguments import OneLineParser, at_least
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
+from shared import INSTALLED, PatchConv, load_images, missing_files, replacing
+
+from optax_mi import (
+    LRRangeResult,
+    average_params,
+    eval_params,
+    lr_range_test,
+    mi_decay,
+    mi_diagnostics,
+)
+from optax_mi.estimators import contingency
+from optax_mi.flax import MITrainState
+from optax_mi.plotting import plot_training
+
+BATCH = 128
+# Of the range test, at each of 48 learning rates.
+RANGE_STEPS = 100
+
+
+class MLP(nn.Module):
+    """One hidden layer."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [N, 10] of images [N, 28, 28, 1]."""
+        x = nn.relu(nn.Dense(512)(x.reshape(len(x), -1)))
+        return nn.Dense(10)(nn.Dropout(0.4, deterministic=not train)(x))
+
+
+class CNN(nn.Module):
+    """Two convolutions and a dense layer.
+
+    `PatchConv` is `nn.Conv` as a matrix product: the range test trains 48 networks side
+    by side, whose convolutions are slow on the CPU. On an accelerator take `nn.Conv`.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [N, 10] of images [N, 28, 28, 1]."""
+        x = nn.relu(PatchConv(16, stride=2)(x))
+        x = nn.relu(PatchConv(32, stride=2)(x))
+        x = nn.relu(nn.Dense(128)(x.reshape(len(x), -1)))
+        return nn.Dense(10)(nn.Dropout(0.4, deterministic=not train)(x))
+
+
+# Each with the number of epochs that it gets by default.
+NETS = {"mlp": (MLP(), 60), "cnn": (CNN(), 12)}
+
+
+def apply(model: nn.Module, params: Any, images: jax.Array, **how: Any) -> jax.Array:
+    """Logits of images as bytes."""
+    logits: Any = model.apply(
+        {"params": params}, images.astype(jnp.float32) / 255, **how
+    )
+    return logits
+
+
+def loss_of(model: nn.Module, params: Any, batch: Any) -> tuple[jax.Array, Any]:
+    """The loss, and what `mi_decay` looks at: the range test takes it as it is."""
+    images, labels, key = batch
+    logits = apply(model, params, images, train=True, rngs={"dropout": key})
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.mean(), {"outputs": logits, "labels": labels}
+
+
+def find_bounds(model: nn.Module, images: Any, labels: Any, seed: int) -> LRRangeResult:
+    """The learning rates between which the network learns with adamw."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, len(images), (RANGE_STEPS, BATCH))
+    keys = jax.random.split(jax.random.key(seed), RANGE_STEPS)
+    return lr_range_test(
+        functools.partial(loss_of, model),
+        lambda key: model.init(key, jnp.zeros((1, 28, 28, 1)))["params"],
+        (images[rows], labels[rows], keys),
+        estimator=contingency(num_classes=10),
+        optimizer=optax.adamw,
+        num_steps=RANGE_STEPS,
+        key=jax.random.key(seed),
+    )
+
+
+def make_state(model: nn.Module, found: LRRangeResult, seed: int) -> MITrainState:
+    """Untrained weights, and adamw under `mi_decay` with the average."""
+    if found.lr_max is None:
+        raise SystemExit(f"No learning rate was found: {found.lr_max_reason}")
+    params = model.init(jax.random.key(seed), jnp.zeros((1, 28, 28, 1)))["params"]
+    tx = optax.chain(
+        optax.adamw(1.0),
+        mi_decay(found.lr_max, found.lr_min, num_classes=10),
+        average_params(),
+    )
+    return MITrainState.create(apply_fn=model.apply, params=params, tx=tx)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def train_step(
+    model: nn.Module, state: MITrainState, images: jax.Array, labels: jax.Array
+) -> tuple[MITrainState, jax.Array]:
+    """One update: the outputs of the forward pass serve the loss and the MI."""
+    batch = images, labels, jax.random.key(state.step)
+    loss_fn = functools.partial(loss_of, model)
+    (loss, seen), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
+    return state.apply_gradients(grads=grads, extra_args=seen), loss
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def accuracy(model: nn.Module, params: Any, images: Any, labels: Any) -> jax.Array:
+    """Share of images whose class is recognised."""
+    return jnp.mean(apply(model, params, images).argmax(-1) == labels)
+
+
+def train_epoch(
+    model: nn.Module, state: MITrainState, data: Any, order: Sequence[Any], report: Any
+) -> tuple[MITrainState, float]:
+    """The state after the batches of `order`, and their mean loss."""
+    images, labels = data
+    losses = []
+    for rows in order:
+        state, loss = train_step(model, state, images[rows], labels[rows])
+        losses.append(loss)
+        report()
+    return state, float(jnp.stack(losses).mean())
+
+
+def read_log(path: Path, epochs: int) -> list[dict[str, float]]:
+    """The lines of the epochs that are in the checkpoint."""
+    with path.open(newline="") as lines:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+    return rows[:epochs]
+
+
+def write_log(path: Path, rows: list[dict[str, float]]) -> None:
+    """One line an epoch; any logger takes the same dicts."""
+    with replacing(path) as part, part.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def draw(path: Path, rows: list[dict[str, float]], title: str) -> None:
+    """MI, learning rate and accuracy over the epochs."""
+    figure = plot_training(
+        mi=[row["mi"] for row in rows],
+        entropy=[row["entropy"] for row in rows],
+        learning_rate=[row["learning_rate"] for row in rows],
+        accuracy={k: [row[k] for row in rows] for k in ("test", "test, not averaged")},
+        title=title,
+    )
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Finds the bounds, trains, and logs; or goes on from the last checkpoint."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--net", choices=NETS, default="mlp")
+    parser.add_argument("--epochs", type=functools.partial(at_least, 1))
+    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
+    parser.add_argument("--resume", action="store_true", help="from the checkpoint")
+    parser.add_argument("--no-plot", action="store_true", help="save no figure")
+    parser.add_argument("--data-dir", type=Path, default=INSTALLED, metavar="DIR")
+    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
+    args = parser.parse_args(argv)
+    if reason := missing_files("fashion_mnist", args.data_dir):
+        parser.error(f"{reason}; or `make data`")
+    model, epochs = NETS[args.net]
+    epochs = args.epochs or epochs
+    folder = (args.output / f"fashion_mnist_{args.net}").resolve()
+    if args.resume and not (folder / "checkpoints").is_dir():
+        parser.error(f"--resume: no checkpoints in {folder}; run without it first")
+    if not args.resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    console = Console()
+    train, test = load_images("fashion_mnist", args.data_dir)
+
+    bounds = folder / "range_test.json"
+    if not args.resume:
+        with console.status("range test: 48 learning rates side by side"):
+            found = find_bounds(model, *train, args.seed)
+        with replacing(bounds) as part:
+            part.write_text(found.to_json())
+    found = LRRangeResult.from_json(bounds.read_text())
+    console.print(
+        f"adamw at learning rates up to {found.lr_max}: {found.lr_max_reason}"
+    )
+
+    state, rows = make_state(model, found, args.seed), []
+    steps = len(train[0]) // BATCH
+    columns = ("epoch {task.fields[epoch]}", BarColumn(bar_width=10))
+    with (
+        ocp.CheckpointManager(
+            folder / "checkpoints", options=ocp.CheckpointManagerOptions(max_to_keep=2)
+        ) as checkpoints,
+        Progress(
+            *columns, "{task.description}", TimeElapsedColumn(), console=console
+        ) as progress,
+    ):
+        done = checkpoints.latest_step() or 0
+        if done:
+            target = ocp.args.StandardRestore(jax.eval_shape(lambda: state))
+            state = checkpoints.restore(done, args=target)
+            rows = read_log(folder / "log.csv", done)
+        before = rows[-1]["seconds"] if rows else 0.0
+        begin = time.perf_counter()
+        bar = progress.add_task("compiling", total=steps, epoch=done + 1)
+        for epoch in range(done + 1, epochs + 1):
+            progress.reset(bar, epoch=epoch)
+            # From the epoch's number, so that a run that goes on sees what is left.
+            order = np.random.default_rng([args.seed, epoch]).permutation(len(train[0]))
+            batches = order[: steps * BATCH].reshape(steps, BATCH)
+            report = functools.partial(progress.advance, bar)
+            state, loss = train_epoch(model, state, train, list(batches), report)
+            seen = mi_diagnostics(state)["all"]
+            row = {
+                "epoch": epoch,
+                "step": int(state.step),
+                "seconds": round(before + time.perf_counter() - begin, 1),
+                "loss": loss,
+                "mi": float(seen.mi),
+                "entropy": float(seen.entropy),
+                "learning_rate": float(seen.learning_rate),
+                "test": float(accuracy(model, eval_params(state), *test)),
+                "test, not averaged": float(accuracy(model, state.params, *test)),
+            }
+            rows.append(row)
+            write_log(folder / "log.csv", rows)
+            checkpoints.save(epoch, args=ocp.args.StandardSave(state))
+            line = (
+                f"loss {loss:.3f}  MI {row['mi']:.2f} nats  "
+                f"LR {row['learning_rate']:.5f}  test {row['test']:.1%}"
+            )
+            progress.update(bar, description=line)
+    last = rows[-1]
+    console.print(
+        f"test accuracy {last['test']:.2%} after {last['epoch']:.0f} epochs and "
+        f"{last['seconds']:.0f} s (not averaged {last['test, not averaged']:.2%})"
+    )
+    console.print(f"log, range test and checkpoints are in {folder}", soft_wrap=True)
+    if not args.no_plot:
+        path = args.output / f"fashion_mnist_{args.net}.png"
+        draw(path, rows, f"Fashion-MNIST, {args.net.upper()}")
+        console.print(f"figure saved as {path}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
