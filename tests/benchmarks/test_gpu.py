@@ -3,6 +3,7 @@
 import io
 import pathlib
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import gpu
 import jax
@@ -179,6 +180,24 @@ def test_a_wrong_estimate_is_found_out(change, ok, monkeypatch):
     assert row["ok"] == ok
     results = {"cells": {"check": {"all": {"figures": [row]}}}}
     assert len(report.wrong(results)) == (not ok)
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_call_computes_on_its_device(place, monkeypatch):
+    name, used = "plugin_mi, ids", []
+
+    def measure(outputs, labels, columns):
+        made = jax.numpy.ones(2)  # what the estimators make on the way
+        used.extend([*jax.numpy.sum(outputs * labels).devices(), *made.devices()])
+        return types.SimpleNamespace(mi=1.0)
+
+    estimator = types.SimpleNamespace(measure=measure)
+    monkeypatch.setitem(truth.ESTIMATORS, name, estimator)
+    device = jax.devices()[place]
+    call = estimators.make_run(name, (np.ones(3), np.ones(3)), 2, device)
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(call).result() == call() == 1
+    assert used == [device] * 4
 
 
 def test_fashion_is_judged_where_each_run_says(monkeypatch, tmp_path):
