@@ -6,8 +6,8 @@ PYTEST_WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
 PYTHONS ?= 3.11 3.12 3.13
 .DEFAULT_GOAL := help
-.PHONY: help demo data fashion test test-all test-matrix coverage mutants lint format docs bench \
-  bench-compare constraints clean
+.PHONY: help demo data fashion test test-all test-matrix coverage mutants lint format \
+  docs bench bench-compare bench-gpu constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,10 @@ bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## time the train step
 bench-compare: $(VENV)/.installed-bench  ## compare ways to train, in short
 	$(BIN)/python benchmarks/compare.py --short --seeds 2 --trials 3 \
 	  --tasks digits_mlp,teacher,flower --methods core
+
+bench-gpu: $(VENV)/.installed-bench  ## measure everything on an NVIDIA card, in eight minutes
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt 'jax[cuda12]'
+	$(BIN)/python benchmarks/gpu.py $(GPU_ARGS)
 
 constraints: $(VENV)/.installed-dev  ## pin the newest versions of everything again
 	$(BIN)/uv pip compile --upgrade --universal --all-extras --no-header \

@@ -86,14 +86,17 @@ def make_run(
     scanned: bool,
     make_step: Callable = make_step,
     donate: bool = False,
+    params: Any = None,
 ) -> Callable[[], Any]:
     """A function that makes one update per batch from the same start.
 
     Where the start is donated to the step, the next call goes on where this one ended.
+    It is drawn unless `params` are given.
     """
     tx = optax.with_extra_args_support(tx)
     step = make_step(model, tx)
-    params = model.init(jax.random.key(0), batches[0][0])
+    if params is None:
+        params = model.init(jax.random.key(0), batches[0][0])
     start = (params, tx.init(params))
     if scanned:
         run = jax.jit(functools.partial(jax.lax.scan, step))

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.table import Table
-from suite.tasks import bundled_tasks
+from suite.tasks import Task, bundled_tasks
 from suite.training import make_loss
 from timing import median_interval, seconds
 
@@ -30,18 +30,18 @@ NUM = 48
 ESTIMATOR = contingency(num_classes=10)
 
 
-def make_ways(steps: int) -> dict[str, Callable[[], object]]:
-    """Each way by its name, ours first."""
-    x, y = TASK.load(0).train
-    count = len(x) // TASK.batch
+def make_ways(steps: int, task: Task = TASK) -> dict[str, Callable[[], object]]:
+    """Each way by its name, ours first, on a task of ten classes."""
+    x, y = task.load(0).train
+    count = len(x) // task.batch
     batches = (
-        x[: count * TASK.batch].reshape(count, TASK.batch, -1),
-        y[: count * TASK.batch].reshape(count, TASK.batch),
+        x[: count * task.batch].reshape(count, task.batch, *x.shape[1:]),
+        y[: count * task.batch].reshape(count, task.batch),
     )
     on_device = jax.tree.map(jnp.asarray, batches)
     rates = np.geomspace(1e-6, 10.0, NUM).astype(np.float32)
-    params = TASK.model.init(jax.random.key(0), x[:1])
-    loss_of = make_loss(TASK)
+    params = task.model.init(jax.random.key(0), x[:1])
+    loss_of = make_loss(task)
 
     def loss_fn(params: Any, batch: Any) -> Any:
         return loss_of(params, *batch)

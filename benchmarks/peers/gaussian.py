@@ -1,5 +1,6 @@
 """MI of Gaussian vectors: NumPy's covariances, and the covariance product alone."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -39,36 +40,44 @@ def _classes(x: np.ndarray, labels: np.ndarray, agree: float) -> Case:
             ).mi
         )
 
-    def numpy() -> float:
-        total, within = x - x.mean(0), np.empty_like(x)
-        for c in range(CLASSES):
-            own = labels == c
-            within[own] = x[own] - x[own].mean(0)
-        return _log_det(total.T @ total) / 2 - _log_det(within.T @ within) / 2
-
-    peers = {"numpy": numpy, "product alone": _product(on_device[0])}
+    peers = {
+        "numpy": functools.partial(class_mi, x, labels),
+        "product alone": _product(on_device[0]),
+    }
     return Case(f"gaussian, {CLASSES} classes, d = {columns}", ours, peers, agree)
 
 
 def _real(x: np.ndarray, y: np.ndarray, agree: float) -> Case:
-    columns = x.shape[1]
     on_device = jnp.asarray(x), jnp.asarray(y)
 
     def ours() -> float:
         return float(gaussian_mi(*on_device, bias_correction=None, clip=False).mi)
 
-    def numpy() -> float:
-        joint = np.concatenate([x, y], 1)
-        joint -= joint.mean(0)
-        s = joint.T @ joint
-        parts = s[:columns, :columns], s[columns:, columns:]
-        return (_log_det(parts[0]) + _log_det(parts[1]) - _log_det(s)) / 2
-
     peers = {
-        "numpy": numpy,
+        "numpy": functools.partial(real_mi, x, y),
         "product alone": _product(jnp.concatenate(on_device, 1)),
     }
+    columns = x.shape[1]
     return Case(f"gaussian, real, d = {columns} + {columns}", ours, peers, agree)
+
+
+def class_mi(x: np.ndarray, labels: np.ndarray) -> float:
+    """From the scatter about the mean, and about those of the classes."""
+    total, within = x - x.mean(0), np.empty_like(x)
+    for c in range(CLASSES):
+        own = labels == c
+        within[own] = x[own] - x[own].mean(0)
+    return _log_det(total.T @ total) / 2 - _log_det(within.T @ within) / 2
+
+
+def real_mi(x: np.ndarray, y: np.ndarray) -> float:
+    """From the covariances of both, and of both together."""
+    columns = x.shape[1]
+    joint = np.concatenate([x, y], 1)
+    joint -= joint.mean(0)
+    s = joint.T @ joint
+    parts = s[:columns, :columns], s[columns:, columns:]
+    return (_log_det(parts[0]) + _log_det(parts[1]) - _log_det(s)) / 2
 
 
 def _log_det(matrix: np.ndarray) -> float:

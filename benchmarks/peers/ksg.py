@@ -31,7 +31,7 @@ def _case(samples: int, columns: int) -> Case:
     y = np.float32(0.6) * x + np.float32(0.8) * noise
     on_device = jnp.asarray(x), jnp.asarray(y)
     x, y = x.astype(float), y.astype(float)
-    peers = {"scipy KDTree, counts by tree": lambda: _by_tree(x, y)}
+    peers = {"scipy KDTree, counts by tree": lambda: by_tree(x, y)}
     if columns == 1:
         peers["scipy KDTree, counts by sorting"] = lambda: _by_sorting(x, y)
         peers["scikit-learn"] = lambda: float(_compute_mi_cc(x[:, 0], y[:, 0], K))
@@ -59,7 +59,8 @@ def _mi(n_x: np.ndarray, n_y: np.ndarray) -> float:
     return max(0.0, float(digamma(len(n_x)) + digamma(K) - np.mean(terms)))
 
 
-def _by_tree(x: np.ndarray, y: np.ndarray) -> float:
+def by_tree(x: np.ndarray, y: np.ndarray) -> float:
+    """Neighbours and counts from KD-trees."""
     radius = _radius(x, y)
     counts = (
         KDTree(a).query_ball_point(a, radius, p=np.inf, return_length=True)

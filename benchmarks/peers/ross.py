@@ -51,7 +51,7 @@ def cases() -> Iterator[Case]:
         }
         # For 512 columns they take a minute.
         if dimensions < 512:
-            peers["scikit-learn, KD-trees"] = functools.partial(_trees, x, labels)
+            peers["scikit-learn, KD-trees"] = functools.partial(by_trees, x, labels)
         yield Case(
             f"ross_mi, joint vector of {dimensions}, N = 5000",
             functools.partial(_ours, device, jnp.asarray(labels)),
@@ -111,7 +111,8 @@ def _radii(
     return radius, sizes
 
 
-def _trees(x: np.ndarray, labels: np.ndarray) -> float:
+def by_trees(x: np.ndarray, labels: np.ndarray) -> float:
+    """Neighbours and counts from KD-trees."""
     radius, sizes = _radii(x, labels, "kd_tree")
     return _ross(sizes, KDTree(x).query_radius(x, radius, count_only=True))
 
