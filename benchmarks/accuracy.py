@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 from suite.files import replacing
-from suite.report import markdown
+from suite.markdown import markdown
 from timing import seconds
 
 from optax_mi.estimators import binned_mi, gaussian_mi, kde_mi, ksg_mi, ross_mi

@@ -22,7 +22,7 @@ from peers.case import Case
 from rich.console import Console
 from rich.table import Table
 from suite.files import replacing
-from suite.report import markdown
+from suite.markdown import markdown
 from threadpoolctl import threadpool_limits
 from timing import compare, median_interval, seconds
 

@@ -23,6 +23,7 @@ from optax import contrib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.files import load_json, replacing
+from suite.markdown import markdown
 from suite.methods import (
     MOMENTUM,
     WARMUP,
@@ -31,7 +32,6 @@ from suite.methods import (
     cosine,
     default_estimator,
 )
-from suite.report import markdown
 from suite.results import cell_path, save_json
 from suite.tasks import Task, image_tasks
 from suite.training import train

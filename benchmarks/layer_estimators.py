@@ -24,6 +24,7 @@ from rich.table import Table
 from scipy.stats import kendalltau
 from suite.files import replacing
 from suite.known import BATCH, Case, cases, train
+from suite.markdown import markdown
 from suite.readers import (
     READERS,
     estimator_of,
@@ -33,7 +34,6 @@ from suite.readers import (
     spread,
     truth_of,
 )
-from suite.report import markdown
 from timing import compare, median_interval
 
 EPOCHS = [0, 1, 2, 3, 4, 5, 6, 8, 12, 24]

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.bounds import suggest
 from suite.files import load_json, replacing
+from suite.markdown import markdown
 from suite.methods import MOMENTUM, Method
-from suite.report import markdown
 from suite.results import cell_path, save_json
 from suite.tasks import Task, bundled_tasks
 from suite.training import train

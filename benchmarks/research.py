@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from suite import candidates
 from suite.files import load_json, replacing
+from suite.markdown import markdown
 from suite.methods import PLAIN, Method, averaged, layer_by_layer, ours
 from suite.nets import MLP
-from suite.report import markdown
 from suite.results import save_json
 from suite.tasks import Task, bundled_tasks
 from suite.training import train

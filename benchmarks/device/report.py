@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from suite.report import markdown
+from suite.markdown import markdown
 
 from device.card import EXACT
 from device.training import OURS

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from suite.figures import OURS
 from suite.files import load_json, replacing
+from suite.markdown import markdown, number
 from suite.ranking import WHOLE, mean, standard_error
-from suite.report import markdown, number
 
 HORIZONS = ("1/4", "1/2", WHOLE)
 # Rows of the figures, in colours that the colour-blind tell apart (Okabe-Ito, Tol).

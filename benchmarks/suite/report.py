@@ -1,7 +1,6 @@
 """Tables and figures of a summary, as `benchmarks/compare.py` writes it."""
 
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from suite.figures import OURS, draw_curves, draw_ranks, draw_trials
 from suite.files import load_json, replacing
+from suite.markdown import markdown, number
 from suite.ranking import (
     PARTS,
     WHOLE,
@@ -29,12 +29,6 @@ TITLES = {
     "1/2": "half of the budget",
     WHOLE: "all of the budget",
 }
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, first column to the left, the rest to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def tables(results: Any) -> str:
@@ -164,11 +158,6 @@ def _task_table(results: Any, task: str) -> str:
 def _accuracy(figures: Any) -> str:
     """Mean over seeds; a dash in a regression."""
     return number(mean(figures["test_accuracy"]), ".2%")
-
-
-def number(value: float, form: str) -> str:
-    """A dash where there is no number."""
-    return f"{value:{form}}" if math.isfinite(value) else "-"
 
 
 def _name(results: Any, row: str) -> str:
