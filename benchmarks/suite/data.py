@@ -183,7 +183,12 @@ def centre(levels: jax.Array) -> jax.Array:
 
 def images(seed: int, name: str, data_dir: Path, share: float = 0.1) -> Data:
     """The original training set, a share of it held for validation, and test set."""
-    (x, y), test = _read_once(name, data_dir)
+    train, test = _read_once(name, data_dir)
+    return _hold_back(train, test, seed, share)
+
+
+def _hold_back(train: Arrays, test: Arrays, seed: int, share: float) -> Data:
+    x, y = train
     order = np.random.default_rng(seed).permutation(len(x))
     held, kept = np.split(order, [round(share * len(x))])
     return Data((x[kept], y[kept]), (x[held], y[held]), test)
@@ -194,23 +199,21 @@ def wrong_images(seed: int, wrong: float = 0.3, **source: Any) -> Data:
     return spoil_labels(images(seed, **source), wrong, np.random.default_rng([seed, 2]))
 
 
-def rare_images(seed: int, least: float = 0.01, **source: Any) -> Data:
-    """Images of which the first of class k are kept, fewer the larger k is.
+def rare_images(
+    seed: int, name: str, data_dir: Path, share: float = 0.1, least: float = 0.01
+) -> Data:
+    """Images where class k has `least` ** (k / (classes - 1)) times its original rows.
 
-    Of class k a share of `least` ** (k / (classes - 1)) is kept. The test set, in which
-    the classes of the original are as frequent as each other, is left as it is.
+    The test set, in which the classes of the original are as frequent as each other, is
+    left as it is.
     """
-    data = images(seed, **source)
-
-    def thin(part: Arrays) -> Arrays:
-        x, y = part
-        counts = np.bincount(y)
-        wanted = counts * least ** (np.arange(len(counts)) / (len(counts) - 1))
-        kept = [np.flatnonzero(y == k)[: round(n)] for k, n in enumerate(wanted)]
-        rows = np.sort(np.concatenate(kept))
-        return x[rows], y[rows]
-
-    return Data(thin(data.train), thin(data.valid), data.test)
+    (x, y), test = _read_once(name, data_dir)
+    counts = np.bincount(y)
+    wanted = counts * least ** (np.arange(len(counts)) / (len(counts) - 1))
+    order = np.random.default_rng([seed, 3]).permutation(len(x))
+    kept = [order[y[order] == k][: round(n)] for k, n in enumerate(wanted)]
+    rows = np.concatenate(kept)
+    return _hold_back((x[rows], y[rows]), test, seed, share)
 
 
 # The seeds of a task split the same images.

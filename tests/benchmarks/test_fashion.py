@@ -8,9 +8,9 @@ import images
 import jax
 import numpy as np
 import pytest
-from suite.data import images as load
 from suite.fashion import fashion_tasks
 from suite.files import load_json
+from suite.images import load_images
 from suite.nets import BatchNormResNet, PatchConv
 from suite.paper import CORE, PLAIN, ROWS, TIMED
 from suite.training import with_batch_stats
@@ -50,14 +50,21 @@ def test_three_of_ten_labels_are_wrong_but_for_the_test_s(folder):
 
 
 def test_rare_classes_are_a_hundredth_of_the_first(folder):
-    data = fashion_tasks(folder)["cnn-rare"].load(0)
-    source = load(0, "fashion_mnist", folder, share=0.1)
-    for part, whole in zip(data[:2], source[:2], strict=True):
-        had, has = (np.bincount(p[1], minlength=10) for p in (whole, part))
-        np.testing.assert_array_equal(has, np.round(had * 0.01 ** (np.arange(10) / 9)))
-        rows = {row.tobytes() for row in whole[0]}
-        assert all(row.tobytes() in rows for row in part[0])
-    np.testing.assert_array_equal(data.test[1], source.test[1])
+    task = fashion_tasks(folder)["cnn-rare"]
+    data, other = task.load(0), task.load(1)
+    (x, y), test = load_images("fashion_mnist", folder)
+    labels = np.concatenate([data.train[1], data.valid[1]])
+    wanted = np.bincount(y) * 0.01 ** (np.arange(10) / 9)
+    np.testing.assert_array_equal(np.bincount(labels), np.round(wanted))
+    assert len(data.valid[1]) == round(0.1 * len(labels))
+    kept = np.concatenate([data.train[0], data.valid[0]])
+    label_of = {image.tobytes(): label for image, label in zip(x, y, strict=True)}
+    assert [label_of[image.tobytes()] for image in kept] == list(labels)
+    assert len({image.tobytes() for image in kept}) == len(kept)
+    np.testing.assert_array_equal(data.test[1], test[1])
+    # Seeds keep other images, and as many, so that they train side by side.
+    assert data.train[0].shape == other.train[0].shape
+    assert not np.array_equal(data.train[0], other.train[0])
 
 
 def test_statistics_of_batch_norms_belong_to_the_weights_that_are_judged(folder):
