@@ -25,7 +25,7 @@ from suite.files import load_json
 from suite.images import INSTALLED, missing_files
 from suite.images_report import write_report
 from suite.methods import Method
-from suite.paper import CORE, ROWS, TIMED
+from suite.paper import CORE, ROWS, TIMED, rows_of
 from suite.results import cell_path, save_json
 from suite.step_times import step_times
 from suite.tasks import Task
@@ -69,7 +69,7 @@ def kept(tasks: Mapping[str, Task], folder: Path, seeds: int, short: bool) -> An
     }
     for task in tasks.values():
         cells, skipped = {}, {}
-        for name, method in ROWS.items():
+        for name, method in rows_of(task.name).items():
             paths = [cell_path(folder, task.name, name)]
             if method.tested is not None:
                 paths.append(cell_path(folder, task.name, f"{name} bounds"))
@@ -145,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
                 continue
             for name in names:
                 progress.update(bar, description=f"{task.name}, {name}")
-                run(task, ROWS[name], folder, args.seeds, args.short)
+                run(task, rows_of(task.name)[name], folder, args.seeds, args.short)
                 progress.advance(bar)
 
 

@@ -12,7 +12,7 @@ from suite.fashion import fashion_tasks
 from suite.files import load_json
 from suite.images import load_images
 from suite.nets import BatchNormResNet, PatchConv
-from suite.paper import CORE, PLAIN, ROWS, TIMED
+from suite.paper import CORE, PLAIN, ROWS, TIMED, rows_of
 from suite.training import with_batch_stats
 
 from tests.benchmarks.test_images import write_idx
@@ -94,6 +94,11 @@ def test_rows_are_named_after_what_they_do():
         assert next(iter(method.rows)) == name
         assert (method.tested is not None) == (name.endswith("range test"))
         assert len(method.trials) == (0 if method.tested else 3)
+    higher = rows_of("resnet-clean")
+    assert higher["adam"].trials == (1e-3, 3e-3, 1e-2)
+    assert higher["lars"].trials == ROWS["lars"].trials
+    assert higher["mi sgd range test"].tested is ROWS["mi sgd range test"].tested
+    assert rows_of("cnn-wrong") is ROWS
     timed = {row for m in ROWS.values() for row in m.rows if "range test" not in row}
     assert set(TIMED) == timed
     assert all(TIMED[name] is PLAIN[name] for name in TIMED if name in PLAIN)
