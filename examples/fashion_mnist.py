@@ -38,8 +38,9 @@ from optax_mi.flax import MITrainState
 from optax_mi.plotting import plot_training
 
 BATCH = 128
-# Of the range test, at each of 48 learning rates.
-RANGE_STEPS = 100
+# The range test tries so many learning rates, each for so many updates: together as
+# many as some three epochs have.
+RANGE_RATES, RANGE_STEPS = 16, 100
 
 
 class MLP(nn.Module):
@@ -55,7 +56,7 @@ class MLP(nn.Module):
 class CNN(nn.Module):
     """Two convolutions and a dense layer.
 
-    `PatchConv` is `nn.Conv` as a matrix product: the range test trains 48 networks side
+    `PatchConv` is `nn.Conv` as a matrix product: the range test trains its networks side
     by side, whose convolutions are slow on the CPU. On an accelerator take `nn.Conv`.
     """
 
@@ -99,6 +100,7 @@ def find_bounds(model: nn.Module, images: Any, labels: Any, seed: int) -> LRRang
         (images[rows], labels[rows], keys),
         estimator=contingency(num_classes=10),
         optimizer=optax.adamw,
+        num=RANGE_RATES,
         num_steps=RANGE_STEPS,
         key=jax.random.key(seed),
     )
@@ -200,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
 
     bounds = folder / "range_test.json"
     if not args.resume:
-        with console.status("range test: 48 learning rates side by side"):
+        with console.status(f"range test: {RANGE_RATES} learning rates side by side"):
             found = find_bounds(model, *train, args.seed)
         with replacing(bounds) as part:
             part.write_text(found.to_json())
