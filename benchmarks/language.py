@@ -25,6 +25,7 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
+from compare import choose
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.data import Data
@@ -201,13 +202,14 @@ def read_one(language: Language, data: Data, rate: float) -> dict[str, Any]:
     labels = data.train[1]
     kept = labels[labels >= 0]
     shares = np.bincount(kept) / len(kept)
-    entropy = -np.sum(shares * np.log(shares, where=shares > 0))
+    present = shares[shares > 0]
+    entropy = -np.sum(present * np.log(present))
     return {
         "steps": steps,
         "entropy": entropy,
         "bound": entropy - losses,
         "padding": np.mean(labels < 0),
-        "pieces": int(np.sum(shares > 0)),
+        "pieces": len(present),
         "rows": len(labels),
         "by": by,
     }
@@ -289,12 +291,14 @@ def best_rates(rows: dict[str, Any]) -> dict[str, Sequence[float]]:
     return found
 
 
-def kept(folder: Path, seeds: int, short: bool, progress: Progress) -> dict[str, Any]:
-    """Everything of all languages, what is missing run first."""
+def kept(
+    names: Sequence[str], folder: Path, seeds: int, short: bool, progress: Progress
+) -> dict[str, Any]:
+    """Everything of these languages, what is missing run first."""
     languages: dict[str, Any] = {}
     rates: dict[str, Sequence[float]] = dict.fromkeys(LEARNERS, RATES)
-    for name, language in LANGUAGES.items():
-        language = shortened(language) if short else language
+    for name in names:
+        language = shortened(LANGUAGES[name]) if short else LANGUAGES[name]
         languages[name] = run_language(name, language, rates, folder, seeds, progress)
         rates = best_rates(languages[name]["rows"])
     return {
@@ -313,6 +317,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument(
+        "--languages",
+        help=f"comma-separated, of {', '.join(LANGUAGES)}; all by default. The first "
+        "chooses the learning rates",
+    )
+    parser.add_argument(
         "--short", action="store_true", help="32 steps, 400 pieces: shows that it runs"
     )
     parser.add_argument("--output", type=Path, default=Path("outputs/language"))
@@ -329,7 +338,8 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError(f"--seeds must be at least 2, got {args.seeds}")
         if args.pairs < 1:
             raise ValueError(f"--pairs must be at least 1, got {args.pairs}")
-        reasons = [language.missing() for language in LANGUAGES.values()]
+        names = choose("languages", args.languages, LANGUAGES)
+        reasons = [LANGUAGES[name].missing() for name in names]
         if not args.state and any(reasons):
             raise ValueError(next(filter(None, reasons)))
     except ValueError as error:
@@ -337,7 +347,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = args.output / "short" if args.short else args.output
     report, console = args.report or folder, Console()
     if args.state:
-        classes = (400, 800) if args.short else CLASSES
+        classes = (1100, 1200) if args.short else CLASSES
         source = report / "language-state.json"
         save_json(source, measure_state(args.pairs, classes, console.print))
         text, figure = state_table(load_json(source)), None
@@ -345,7 +355,7 @@ def main(argv: list[str] | None = None) -> None:
         source = report / "language.json"
         columns = ("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn())
         with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-            save_json(source, kept(folder, args.seeds, args.short, progress))
+            save_json(source, kept(names, folder, args.seeds, args.short, progress))
         results = load_json(source)["languages"]
         text, figure = tables(results), draw(results)
     with replacing(source.with_suffix(".md")) as part:

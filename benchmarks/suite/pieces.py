@@ -32,7 +32,7 @@ def train_pieces(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     pieces.train_from_iterator(texts, trainer)
     if (found := pieces.get_vocab_size()) != vocabulary:
         raise ValueError(
-            f"vocabulary={vocabulary}: these texts have {found} pieces; take that many, "
+            f"vocabulary={vocabulary}: these texts have {found} pieces; take so many, "
             "or more text."
         )
     return pieces
