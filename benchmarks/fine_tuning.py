@@ -40,7 +40,6 @@ from optax_mi import eval_params
 RATES = (1e-3, 3e-3, 1e-2)
 STREAMS = {
     "half": Stream("all ten classes, after half of the steps", 1600, 1600, 0.1),
-    "late": Stream("all ten classes, after three quarters", 4800, 1600, 0.1),
     "mixed": Stream("half of the images are new, after half", 1600, 1600, 0.5),
     "alone": Stream("new images alone, after half", 1600, 1600, 1.0),
 }

@@ -7,6 +7,7 @@ which `--resume` goes on, and with a line in a CSV file. `make data` brings the 
 
 import csv
 import functools
+import io
 import shutil
 import sys
 import time
@@ -56,8 +57,9 @@ class MLP(nn.Module):
 class CNN(nn.Module):
     """Two convolutions and a dense layer.
 
-    `PatchConv` is `nn.Conv` as a matrix product: the range test trains its networks side
-    by side, whose convolutions are slow on the CPU. On an accelerator take `nn.Conv`.
+    `PatchConv` is `nn.Conv` as a matrix product: the range test trains its networks
+    side by side, whose convolutions are slow on the CPU. On an accelerator take
+    `nn.Conv`.
     """
 
     @nn.compact
@@ -151,17 +153,18 @@ def train_epoch(
 
 def read_log(path: Path, epochs: int) -> list[dict[str, float]]:
     """The lines of the epochs that are in the checkpoint."""
-    with path.open(newline="") as lines:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
-    return rows[:epochs]
+    lines = csv.DictReader(path.read_text().splitlines())
+    return [{k: float(v) for k, v in row.items()} for row in lines][:epochs]
 
 
 def write_log(path: Path, rows: list[dict[str, float]]) -> None:
     """One line an epoch; any logger takes the same dicts."""
-    with replacing(path) as part, part.open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with replacing(path) as part:
+        part.write_text(lines.getvalue())
 
 
 def draw(path: Path, rows: list[dict[str, float]], title: str) -> None:
@@ -217,15 +220,15 @@ def main(argv: list[str] | None = None) -> None:
     with (
         ocp.CheckpointManager(
             folder / "checkpoints", options=ocp.CheckpointManagerOptions(max_to_keep=2)
-        ) as checkpoints,
+        ) as manager,
         Progress(
             *columns, "{task.description}", TimeElapsedColumn(), console=console
         ) as progress,
     ):
-        done = checkpoints.latest_step() or 0
+        done = manager.latest_step() or 0
         if done:
             target = ocp.args.StandardRestore(jax.eval_shape(lambda: state))
-            state = checkpoints.restore(done, args=target)
+            state = manager.restore(done, args=target)
             rows = read_log(folder / "log.csv", done)
         before = rows[-1]["seconds"] if rows else 0.0
         begin = time.perf_counter()
@@ -251,7 +254,7 @@ def main(argv: list[str] | None = None) -> None:
             }
             rows.append(row)
             write_log(folder / "log.csv", rows)
-            checkpoints.save(epoch, args=ocp.args.StandardSave(state))
+            manager.save(epoch, args=ocp.args.StandardSave(state))
             line = (
                 f"loss {loss:.3f}  MI {row['mi']:.2f} nats  "
                 f"LR {row['learning_rate']:.5f}  test {row['test']:.1%}"

@@ -48,7 +48,7 @@ NETS = {
 KINDS = {
     "clean": Kind(images, "labels as they are", 0.34),
     "wrong": Kind(wrong_images, "30 % of the training labels wrong", 1.5),
-    "rare": Kind(rare_images, "training classes of 1 to 100 in frequency", 0.25, 0.1),
+    "rare": Kind(rare_images, "training classes of 1 to 100 in frequency", 0.3, 0.1),
 }
 
 

@@ -107,7 +107,7 @@ def state_table(found: Any) -> str:
     return markdown(header, lines)
 
 
-def _bytes(count: int) -> str:
+def _bytes(count: float) -> str:
     """In the unit that leaves one to three digits before the point."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:

@@ -89,6 +89,7 @@ def rows_of(task: str) -> dict[str, Method]:
     """The rows of a task: a ResNet's have higher learning rates."""
     if not task.startswith("resnet"):
         return ROWS
+    higher: dict[tuple[float, ...], tuple[float, ...]]
     higher = {TRIALS[family]: trials for family, trials in HIGHER.items()}
     return {
         name: dataclasses.replace(

@@ -44,7 +44,7 @@ def kept_pieces(texts: Sequence[str], vocabulary: int, folder: Path) -> Tokenize
     path = folder / f"pieces-{vocabulary}-{print_of}.json"
     if not path.is_file():
         with replacing(path) as part:
-            train_pieces(texts, vocabulary).save(str(part))
+            part.write_text(train_pieces(texts, vocabulary).to_str(), "utf-8")
     return Tokenizer.from_file(str(path))
 
 

@@ -19,7 +19,7 @@ SECONDS = 0.1
 
 
 def step_times(task: Task, methods: dict[str, Method], base: str) -> dict[str, Any]:
-    """Seconds of a step of `base`, and the ratio of each row with its 95 % interval.
+    """The time of a step over that of `base`, a row at a time, and its 95 % interval.
 
     A row's steps are a compiled scan, timed in pairs with those of `base`.
     """
@@ -31,14 +31,11 @@ def step_times(task: Task, methods: dict[str, Method], base: str) -> dict[str, A
     for name, method in methods.items():
         runs[name] = _steps(task, method, data, count)
         runs[name]()
-    found: dict[str, Any] = {}
+    found = {base: {"ratio": 1.0, "low": 1.0, "high": 1.0}}
     for name, run in runs.items():
         if name != base:
-            seconds, ratios = compare(runs[base], run, PAIRS)
-            low, ratio, high = median_interval(ratios)
+            low, ratio, high = median_interval(compare(runs[base], run, PAIRS)[1])
             found[name] = {"ratio": ratio, "low": low, "high": high}
-            found.setdefault(base, {"ratio": 1.0, "low": 1.0, "high": 1.0})
-            found[base].setdefault("seconds", seconds / count)
     return found
 
 

@@ -25,8 +25,7 @@ def read_wordnet() -> list[str]:
     """
     if reason := missing_wordnet():
         raise FileNotFoundError(reason)
-    with gzip.open(PACKED, "rt", encoding="utf-8") as lines:
-        return parse(lines)
+    return parse(gzip.decompress(PACKED.read_bytes()).decode("utf-8").splitlines())
 
 
 def parse(lines: Iterable[str]) -> list[str]:
