@@ -15,7 +15,7 @@ help:  ## list the targets
 demo: $(VENV)/.installed-examples  ## train a network on the UCI digits
 	$(BIN)/python examples/digits.py
 
-data: $(VENV)/.installed-examples  ## find or install Fashion-MNIST and the King James text
+data: $(VENV)/.installed-examples  ## find or install Fashion-MNIST and texts for benchmarks
 	@$(BIN)/python benchmarks/get_data.py
 
 fashion: $(VENV)/.installed-examples  ## train a network on Fashion-MNIST

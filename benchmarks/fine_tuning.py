@@ -70,7 +70,7 @@ def run_cell(
     """Row -> its figures at the best of its rates; trained now unless they are kept."""
     config = {
         "stream": list(stream),
-        "rates": RATES,
+        "rates": list(RATES),
         "seeds": seeds,
         "rows": list(way.method.rows),
     }

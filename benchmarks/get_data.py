@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from suite.images import INSTALLED, missing_files
 from suite.kjv import missing_kjv
+from suite.wordnet import missing_wordnet
 
 
 class Source(NamedTuple):
@@ -31,6 +32,7 @@ SOURCES = (
         lambda: missing_files("fashion_mnist", INSTALLED),
     ),
     Source("King James text", ("bible-kjv", "bible-kjv-text"), missing_kjv),
+    Source("WordNet's definitions", ("dict-wn",), missing_wordnet),
 )
 
 

@@ -77,5 +77,6 @@ def test_says_why_nothing_was_installed(monkeypatch, ran, capsys, name, answer, 
 def test_the_real_sources_say_what_they_want(monkeypatch, tmp_path):
     monkeypatch.setattr(get_data, "INSTALLED", tmp_path)
     monkeypatch.setattr("suite.kjv.PACKED", tmp_path / "bible.data")
+    monkeypatch.setattr("suite.wordnet.PACKED", tmp_path / "wn.dict.dz")
     for source in get_data.SOURCES:
         assert str(tmp_path) in source.missing()
