@@ -129,7 +129,7 @@ def tables(results: Any) -> str:
             "loss, end",
         ]
         parts += [
-            f"#### {stream.title[0].upper()}{stream.title[1:]}\n",
+            f"### {stream.title[0].upper()}{stream.title[1:]}\n",
             f"{stream.before:,} steps of nine classes, {stream.after:,} after.\n",
             markdown([*header, "accuracy", "shirts", "others"], rows),
         ]
