@@ -130,7 +130,10 @@ def test_the_script_resumes_times_and_reports(folder, tmp_path, monkeypatch, cap
     }
     assert np.all(np.asarray(noise["gradient 16"]) <= noise["random 0.5"])
     text = (tmp_path / "report/images.md").read_text()
-    line = next(x for x in text.splitlines() if x.startswith("| adam |"))
+    against, line, _ = (x for x in text.splitlines() if x.startswith("| adam |"))
+    ours = rows["mi sgd range test + average"]["horizons"]["all"]["test_loss"]
+    theirs = rows["adam"]["horizons"]["all"]["test_loss"]
+    assert against.startswith(f"| adam | {np.mean(theirs) / np.mean(ours):.3f}, ")
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     chosen = rows["adam"]["horizons"]["all"]
     assert float(cells[1].strip("*")) == pytest.approx(chosen["learning_rate"])
