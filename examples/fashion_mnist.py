@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 from arguments import OneLineParser, at_least
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
-from shared import INSTALLED, PatchConv, load_images, missing_files, replacing
+from shared import INSTALLED, PatchConv, load_images, replacing
 
 from optax_mi import (
     LRRangeResult,
@@ -148,7 +148,7 @@ def train_epoch(
         state, loss = train_step(model, state, images[rows], labels[rows])
         losses.append(loss)
         report()
-    return state, float(jnp.stack(losses).mean())
+    return state, float(np.mean(jax.device_get(losses)))
 
 
 def read_log(path: Path, epochs: int) -> list[dict[str, float]]:
@@ -170,10 +170,13 @@ def write_log(path: Path, rows: list[dict[str, float]]) -> None:
 def draw(path: Path, rows: list[dict[str, float]], title: str) -> None:
     """MI, learning rate and accuracy over the epochs."""
     figure = plot_training(
-        mi=[row["mi"] for row in rows],
-        entropy=[row["entropy"] for row in rows],
+        mi=[row["mi_nats"] for row in rows],
+        entropy=[row["entropy_nats"] for row in rows],
         learning_rate=[row["learning_rate"] for row in rows],
-        accuracy={k: [row[k] for row in rows] for k in ("test", "test, not averaged")},
+        accuracy={
+            "test": [row["test_accuracy"] for row in rows],
+            "test, not averaged": [row["test_accuracy_raw"] for row in rows],
+        },
         title=title,
     )
     with replacing(path) as part:
@@ -191,18 +194,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, default=INSTALLED, metavar="DIR")
     parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
     args = parser.parse_args(argv)
-    if reason := missing_files("fashion_mnist", args.data_dir):
-        parser.error(f"{reason}; or `make data`")
+    try:
+        train, test = load_images("fashion_mnist", args.data_dir)
+    except FileNotFoundError as error:
+        parser.error(f"{error}; or `make data`")
+    except ValueError as error:
+        parser.error(str(error))
     model, epochs = NETS[args.net]
     epochs = args.epochs or epochs
-    folder = (args.output / f"fashion_mnist_{args.net}").resolve()
+    name = f"fashion_mnist_{args.net}_{args.seed}"
+    folder = (args.output / name).resolve()
     if args.resume and not (folder / "checkpoints").is_dir():
         parser.error(f"--resume: no checkpoints in {folder}; run without it first")
     if not args.resume:
         shutil.rmtree(folder, ignore_errors=True)
-    console = Console()
-    train, test = load_images("fashion_mnist", args.data_dir)
-
+    console, begin = Console(), time.perf_counter()
     bounds = folder / "range_test.json"
     if not args.resume:
         with console.status(f"range test: {RANGE_RATES} learning rates side by side"):
@@ -230,8 +236,7 @@ def main(argv: list[str] | None = None) -> None:
             target = ocp.args.StandardRestore(jax.eval_shape(lambda: state))
             state = manager.restore(done, args=target)
             rows = read_log(folder / "log.csv", done)
-        before = rows[-1]["seconds"] if rows else 0.0
-        begin = time.perf_counter()
+            begin -= rows[-1]["seconds"]
         bar = progress.add_task("compiling", total=steps, epoch=done + 1)
         for epoch in range(done + 1, epochs + 1):
             progress.reset(bar, epoch=epoch)
@@ -244,30 +249,31 @@ def main(argv: list[str] | None = None) -> None:
             row = {
                 "epoch": epoch,
                 "step": int(state.step),
-                "seconds": round(before + time.perf_counter() - begin, 1),
-                "loss": loss,
-                "mi": float(seen.mi),
-                "entropy": float(seen.entropy),
+                "seconds": round(time.perf_counter() - begin, 1),
+                "train_loss": loss,
+                "mi_nats": float(seen.mi),
+                "entropy_nats": float(seen.entropy),
+                "share_known": float(seen.normalized),
                 "learning_rate": float(seen.learning_rate),
-                "test": float(accuracy(model, eval_params(state), *test)),
-                "test, not averaged": float(accuracy(model, state.params, *test)),
+                "test_accuracy": float(accuracy(model, eval_params(state), *test)),
+                "test_accuracy_raw": float(accuracy(model, state.params, *test)),
             }
             rows.append(row)
             write_log(folder / "log.csv", rows)
             manager.save(epoch, args=ocp.args.StandardSave(state))
             line = (
-                f"loss {loss:.3f}  MI {row['mi']:.2f} nats  "
-                f"LR {row['learning_rate']:.5f}  test {row['test']:.1%}"
+                f"loss {loss:.3f}  MI {row['mi_nats']:.2f} nats  "
+                f"LR {row['learning_rate']:.5f}  test {row['test_accuracy']:.1%}"
             )
             progress.update(bar, description=line)
     last = rows[-1]
     console.print(
-        f"test accuracy {last['test']:.2%} after {last['epoch']:.0f} epochs and "
-        f"{last['seconds']:.0f} s (not averaged {last['test, not averaged']:.2%})"
+        f"test accuracy {last['test_accuracy']:.2%} after {last['epoch']:.0f} epochs "
+        f"and {last['seconds']:.0f} s (not averaged {last['test_accuracy_raw']:.2%})"
     )
     console.print(f"log, range test and checkpoints are in {folder}", soft_wrap=True)
     if not args.no_plot:
-        path = args.output / f"fashion_mnist_{args.net}.png"
+        path = args.output / f"{name}.png"
         draw(path, rows, f"Fashion-MNIST, {args.net.upper()}")
         console.print(f"figure saved as {path}", soft_wrap=True)
 

@@ -3,6 +3,7 @@
 import doctest
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -100,35 +101,42 @@ def test_fashion_mnist_goes_on_as_if_it_had_never_stopped(
     arguments = [*small_fashion, f"--net={net}", "--seed=3"]
     fashion_mnist.main([*arguments, "--epochs=3", f"--output={whole}"])
     assert "after 3 epochs" in capsys.readouterr().out
-    fashion_mnist.main([*arguments, "--epochs=1", f"--output={parts}", "--no-plot"])
+    fashion_mnist.main([*arguments, "--epochs=2", f"--output={parts}", "--no-plot"])
+    # As if it had been killed after the log and before the checkpoint.
+    shutil.rmtree(parts / f"fashion_mnist_{net}_3/checkpoints/2")
     fashion_mnist.main([*arguments, "--epochs=3", f"--output={parts}", "--resume"])
     logs = [
-        fashion_mnist.read_log(d / f"fashion_mnist_{net}/log.csv", 9)
+        fashion_mnist.read_log(d / f"fashion_mnist_{net}_3/log.csv", 9)
         for d in (whole, parts)
     ]
     assert [row["step"] for row in logs[0]] == [3, 6, 9]
-    for row in (*logs[0], *logs[1]):
-        assert row.pop("seconds") >= 0
+    for log in logs:
+        seconds = [row.pop("seconds") for row in log]
+        assert seconds == sorted(seconds)
     assert logs[0] == logs[1]
     # As in the state, to the last bit.
     saved = []
     for folder in (whole, parts):
-        path = folder / f"fashion_mnist_{net}/checkpoints"
+        path = folder / f"fashion_mnist_{net}_3/checkpoints"
         with ocp.CheckpointManager(path) as manager:
             assert manager.latest_step() == 3
             saved.append(manager.restore(3, args=ocp.args.StandardRestore()))
     chex.assert_trees_all_equal(*saved)
-    assert (whole / f"fashion_mnist_{net}.png").read_bytes().startswith(b"\x89PNG")
-    assert (parts / f"fashion_mnist_{net}.png").is_file()
+    assert (whole / f"fashion_mnist_{net}_3.png").read_bytes().startswith(b"\x89PNG")
+    assert (parts / f"fashion_mnist_{net}_3.png").is_file()
     # What is finished has nothing left to do, and says what it came to.
     fashion_mnist.main([*arguments, "--epochs=3", f"--output={parts}", "--resume"])
     assert "after 3 epochs" in capsys.readouterr().out
 
 
 def test_fashion_mnist_says_what_is_missing(small_fashion, tmp_path, capsys):
+    damaged = tmp_path / "damaged"
+    write_idx(damaged / "fashion_mnist")
+    (damaged / "fashion_mnist" / "t10k-labels-idx1-ubyte").write_bytes(b"")
     for arguments, message in (
         ([f"--data-dir={tmp_path / 'x'}"], "put there the four idx-ubyte.gz files"),
         ([*small_fashion, "--resume", f"--output={tmp_path}"], "no checkpoints in"),
+        ([f"--data-dir={damaged}"], "t10k-labels-idx1-ubyte: offset 0: expected"),
         ([*small_fashion, "--net=vgg"], "invalid choice: 'vgg'"),
         ([*small_fashion, "--epochs=0"], "at least 1, got '0'"),
     ):
