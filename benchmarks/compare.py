@@ -9,21 +9,18 @@ tables and figures are drawn anew from what is kept.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-import optax
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 from suite.bounds import suggest
 from suite.files import load_json, replacing
 from suite.methods import GROUPS, METHODS, Method
+from suite.progress import bars
 from suite.ranking import rank_table
 from suite.report import write_report
 from suite.results import (
@@ -31,6 +28,7 @@ from suite.results import (
     HORIZONS,
     cell_path,
     load_cell,
+    machine,
     save_cell,
     save_json,
     summarise,
@@ -38,7 +36,6 @@ from suite.results import (
 from suite.tasks import Task, bundled_tasks, image_tasks
 from suite.training import train
 
-import optax_mi
 from optax_mi import LRRangeResult
 
 SHOWN = (
@@ -201,12 +198,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = args.output / "short" if args.short else args.output
     rows = {row: METHODS[name] for name in names for row in METHODS[name].rows}
     results: dict[str, Any] = {
-        "versions": {
-            "jax": jax.__version__,
-            "optax": optax.__version__,
-            "optax_mi": optax_mi.__version__,
-        },
-        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
+        **machine(),
         "seeds": args.seeds,
         "trials": args.trials,
         "knows_horizon": [row for row, of in rows.items() if of.knows_horizon],
@@ -219,14 +211,7 @@ def main(argv: list[str] | None = None) -> None:
         "cells": {},
         "skipped": {},
     }
-    progress = Progress(
-        "{task.description}",
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    )
-    with progress:
+    with bars(console) as progress:
         bar = progress.add_task("", total=len(tasks) * len(names))
         for task in tasks:
             cells: dict[str, Any] = {}

@@ -21,7 +21,6 @@ import numpy as np
 import optax
 from optax import contrib
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.files import load_json, replacing
 from suite.markdown import markdown
 from suite.methods import (
@@ -32,6 +31,7 @@ from suite.methods import (
     cosine,
     default_estimator,
 )
+from suite.progress import bars
 from suite.results import cell_path, save_json
 from suite.tasks import Task, image_tasks
 from suite.training import train
@@ -182,8 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = args.output / "short" if args.short else args.output
     table: dict[str, Any] = {}
     console = Console()
-    columns = ("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+    with bars(console) as progress:
         wanted = runs(task, decisions)
         bar = progress.add_task("", total=len(wanted))
         for name, run in wanted.items():

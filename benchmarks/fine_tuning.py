@@ -23,15 +23,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from optax import contrib
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.data import images
 from suite.figures import OURS
 from suite.files import load_json, replacing
 from suite.going_on import LOOKS, Runner, Stream, Way
-from suite.images import INSTALLED, missing_files
+from suite.images import INSTALLED, missing_fashion
 from suite.markdown import markdown
 from suite.methods import METHODS, PLAIN
 from suite.nets import MLP
+from suite.progress import bars
 from suite.results import cell_path, save_json
 from suite.tasks import BATCH
 
@@ -204,15 +204,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.seeds < 2:
         parser.exit(2, f"{parser.prog}: --seeds must be at least 2, got {args.seeds}\n")
     data_dir = args.data_dir or INSTALLED
-    if reason := missing_files("fashion_mnist", data_dir):
-        how = f"apt-get install dataset-fashion-mnist; or: {reason}"
-        parser.exit(2, f"{parser.prog}: {how}\n")
+    if reason := missing_fashion(data_dir):
+        parser.exit(2, f"{parser.prog}: {reason}\n")
     load = functools.partial(images, name="fashion_mnist", data_dir=data_dir)
     runner = Runner(MLP((256,), 10), BATCH, load)
     folder = args.output / "short" if args.short else args.output
     console, results = Console(), {}
-    columns = ("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+    with bars(console) as progress:
         bar = progress.add_task("", total=len(STREAMS) * len(WAYS))
         for key, stream in STREAMS.items():
             if args.short:

@@ -18,8 +18,8 @@ from device.card import cpu, facts, kind, on_accelerator
 from device.cells import Cell, kept, measure_all
 from device.report import SECTIONS, tables, wrong
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.files import load_json, replacing
+from suite.progress import bars
 from suite.results import save_json
 from suite.tasks import image_tasks
 
@@ -89,8 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     console.print(f"jax {jax.__version__} on {kind()}")
     folder = args.output / "short" if args.short else args.output
     cells = find_cells(args.short, args.data_dir)
-    columns = ("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+    with bars(console) as progress:
         outcome = measure_all(
             folder,
             [cell for cell in cells if cell.section in sections],

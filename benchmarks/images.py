@@ -9,28 +9,23 @@ folder, a file for every method of every task, so that an interrupted run resume
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import optax
 from compare import budget, choose, find_bounds, run_cell
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.fashion import fashion_tasks
 from suite.files import load_json
-from suite.images import INSTALLED, missing_files
+from suite.images import INSTALLED, missing_fashion
 from suite.images_report import write_report
 from suite.methods import Method
 from suite.paper import CORE, ROWS, TIMED, rows_of
-from suite.results import cell_path, save_json
+from suite.progress import bars
+from suite.results import cell_path, machine, save_json
 from suite.step_times import step_times
 from suite.tasks import Task
-
-import optax_mi
 
 # A range test tries 48 learning rates, each for so many updates, from one start.
 RANGE_TEST = {"num_steps": 100, "num_seeds": 1}
@@ -50,16 +45,24 @@ def times_path(folder: Path, task: Task) -> Path:
     return cell_path(folder, task.name.split("-")[0], "step times")
 
 
+def is_kept(task: Task, method: Method, folder: Path, short: bool) -> bool:
+    """Whether a method ran, or its range test found nothing to run with."""
+    if cell_path(folder, task.name, method.name).is_file():
+        return True
+    if not cell_path(folder, task.name, f"{method.name} bounds").is_file():
+        return False
+    found = find_bounds(task, method, folder, short)
+    return found is not None and found.lr_max is None
+
+
 def kept(tasks: Mapping[str, Task], folder: Path, seeds: int, short: bool) -> Any:
-    """Everything that is kept of the tasks, in one piece; nothing is run."""
+    """Everything that is kept of the tasks, in one piece.
+
+    Nothing is run but what is kept with other settings, such as fewer seeds.
+    """
     told = [row for m in ROWS.values() if m.knows_horizon for row in m.rows]
     results: dict[str, Any] = {
-        "versions": {
-            "jax": jax.__version__,
-            "optax": optax.__version__,
-            "optax_mi": optax_mi.__version__,
-        },
-        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
+        **machine(),
         "seeds": seeds,
         "knows_horizon": told,
         "tasks": {},
@@ -70,10 +73,7 @@ def kept(tasks: Mapping[str, Task], folder: Path, seeds: int, short: bool) -> An
     for task in tasks.values():
         cells, skipped = {}, {}
         for name, method in rows_of(task.name).items():
-            paths = [cell_path(folder, task.name, name)]
-            if method.tested is not None:
-                paths.append(cell_path(folder, task.name, f"{name} bounds"))
-            if not paths[-1].is_file():
+            if not is_kept(task, method, folder, short):
                 continue
             found = run(task, method, folder, seeds, short)
             if isinstance(found, str):
@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     data_dir = args.data_dir or INSTALLED
-    if reason := missing_files("fashion_mnist", data_dir):
+    if reason := missing_fashion(data_dir):
         parser.exit(2, f"{parser.prog}: {reason}\n")
     tasks = fashion_tasks(data_dir)
     try:
@@ -133,8 +133,7 @@ def main(argv: list[str] | None = None) -> None:
         for path in (source, *write_report(source)):
             console.print(f"wrote {path}", soft_wrap=True)
         return
-    columns = ("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+    with bars(console) as progress:
         each = 1 if args.times else len(names)
         bar = progress.add_task("", total=len(wanted) * each)
         for task in (tasks[name] for name in wanted):

@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import functools
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 import optax
 from compare import choose
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.progress import Progress
 from suite.data import Data
 from suite.files import load_json, replacing
 from suite.language import (
@@ -43,10 +42,10 @@ from suite.language_report import draw, tables
 from suite.language_state import CLASSES, measure_state, state_table
 from suite.methods import METHODS, PLAIN, Method, averaged, ours
 from suite.pieces import PADDING
-from suite.results import cell_path, load_cell, save_cell, save_json
+from suite.progress import bars
+from suite.results import cell_path, load_cell, machine, save_cell, save_json
 from suite.training import Curves
 
-import optax_mi
 from optax_mi import mi_decay, mi_diagnostics
 from optax_mi.estimators import MIEstimator, contingency, variational
 from optax_mi.rules import log_time_rule
@@ -302,12 +301,7 @@ def kept(
         languages[name] = run_language(name, language, rates, folder, seeds, progress)
         rates = best_rates(languages[name]["rows"])
     return {
-        "versions": {
-            "jax": jax.__version__,
-            "optax": optax.__version__,
-            "optax_mi": optax_mi.__version__,
-        },
-        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
+        **machine(),
         "languages": languages,
     }
 
@@ -353,8 +347,7 @@ def main(argv: list[str] | None = None) -> None:
         text, figure = state_table(load_json(source)), None
     else:
         source = report / "language.json"
-        columns = ("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn())
-        with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        with bars(console) as progress:
             save_json(source, kept(names, folder, args.seeds, args.short, progress))
         results = load_json(source)["languages"]
         text, figure = tables(results), draw(results)

@@ -20,11 +20,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from suite.bounds import suggest
 from suite.files import load_json, replacing
 from suite.markdown import markdown
 from suite.methods import MOMENTUM, Method
+from suite.progress import bars
 from suite.results import cell_path, save_json
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
@@ -181,9 +181,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--seeds must be at least 2, got {args.seeds}")
     console = Console()
     known = {task.name: task for task in bundled_tasks()}
-    columns = ("{task.description}", BarColumn(bar_width=20), MofNCompleteColumn())
     cells = {}
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+    with bars(console) as progress:
         bar = progress.add_task("", total=len(names) * len(OPTIMIZERS))
         for name in names:
             for optimizer in OPTIMIZERS:

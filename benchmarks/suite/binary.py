@@ -1,8 +1,11 @@
 """A network whose hidden units are on or off, trained by a surrogate gradient."""
 
-import flax.linen as nn
+import functools
+
 import jax
 import jax.numpy as jnp
+
+from suite.nets import MLP
 
 
 @jax.custom_jvp
@@ -25,16 +28,5 @@ def _spike_jvp(
     return spike(x), jnp.where(jnp.abs(x) <= 0.5, tangent, 0)
 
 
-class BinaryMLP(nn.Module):
-    """Dense layers with `spike` between them."""
-
-    widths: tuple[int, ...]
-    outputs: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits [N, outputs] of inputs [N, ...]."""
-        x = x.reshape(len(x), -1)
-        for width in self.widths:
-            x = spike(nn.Dense(width)(x))
-        return nn.Dense(self.outputs)(x)
+# Dense layers with `spike` between them.
+BinaryMLP = functools.partial(MLP, activation=spike)

@@ -10,9 +10,8 @@ import flax.linen as nn
 from suite.binary import BinaryMLP
 from suite.data import Data, centre, images, rare_images, wrong_images
 from suite.nets import MLP, BatchNormResNet, LeNet
-from suite.tasks import Task
+from suite.tasks import BATCH, Task
 
-BATCH = 128
 # A twentieth of the 60,000 is for validation; of rare classes a tenth, or none is left.
 EPOCH = 57_000 // BATCH
 # L2 norms of noise, for images whose own norm is 22 in the mean.

@@ -91,6 +91,12 @@ def missing_files(name: str, data_dir: Path | None) -> str:
     return f"{', '.join(missing)} not found in {folder}; put there {source.archive}"
 
 
+def missing_fashion(data_dir: Path) -> str:
+    """As :func:`missing_files` of Fashion-MNIST, which Debian has a package of."""
+    reason = missing_files("fashion_mnist", data_dir)
+    return reason and f"apt-get install dataset-fashion-mnist; or: {reason}"
+
+
 def load_images(name: str, data_dir: Path) -> tuple[Arrays, Arrays]:
     """Training and test images [N, H, W, C] uint8 and labels [N] int32.
 

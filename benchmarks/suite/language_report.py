@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from suite.figures import OURS
-from suite.report import markdown
+from suite.markdown import markdown
 
 # Updates after which the table shows what was read; the nearest that there are.
 SHOWN = (0.05, 0.1, 0.25, 0.5, 1.0)

@@ -12,7 +12,7 @@ from timing import compare, median_interval
 
 from optax_mi import mi_decay
 from optax_mi.estimators import MIEstimator, contingency, variational
-from suite.report import markdown
+from suite.markdown import markdown
 
 CLASSES = (8_000, 32_000, 50_000, 128_000)
 TOKENS, WIDTH, STEPS = 256, 32, 2

@@ -1,22 +1,25 @@
 """The networks of the suite."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 
 class MLP(nn.Module):
-    """Dense layers with ReLU between them."""
+    """Dense layers with an activation between them."""
 
     widths: tuple[int, ...]
     outputs: int
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Outputs [N, outputs] of inputs [N, ...]."""
         x = x.reshape(len(x), -1)
         for width in self.widths:
-            x = nn.relu(nn.Dense(width)(x))
+            x = self.activation(nn.Dense(width)(x))
         return nn.Dense(self.outputs)(x)
 
 

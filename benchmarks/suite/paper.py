@@ -18,8 +18,6 @@ TRIALS = {
     "free": (1e-3, 3e-3, 1e-2),
     "factor": (0.3, 1.0, 3.0),
 }
-
-
 # Where batch norms are, the best of these is one step up.
 HIGHER = {
     "sgd": (0.03, 0.1, 0.3),
@@ -100,14 +98,8 @@ def rows_of(task: str) -> dict[str, Method]:
 
 
 # Rows whose steps are timed: bounds from a range test change nothing.
-TIMED = {
-    row: method
-    for name in PLAIN
-    if "range test" not in name
-    for row, method in (
-        (name, PLAIN[name]),
-        *((f"{name} + average", ROWS[name]) for _ in range(name in AVERAGED)),
-    )
+TIMED = {name: method for name, method in PLAIN.items() if not method.tested} | {
+    f"{name} + average": ROWS[name] for name in AVERAGED if not PLAIN[name].tested
 }
 # What is trained where a run takes half a minute.
 CORE = (

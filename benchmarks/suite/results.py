@@ -7,13 +7,17 @@ interrupted run resumes where it stopped.
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+import optax
 
+import optax_mi
 from suite.files import load_json, replacing
 from suite.training import METRICS, Curves
 
@@ -24,6 +28,18 @@ HORIZONS = {"1/8": 2, "1/4": 4, "1/2": 8, "all": 16}
 # The runs of a cell: horizon -> what its run measured. A method that is not told the
 # horizon has the run of "all" alone, which tells of the shorter ones too.
 Runs = Mapping[str, Curves]
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured with, and on."""
+    return {
+        "versions": {
+            "jax": jax.__version__,
+            "optax": optax.__version__,
+            "optax_mi": optax_mi.__version__,
+        },
+        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
+    }
 
 
 def cell_path(folder: Path, task: str, method: str) -> Path:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from timing import compare, median_interval
+from timing import compare, median_interval, seconds
 
 from suite.methods import Method, Setting
 from suite.tasks import Task
@@ -26,7 +26,7 @@ def step_times(task: Task, methods: dict[str, Method], base: str) -> dict[str, A
     data = jax.device_put(task.load(0))
     one = _steps(task, methods[base], data, 10)
     one()
-    count = max(10, round(10 * SECONDS / _best_seconds(one)))
+    count = max(10, round(10 * SECONDS / min(seconds(one) for _ in range(6))))
     runs: dict[str, Callable[[], object]] = {}
     for name, method in methods.items():
         runs[name] = _steps(task, method, data, count)
@@ -37,10 +37,6 @@ def step_times(task: Task, methods: dict[str, Method], base: str) -> dict[str, A
             low, ratio, high = median_interval(compare(runs[base], run, PAIRS)[1])
             found[name] = {"ratio": ratio, "low": low, "high": high}
     return found
-
-
-def _best_seconds(run: Callable[[], object]) -> float:
-    return min(compare(run, run, 3)[0] for _ in range(2))
 
 
 def _steps(task: Task, method: Method, data: Any, count: int) -> Callable[[], object]:

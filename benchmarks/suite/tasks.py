@@ -24,7 +24,7 @@ from suite.data import (
     teacher,
     text,
 )
-from suite.images import INSTALLED, SOURCES, missing_files
+from suite.images import INSTALLED, SOURCES, missing_fashion, missing_files
 from suite.nets import CNN, MLP, ResNet, Transformer
 from suite.start import PIXELS, trained_on_china
 from suite.text import VOCABULARY
@@ -254,8 +254,8 @@ def image_tasks(data_dir: Path | None) -> tuple[dict[str, Task], dict[str, str]]
     """
     tasks, missing = {}, {}
     folder = INSTALLED if data_dir is None else data_dir
-    if reason := missing_files("fashion_mnist", folder):
-        missing["fashion_mlp"] = f"apt-get install dataset-fashion-mnist; or: {reason}"
+    if reason := missing_fashion(folder):
+        missing["fashion_mlp"] = reason
     else:
         tasks["fashion_mlp"] = fashion_mlp(folder)
     targets = {"mnist": 0.1, "fashion_mnist": 0.4, "cifar10": 1.0, "cifar100": 2.6}

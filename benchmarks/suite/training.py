@@ -158,11 +158,10 @@ def train(
 
         start = (params, tx.init(params), jnp.zeros((), jnp.int32))
         (params, state, _), measured = jax.lax.scan(measure, start, orders)
-        noise = {
-            row: under_noise(shown)
-            for row, shown in views(params, state).items()
-            if task.noise
-        }
+        noise = {}
+        if task.noise:
+            shown_of = views(params, state)
+            noise = {row: under_noise(shown) for row, shown in shown_of.items()}
         return *measured, noise
 
     def run_all(trials: Any, *by_seed: Any) -> Any:

@@ -143,6 +143,11 @@ def test_the_script_resumes_times_and_reports(folder, tmp_path, monkeypatch, cap
     assert cells[8] == f"{ratio['adam']['ratio']:.2f}"
     assert (tmp_path / "report/images-mlp-clean.png").stat().st_size > 10_000
     assert "images.md" in capsys.readouterr().out
+    # Bounds alone are no run, and a report does not begin one.
+    (tmp_path / "short/cells/mlp-clean--mi-sgd-range-test.json").unlink()
+    images.main([*where, f"--report={tmp_path / 'report'}"])
+    left = load_json(tmp_path / "report/images.json")["cells"]["mlp-clean"]
+    assert set(left) == {"sgd", "sgd + average", "adam"}
 
 
 @pytest.mark.parametrize(
