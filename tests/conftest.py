@@ -45,6 +45,13 @@ hypothesis.settings.register_profile(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget():
+    """Unmaps the programs of a module: a process may have but 65,530 maps on Linux."""
+    yield
+    jax.clear_caches()
+
+
 def pytest_unconfigure():
     CACHE.cleanup()
 
