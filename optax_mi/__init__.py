@@ -43,16 +43,22 @@ from optax_mi.layerwise import layerwise_mi_decay as layerwise_mi_decay
 from optax_mi.layerwise import reduce_activations as reduce_activations
 
 # Which learning rates to decay between.
+from optax_mi.range_test import AutoResult as AutoResult
+from optax_mi.range_test import AutoRun as AutoRun
 from optax_mi.range_test import LRRangeResult as LRRangeResult
+from optax_mi.range_test import auto as auto
 from optax_mi.range_test import lr_range_test as lr_range_test
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoResult",
+    "AutoRun",
     "AverageParamsState",
     "LRRangeResult",
     "MIDecayState",
     "MIDiagnostics",
+    "auto",
     "average_params",
     "check_setup",
     "estimators",

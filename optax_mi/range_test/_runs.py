@@ -42,6 +42,21 @@ class Data(NamedTuple):
     eval_batches: Any
 
 
+def loss_of(plan: Plan, params: Any, model_state: Any, batch: Any) -> Any:
+    """The loss, and what transformations see beside what the model keeps."""
+    if plan.stateful:
+        return plan.loss_fn(params, model_state, batch)
+    loss, extra_args = plan.loss_fn(params, batch)
+    return loss, (extra_args, model_state)
+
+
+def batch_of(plan: Plan, batches: Any, key: jax.Array, place: jax.Array) -> Any:
+    """The batch at a place, or the one made for that step."""
+    if plan.make_batch is not None:
+        return plan.make_batch(jax.random.fold_in(key, place), place)
+    return jax.tree.map(lambda x: x[place], batches)
+
+
 def _train(
     plan: Plan, data: Data, rates: jax.Array, seed: jax.Array, order: jax.Array
 ) -> Runs:
@@ -57,18 +72,12 @@ def _train(
     made = plan.optimizer(schedule if len(rates) > 1 else rates[0])
     tx = optax.with_extra_args_support(made)
 
-    def loss_fn(params: Any, model_state: Any, batch: Any) -> Any:
-        if plan.stateful:
-            return plan.loss_fn(params, model_state, batch)
-        loss, extra_args = plan.loss_fn(params, batch)
-        return loss, (extra_args, model_state)
+    loss_fn = partial(loss_of, plan)
 
     def step(carry: Any, i: jax.Array) -> tuple[Any, None]:
         params, model_state, opt_state, sums, total = carry
-        if plan.make_batch is not None:
-            batch = plan.make_batch(jax.random.fold_in(data_key, i), i)
-        else:
-            batch = jax.tree.map(lambda x: x[order[i]], data.batches)
+        place = i if plan.make_batch is not None else order[i]
+        batch = batch_of(plan, data.batches, data_key, place)
         (loss, (extra_args, model_state)), grads = jax.value_and_grad(
             loss_fn, has_aux=True
         )(params, model_state, batch)

@@ -2,13 +2,21 @@
 
 :func:`proportional_rule` and :func:`residual_rule` compare an epoch with the one
 before, and decay once what the network knows has stalled. :func:`log_time_rule`, the
-default, compares it with all that came before, and decays a little at every epoch. A
-rule of your own is a :class:`DecayRule`.
+default, compares it with all that came before, and decays a little at every epoch.
+:func:`capped_rule` puts a limit on what any of them adds up to. A rule of your own is a
+:class:`DecayRule`.
 """
 
 from optax_mi.rules._base import DecayRule as DecayRule
+from optax_mi.rules._capped import capped_rule as capped_rule
 from optax_mi.rules._log_time import log_time_rule as log_time_rule
 from optax_mi.rules._proportional import proportional_rule as proportional_rule
 from optax_mi.rules._residual import residual_rule as residual_rule
 
-__all__ = ["DecayRule", "log_time_rule", "proportional_rule", "residual_rule"]
+__all__ = [
+    "DecayRule",
+    "capped_rule",
+    "log_time_rule",
+    "proportional_rule",
+    "residual_rule",
+]

@@ -1,0 +1,225 @@
+"""A transformation with nothing left to choose: learning rate, decay and average."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from optax_mi._checks import check_int
+from optax_mi._decay import check_settings
+from optax_mi.estimators import MIEstimate, MIEstimator
+from optax_mi.range_test._copies import Copies, transformation
+from optax_mi.range_test._found import AutoResult, AutoRun
+from optax_mi.range_test._inputs import (
+    arrays,
+    check_callable,
+    check_key,
+    check_step,
+    stack,
+)
+from optax_mi.range_test._race import LEAST_UPDATES, Race, limit_of, lr_max_of
+from optax_mi.range_test._runs import Data, Optimizer, Plan
+
+_SIGMAS = 2.0
+_CHANCE_ERROR = 0.1
+
+
+def auto(
+    loss_fn: Callable[..., tuple[jax.Array, Any]],
+    params: Any,
+    batches: Any,
+    *,
+    num_classes: int | None = None,
+    estimator: MIEstimator | None = None,
+    optimizer: Optimizer = optax.adamw,
+    num_updates: int = 1000,
+    eval_batches: Any = None,
+    model_state: Any = None,
+    progress: Callable[[int, int], object] | None = None,
+    key: jax.Array,
+) -> AutoResult:
+    r"""Finds a learning rate and its decay by short runs, and makes a transformation.
+
+    Copies of the network race under :func:`mi_decay` and :func:`average_params`, and
+    the loss of their averaged weights on held-out batches says who is ahead. The
+    transformation has the learning rate of the winner, with a margin; no horizon and no
+    length of an epoch. Where the winner begins to learn its batches by heart, the sum
+    of its learning rates gets a limit, :func:`optax_mi.rules.capped_rule`.
+
+    Args:
+      loss_fn: `loss_fn(params, batch) -> (loss, extra_args)`, that of the train step;
+        `extra_args` is the dict that :func:`mi_decay` takes, such as `{"outputs":
+        logits, "labels": labels}`.
+      params: where every copy starts, a pytree.
+      batches: what to train on, all of it: a pytree with a leading axis of batches, or
+        a list of them, at least 4; or `batches(key, step)` that makes the batch of a
+        step. Of a part, a network seems to learn by heart sooner than it does.
+      num_classes: short for `estimator=contingency(num_classes=num_classes)`. Exactly
+        one of the two is given.
+      estimator: what measures the mutual information.
+      optimizer: `optimizer(learning_rate)`, such as `optax.adamw` or
+        `functools.partial(optax.sgd, momentum=0.9)`; its updates are in proportion to
+        the learning rate.
+      num_updates: updates of all copies together, at least 60: the price, to which 15 %
+        to 30 % are added for forward passes on held-out batches. A tenth of the run
+        that follows is enough.
+      eval_batches: what to judge by, like `batches`; None holds out 15 % of `batches`,
+        from 2 to 16 of them, for as long as the search lasts.
+      model_state: None, or what the network keeps beside its params, such as batch
+        statistics; then `loss_fn(params, model_state, batch) -> (loss, (extra_args,
+        model_state))`.
+      progress: `progress(done, total)`, in updates.
+      key: of `jax.random`.
+
+    Returns:
+      An :class:`AutoResult`, whose `tx` trains from `params` on.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range, there are too few batches,
+        or `loss_fn` returns something else, or raises.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import optax
+      >>> from optax_mi import auto
+      >>> def loss_fn(w, batch):
+      ...     x, y = batch
+      ...     logits = x @ w
+      ...     loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+      ...     return loss, {"outputs": logits, "labels": y}
+      >>> y = jnp.arange(640).reshape(20, 32) % 3
+      >>> x = jax.nn.one_hot(y, 3) + jax.random.normal(jax.random.key(0), (20, 32, 3))
+      >>> w, key = jnp.zeros((3, 3)), jax.random.key(1)
+      >>> found = auto(loss_fn, w, (x, y), num_classes=3, num_updates=60, key=key)
+      >>> 0.001 < found.lr_max < 1.0
+      True
+      >>> state = found.tx.init(w)
+
+    References:
+      Vasudevan, Entropy 22(5):560, 2020. That a race may stop slow runs early: Jamieson
+      and Talwalkar, `AISTATS 2016 <https://arxiv.org/abs/1502.07943>`_.
+    """
+    estimator = check_settings(
+        1.0,
+        None,
+        num_classes=num_classes,
+        estimator=estimator,
+        steps_per_epoch=None,
+        rule=None,
+        init_lr=None,
+        axis_name=None,
+    ).estimator
+    if check_int("num_updates", num_updates, 1) < LEAST_UPDATES:
+        raise ValueError(
+            f"num_updates must be at least {LEAST_UPDATES}, to tell learning rates "
+            f"apart, got num_updates={num_updates}."
+        )
+    check_callable("loss_fn", loss_fn, "loss_fn(params, batch)")
+    if progress is not None:
+        check_callable("progress", progress, "progress(done, total)")
+    check_key(key)
+    make_batch = batches if callable(batches) else None
+    plan = Plan(
+        loss_fn, estimator, optimizer, None, make_batch, 1, 1, model_state is not None
+    )
+    data = Data(
+        arrays("params", params),
+        None if model_state is None else arrays("model_state", model_state),
+        None if make_batch is not None else stack("batches", batches),
+        None if eval_batches is None else stack("eval_batches", eval_batches),
+    )
+    check_step(plan, data, key)
+    copies = Copies(plan, data, key, num_updates, progress)
+    losses, known = copies.judge(copies.start(1.0))
+    if not np.isfinite(losses).all():
+        raise ValueError(
+            "loss_fn returns a loss that is not finite before any training, got "
+            f"{losses.mean()}. Look at params, batches and loss_fn."
+        )
+    race = Race(copies.start, copies.train, float(losses.mean()), num_updates)
+    winner = race.run()
+    return _as_result(race, winner, **_choose(race, copies, winner, losses, known))
+
+
+def _as_result(race: Race, winner: int, **found: Any) -> AutoResult:
+    """What was found, and all runs by their learning rates."""
+    order = sorted(race.runs)
+    runs = (race.runs[k] for k in order)
+    return AutoResult(
+        untrained=race.untrained,
+        runs=tuple(
+            AutoRun(
+                run.learning_rate,
+                np.array(run.updates),
+                run.curve(),
+                np.array(run.lr_sums),
+            )
+            for run in runs
+        ),
+        winner=order.index(winner),
+        num_updates=race.spent,
+        **found,
+    )
+
+
+def _nothing(reason: str) -> dict[str, Any]:
+    """What is found where no learning rate is."""
+    return {
+        "lr_max": None,
+        "lr_max_reason": reason,
+        "lr_sum_max": None,
+        "lr_sum_reason": "no learning rate.",
+        "as_good": None,
+        "mi": np.nan,
+        "entropy": np.nan,
+        "transformation": None,
+    }
+
+
+def _choose(
+    race: Race, copies: Copies, winner: int, untrained: np.ndarray, known: MIEstimate
+) -> dict[str, Any]:
+    """The bounds that follow from a race, and why."""
+    run = race.runs[winner]
+    rate, (losses, estimate) = run.learning_rate, copies.judge(run.carry)
+    if not (_learns(untrained - losses) or _knows_more(estimate, known)):
+        return _nothing(
+            f"no learning rate learns: the best, {rate:.3g}, takes the held-out loss "
+            f"from {untrained.mean():.3g} to {losses.mean():.3g} and the mutual "
+            f"information from {known.mi:.3g} to {estimate.mi:.3g} nats, within "
+            f"{_SIGMAS:g} standard errors. Raise num_updates, or look at loss_fn."
+        )
+    lr_max = lr_max_of(run)
+    lr_sum_max, lr_sum_reason = limit_of(run, copies.trained(run))
+    bounds = [lr_max_of(race.runs[k]) for k in race.as_good(winner)]
+    reason = (
+        f"half of {rate:.3g}, at which the held-out loss fell from "
+        f"{untrained.mean():.3g} to {losses.mean():.3g} in {run.updates[-1]} updates"
+    )
+    if len(bounds) > 1:
+        reason += f"; {min(bounds):.3g} to {max(bounds):.3g} may do as well"
+    return {
+        "lr_max": lr_max,
+        "lr_max_reason": f"{reason}.",
+        "lr_sum_max": lr_sum_max,
+        "lr_sum_reason": lr_sum_reason,
+        "as_good": (min(bounds), max(bounds)),
+        "mi": float(estimate.mi),
+        "entropy": float(estimate.entropy),
+        "transformation": transformation(copies.plan, lr_max, lr_sum_max),
+    }
+
+
+def _learns(fall: np.ndarray) -> bool:
+    """Whether the losses of batches fall, beyond noise."""
+    error = fall.std(ddof=1) / np.sqrt(len(fall)) if len(fall) > 1 else np.inf
+    return bool(fall.mean() > _SIGMAS * error)
+
+
+def _knows_more(after: MIEstimate, before: MIEstimate) -> bool:
+    """Whether the mutual information grows, beyond noise and what chance reads."""
+    gain = (after.mi - after.chance) - (before.mi - before.chance)
+    errors = [after.std_error, before.std_error, _CHANCE_ERROR * after.chance]
+    return bool(gain > _SIGMAS * np.linalg.norm(np.nan_to_num(errors)))

@@ -1,0 +1,116 @@
+"""What a race found: a transformation, and why it is made as it is."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import optax
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class AutoRun:
+    """A copy of the network that :func:`optax_mi.auto` trained.
+
+    Attributes:
+      learning_rate: before any decay.
+      updates: made before each measurement, [M].
+      loss: mean loss of held-out batches at each measurement, by the averaged weights;
+        infinite where it is not finite, [M].
+      lr_sum: sum of the learning rates until each measurement, [M].
+    """
+
+    learning_rate: float
+    updates: np.ndarray
+    loss: np.ndarray
+    lr_sum: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class AutoResult:
+    """What :func:`optax_mi.auto` chose: train with `tx`; print it, or plot it.
+
+    Attributes:
+      lr_max: upper bound of the learning rate, or None.
+      lr_max_reason: why, in words.
+      lr_sum_max: limit on the sum of the learning rates, for
+        :func:`optax_mi.rules.capped_rule`, or None.
+      lr_sum_reason: why, in words.
+      as_good: lowest and highest `lr_max` that could not be told from it; None where
+        there is no `lr_max`.
+      mi: mutual information of the winner's outputs and the labels of held-out batches
+        at the end, nats; nan where there is no `lr_max`.
+      entropy: entropy of these labels, nats.
+      untrained: mean loss of held-out batches before any training.
+      runs: the copies, by their learning rates.
+      winner: place in `runs` of the one that went on to the end.
+      num_updates: of all copies together.
+
+    See :func:`optax_mi.auto` for an example.
+    """
+
+    lr_max: float | None
+    lr_max_reason: str
+    lr_sum_max: float | None
+    lr_sum_reason: str
+    as_good: tuple[float, float] | None
+    mi: float
+    entropy: float
+    untrained: float
+    runs: tuple[AutoRun, ...]
+    winner: int
+    num_updates: int
+    transformation: optax.GradientTransformationExtraArgs | None
+
+    @property
+    def tx(self) -> optax.GradientTransformationExtraArgs:
+        """The optimizer under :func:`mi_decay`, and :func:`average_params`.
+
+        Raises:
+          ValueError: there is no `lr_max`; says why.
+        """
+        if self.transformation is None:
+            raise ValueError(f"auto found no learning rate: {self.lr_max_reason}")
+        return self.transformation
+
+    def recipe(self) -> str:
+        """The code that makes `tx` again, without another search."""
+        if self.lr_max is None:
+            return "none"
+        decay = f"mi_decay({self.lr_max:.4g}, estimator=estimator)"
+        if self.lr_sum_max is not None:
+            decay = (
+                f"mi_decay({self.lr_max:.4g}, 0.0, estimator=estimator, "
+                f"rule=capped_rule({self.lr_sum_max:.4g}))"
+            )
+        return f"optax.chain(optimizer(1.0), {decay}, average_params())"
+
+    def __str__(self) -> str:
+        """What was chosen and why, in a few lines."""
+        rates = [run.learning_rate for run in self.runs]
+        lines = [
+            f"auto: {self.num_updates} updates at {len(rates)} learning rates from "
+            f"{min(rates):.3g} to {max(rates):.3g}",
+            f"lr_max {_shown(self.lr_max)}: {self.lr_max_reason}",
+            f"lr_sum_max {_shown(self.lr_sum_max)}: {self.lr_sum_reason}",
+        ]
+        if self.lr_max is not None:
+            of = f" of {self.entropy:.3g}" if np.isfinite(self.entropy) else ""
+            lines.append(f"known of held-out labels by then: {self.mi:.3g}{of} nats")
+        return "\n".join([*lines, f"tx = {self.recipe()}"])
+
+    def plot(self) -> "Figure":
+        """Draws what was tried and what was chosen.
+
+        Returns:
+          A `matplotlib.figure.Figure`; see :func:`optax_mi.plotting.plot_auto`.
+        """
+        from optax_mi.plotting import plot_auto
+
+        return plot_auto(self)
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"

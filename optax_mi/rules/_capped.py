@@ -1,0 +1,99 @@
+"""Another rule, under a limit on the sum of all learning rates."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from optax_mi._checks import check_is, check_number
+from optax_mi.estimators import MIEstimate
+from optax_mi.rules._base import NONE_BEFORE, DecayRule
+from optax_mi.rules._log_time import log_time_rule
+
+
+class _Spent(NamedTuple):
+    """What :func:`capped_rule` remembers."""
+
+    summed_to: jax.Array  # step up to which `lr_sum` counts, shape=(), dtype=int32
+    lr_sum: jax.Array  # of the learning rates of all steps
+    uncapped: jax.Array  # what the rule alone would have; -1 before its first decision
+    rule_state: chex.ArrayTree
+
+
+def capped_rule(lr_sum_max: chex.Numeric, rule: DecayRule | None = None) -> DecayRule:
+    r"""Follows a rule, and slows down as the learning rates add up.
+
+    .. math::
+        \eta_t = \eta_t' \max\left(0,\;
+        1 - \frac{1}{S} \sum_{s < t} \eta_s \right),
+
+    where :math:`\eta_t'` is the learning rate of `rule` and S is `lr_sum_max`. The sum
+    comes near S, and stays there. A network that learns its training set by heart
+    begins to do so at about the same sum, whether the learning rate is high and the run
+    short, or low and long: under a limit it stops there, and training may go on for
+    any time. Pass `lr_min=0.0` to :func:`optax_mi.mi_decay`, whose lower bound goes
+    before the rule. The rule is ours, not the paper's.
+
+    Args:
+      lr_sum_max: the limit, in learning rates times updates, positive.
+        :func:`optax_mi.auto` finds one.
+      rule: what sets the learning rate otherwise; None means :func:`log_time_rule` with
+        its defaults.
+
+    Returns:
+      A :class:`DecayRule`; its state is three scalars and that of `rule`.
+
+    Raises:
+      TypeError, ValueError: `lr_sum_max` is out of its range, or `rule` no rule.
+
+    Example:
+      >>> from optax_mi import mi_sgd
+      >>> from optax_mi.rules import capped_rule
+      >>> tx = mi_sgd(0.3, 0.0, num_classes=10, rule=capped_rule(30.0))
+
+    References:
+      That a number of steps at a learning rate acts like a length of time: Ali, Kolter
+      and Tibshirani, `AISTATS 2019 <https://arxiv.org/abs/1810.10082>`_, who show that
+      to stop early is to regularize.
+    """
+    check_number("lr_sum_max", lr_sum_max, lambda s: s > 0, "positive and finite")
+    inner = log_time_rule() if rule is None else rule
+    check_is("rule", inner, DecayRule, "log_time_rule()")
+
+    def init() -> _Spent:
+        return _Spent(
+            summed_to=jnp.zeros((), jnp.int32),
+            lr_sum=jnp.zeros((), jnp.float32),
+            uncapped=jnp.full((), NONE_BEFORE, jnp.float32),
+            rule_state=inner.init(),
+        )
+
+    def update(
+        state: _Spent,
+        estimate: MIEstimate,
+        learning_rate: jax.Array,
+        *,
+        step: jax.Array,
+        lr_min: jax.Array,
+        lr_max: jax.Array,
+    ) -> tuple[jax.Array, _Spent]:
+        first = state.uncapped < 0
+        before = jnp.where(first, learning_rate, state.uncapped)
+        proposed, rule_state = inner.update(
+            state.rule_state, estimate, before, step=step, lr_min=lr_min, lr_max=lr_max
+        )
+        # Like the learning rate itself, it never rises.
+        uncapped = jnp.minimum(jnp.clip(proposed, lr_min, lr_max), before)
+        since = (step - state.summed_to).astype(jnp.float32)
+        lr_sum = state.lr_sum + since * learning_rate
+        left = jnp.maximum(1.0 - lr_sum / lr_sum_max, 0.0)
+        return uncapped * left, _Spent(step, lr_sum, uncapped, rule_state)
+
+    def look(state: _Spent, estimate: MIEstimate) -> _Spent:
+        assert inner.look is not None
+        return state._replace(rule_state=inner.look(state.rule_state, estimate))
+
+    return DecayRule(
+        init, update, inner.needs_entropy, None if inner.look is None else look
+    )
