@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from suite.bounds import suggest
 from suite.files import load_json, replacing
-from suite.methods import GROUPS, METHODS, Method
+from suite.methods import GROUPS as TUNED_GROUPS
+from suite.methods import METHODS as TUNED
+from suite.methods import Method
 from suite.progress import bars
 from suite.ranking import rank_table
 from suite.report import write_report
@@ -35,9 +37,12 @@ from suite.results import (
 )
 from suite.tasks import Task, bundled_tasks, image_tasks
 from suite.training import train
+from suite.untuned import UNTUNED, search, setting_of
 
 from optax_mi import LRRangeResult
 
+METHODS = TUNED | UNTUNED
+GROUPS = TUNED_GROUPS | {"untuned": tuple(UNTUNED)}
 SHOWN = (
     "sgd",
     "sgd cosine",
@@ -79,6 +84,21 @@ def find_bounds(
         raise ValueError(f"{path}: {error}") from error
 
 
+def find_settings(
+    task: Task, method: Method, folder: Path, seeds: int, short: bool
+) -> list[dict[str, float]]:
+    """What `auto` finds for each seed in a tenth of the steps; kept once it is run."""
+    assert method.searched is not None
+    path = cell_path(folder, task.name, f"{method.name} search")
+    updates = max(60, budget(task, short) // 10)
+    if not path.is_file() or len(load_json(path)["settings"]) < seeds:
+        found = [search(task, method.searched, seed, updates) for seed in range(seeds)]
+        reports = [str(each).splitlines() for each in found]
+        settings = [setting_of(each) for each in found]
+        save_json(path, {"updates": updates, "settings": settings, "reports": reports})
+    return load_json(path)["settings"][:seeds]
+
+
 def run_cell(
     task: Task,
     method: Method,
@@ -90,7 +110,14 @@ def run_cell(
 ) -> Any:
     """The summary of each row of a cell, run now unless its figures are kept."""
     settings: Any
-    if found is None:
+    if method.searched is not None:
+        each = find_settings(task, method, folder, seeds, short)
+        rates = (float(np.median([own["lr_max"] for own in each])),)
+        settings = {
+            name: np.asarray([[own[name] for own in each]], np.float32)
+            for name in each[0]
+        }
+    elif found is None:
         # A short run tries every other learning rate, so that it spans the same range.
         rates = method.trials[:: -(-len(method.trials) // trials)]
         settings = np.asarray(rates, np.float32)
@@ -122,6 +149,7 @@ def run_cell(
                 steps=steps // EVALUATIONS * place,
                 # A run that is told a shorter horizon is of use at its end alone.
                 evaluations=EVALUATIONS if place == EVALUATIONS else 1,
+                paired=method.searched is not None,
             )
             for horizon, place in (HORIZONS if method.knows_horizon else whole).items()
         }

@@ -18,6 +18,25 @@ from suite.training import make_loss, untrained
 SEED = 100
 
 
+def as_batches(task: Task, part: Arrays, key: jax.Array) -> Any:
+    """Inputs, labels and a key of each batch, for :func:`make_batch_loss`."""
+    x, y = part
+    count = len(x) // task.batch
+    rows = np.arange(count * task.batch).reshape(count, task.batch)
+    return x[rows], y[rows], jax.random.split(key, count)
+
+
+def make_batch_loss(task: Task) -> Callable[[Any, Any], Any]:
+    """The loss of a batch, augmented."""
+    loss_of = make_loss(task)
+
+    def loss_fn(params: Any, batch: Any) -> Any:
+        x, labels, key = batch
+        return loss_of(params, task.augment(key, task.prepare(x)), labels)
+
+    return loss_fn
+
+
 def suggest(
     task: Task,
     optimizer: Callable[..., Any],
@@ -34,22 +53,10 @@ def suggest(
     """
     data = task.load(SEED)
     keys = jax.random.split(jax.random.key(SEED), 3)
-    loss_of = make_loss(task)
     estimator = default_estimator(num_classes=task.num_classes)
     if validation:
         assert task.num_classes is not None
         estimator = variational(num_classes=task.num_classes)
-
-    def batched(part: Arrays, key: jax.Array) -> Any:
-        x, y = part
-        count = len(x) // task.batch
-        rows = np.arange(count * task.batch).reshape(count, task.batch)
-        return x[rows], y[rows], jax.random.split(key, count)
-
-    def loss_fn(params: Any, batch: Any) -> Any:
-        x, labels, key = batch
-        inputs = task.augment(key, task.prepare(x))
-        return loss_of(params, inputs, labels)
 
     def init(key: jax.Array) -> Any:
         if task.start is not None:
@@ -57,14 +64,14 @@ def suggest(
         return untrained(task, key, jnp.asarray(data.train[0][:1]))
 
     return lr_range_test(
-        loss_fn,
+        make_batch_loss(task),
         init,
-        batched(data.train, keys[0]),
+        as_batches(task, data.train, keys[0]),
         estimator=estimator,
         optimizer=optimizer,
         mode=mode,
         num_steps=num_steps,
-        eval_batches=batched(data.valid, keys[1]) if validation else None,
+        eval_batches=as_batches(task, data.valid, keys[1]) if validation else None,
         num_seeds=num_seeds,
         key=keys[2],
     )

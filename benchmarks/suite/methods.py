@@ -57,6 +57,8 @@ class Method:
         methods that find their own, it is the multiplier or the first guess they ask.
       tested: the optimizer, made from a learning rate, with which a range test finds
         the only trial, `(lr_max, lr_min)`; None for methods with a grid.
+      searched: the optimizer with which `auto` finds the only trial of each seed; None
+        for all others.
       knows_horizon: whether it is told the number of steps. Such a method has a run
         of its own for every horizon.
       needs_classes: whether it can only measure MI with class labels.
@@ -73,6 +75,7 @@ class Method:
     make: Callable[[Setting], optax.GradientTransformation]
     trials: tuple[float, ...] = ()
     tested: Callable[..., optax.GradientTransformation] | None = None
+    searched: Callable[..., optax.GradientTransformation] | None = None
     knows_horizon: bool = False
     needs_classes: bool = False
     views: Mapping[str, View] = dataclasses.field(default_factory=dict)

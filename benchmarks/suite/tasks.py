@@ -33,6 +33,12 @@ from suite.text import VOCABULARY
 ROWS, BATCH = 54_000, 128
 
 
+def as_it_is(key: jax.Array, inputs: jax.Array) -> jax.Array:
+    """No augmentation."""
+    del key
+    return inputs
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """One row of the suite.
@@ -69,11 +75,16 @@ class Task:
     target: float
     held_out: bool
     prepare: Callable[[jax.Array], jax.Array] = lambda x: x
-    augment: Callable[[jax.Array, jax.Array], jax.Array] = lambda key, x: x
+    augment: Callable[[jax.Array, jax.Array], jax.Array] = as_it_is
     parallel: int = 0
     one_by_one: bool = False
     start: Callable[[int], Any] | None = None
     noise: tuple[float, ...] = ()
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether inputs differ from pass to pass."""
+        return self.augment is not as_it_is
 
     def describe(self) -> dict[str, Any]:
         """What a report says of the task."""

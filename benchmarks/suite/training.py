@@ -62,6 +62,7 @@ def train(
     steps: int | None = None,
     steps_per_epoch: int | None = None,
     evaluations: int = 16,
+    paired: bool = False,
 ) -> Curves:
     """Trains from the same start and on the same batches at every setting.
 
@@ -77,6 +78,7 @@ def train(
         the task's.
       steps_per_epoch: updates between decisions; None means the task's.
       evaluations: measurements of a run, at equal distances, the last at its end.
+      paired: whether each entry of `trials` has a second axis, of the seeds.
 
     Raises:
       ValueError: fewer steps than evaluations, or fewer rows than a batch takes.
@@ -166,9 +168,14 @@ def train(
 
     def run_all(trials: Any, *by_seed: Any) -> Any:
         def over_seeds(trial: Any) -> Any:
+            given = (trial if paired else None, *by_seed)
+
+            def of_seed(own: Any, *seed: Any) -> Any:
+                return run(trial if own is None else own, *seed)
+
             if task.one_by_one:
-                return jax.lax.map(lambda seed: run(trial, *seed), by_seed)
-            return jax.vmap(functools.partial(run, trial))(*by_seed)
+                return jax.lax.map(lambda seed: of_seed(*seed), given)
+            return jax.vmap(of_seed)(*given)
 
         if task.one_by_one:
             return jax.lax.map(over_seeds, trials)

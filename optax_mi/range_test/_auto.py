@@ -138,9 +138,10 @@ def auto(
             "loss_fn returns a loss that is not finite before any training, got "
             f"{losses.mean()}. Look at params, batches and loss_fn."
         )
-    race = Race(copies.start, copies.train, float(losses.mean()), num_updates)
-    winner = race.run()
-    return _as_result(race, winner, **_choose(race, copies, winner, losses, known))
+    race = Race(copies.start, copies.train, float(losses[0].mean()), num_updates)
+    best, winner = race.run()
+    chosen = _choose(race, copies, best, winner, losses[0], known)
+    return _as_result(race, winner, **chosen)
 
 
 def _as_result(race: Race, winner: int, **found: Any) -> AutoResult:
@@ -153,7 +154,7 @@ def _as_result(race: Race, winner: int, **found: Any) -> AutoResult:
             AutoRun(
                 run.learning_rate,
                 np.array(run.updates),
-                run.curve(),
+                run.curves()[0],
                 np.array(run.lr_sums),
             )
             for run in runs
@@ -179,11 +180,16 @@ def _nothing(reason: str) -> dict[str, Any]:
 
 
 def _choose(
-    race: Race, copies: Copies, winner: int, untrained: np.ndarray, known: MIEstimate
+    race: Race,
+    copies: Copies,
+    best: float,
+    winner: int,
+    untrained: np.ndarray,
+    known: MIEstimate,
 ) -> dict[str, Any]:
     """The bounds that follow from a race, and why."""
     run = race.runs[winner]
-    rate, (losses, estimate) = run.learning_rate, copies.judge(run.carry)
+    rate, ((losses, _), estimate) = run.learning_rate, copies.judge(run.carry)
     if not (_learns(untrained - losses) or _knows_more(estimate, known)):
         return _nothing(
             f"no learning rate learns: the best, {rate:.3g}, takes the held-out loss "
@@ -191,9 +197,9 @@ def _choose(
             f"information from {known.mi:.3g} to {estimate.mi:.3g} nats, within "
             f"{_SIGMAS:g} standard errors. Raise num_updates, or look at loss_fn."
         )
-    lr_max = lr_max_of(run)
+    lr_max = lr_max_of(best)
     lr_sum_max, lr_sum_reason = limit_of(run, copies.trained(run))
-    bounds = [lr_max_of(race.runs[k]) for k in race.as_good(winner)]
+    bounds = [lr_max]
     reason = (
         f"half of {rate:.3g}, at which the held-out loss fell from "
         f"{untrained.mean():.3g} to {losses.mean():.3g} in {run.updates[-1]} updates"

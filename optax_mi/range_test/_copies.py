@@ -100,13 +100,13 @@ class Copies:
             loss, sums = self.run(_judge_batch, carry, sums, *source)
             losses.append(loss)
         losses, estimate = jax.device_get((losses, self.run(_estimate, sums)))
-        return np.asarray(losses, float), estimate
+        return np.asarray(losses, float).T, estimate
 
     def trained(self, run: Run) -> float:
         """Mean loss of batches that it was trained on, as many as are held out."""
         seen = dict.fromkeys(self.order[: run.updates[-1]].tolist())
         places = np.array(list(seen)[: len(self.held)])
-        return float(self._judge_on(run.carry, self.data.batches, places)[0].mean())
+        return float(self._judge_on(run.carry, self.data.batches, places)[0][0].mean())
 
 
 def _hold_out(
@@ -148,11 +148,13 @@ def _step(plan: Plan, carry: Any, rate: jax.Array, *source: Any) -> Any:
 
 
 def _judge_batch(plan: Plan, carry: Any, sums: Any, *source: Any) -> Any:
-    """The loss of a batch by the averaged weights, and the sums with its outputs."""
+    """Losses of a batch by the averaged weights and by the others, and the sums."""
     params, model_state, opt_state, _ = carry
     batch = batch_of(plan, *source)
-    loss, (seen, _) = loss_of(plan, eval_params(opt_state, params), model_state, batch)
-    return loss, plan.estimator.update(sums, **seen)
+    averaged = eval_params(opt_state, params)
+    loss, (seen, _) = loss_of(plan, averaged, model_state, batch)
+    raw, _ = loss_of(plan, params, model_state, batch)
+    return jnp.stack([loss, raw]), plan.estimator.update(sums, **seen)
 
 
 def _estimate(plan: Plan, sums: Any) -> MIEstimate:

@@ -1,21 +1,28 @@
 r"""A race of learning rates, on a budget of updates.
 
-With f(t) the loss of the averaged weights on held-out batches after t updates, at each
-of the learning rates 0.01 * 10^(k/2):
+With f(t) the loss of the averaged weights on held-out batches after t updates, h(t)
+that of the weights themselves, and learning rates 0.01 * 10^(k/2):
 
 1. Bracket: f after one chunk of updates at k = 0, 2, 4, ..., or downwards, until it
-   rises; then at the two neighbours of the best.
-2. Compare: the best and its neighbours, for four chunks more. The winner is the lowest
-   that keeps 90 % of the largest fall, f(0) - f(t).
-3. Go on with the winner to time T, when the budget is spent.
+   rises, then at the neighbours. The lowest that keeps 90 % of the largest fall,
+   f(0) - f, is too high for long runs: a short one sees little of what noise costs.
+2. Balance: runs of 8 chunks from half a decade lower on, upwards while the average
+   gains less than 1.5 % of the fall,
 
-`lr_max` is half of the winner, since the edge of what is stable comes down as a network
-trains on. Let S(t) be the sum of the winner's learning rates so far, g the loss at T on
-batches that it has trained on, and r = 1 - g / f(T) what it knows by heart. Above
-r = 0.1 the sum of the learning rates gets a limit: 1.2 S(T) / r while f falls, and
-where f has come to its level, S at the first f within 2 % of the lowest.
+       gain = (h - f) / (f(0) - f) < 0.015,    over the last 3 chunks,
+
+   and downwards otherwise. Where it gains nothing, the learning rate is too low: the
+   average lags behind. Where it gains much, noise is what keeps the loss up.
+   `lr_max` is where the gain is 1.5 %, between two runs, over the square root of 2,
+   since the edge of what is stable comes down as a network trains on.
+3. Go on with the run above that to time T, when the budget is spent. Let S(t) be the
+   sum of its learning rates so far, g the loss at T on batches that it has trained on,
+   and r = 1 - g / f(T) what it knows by heart. Above r = 0.08 the sum of the learning
+   rates gets a limit: 1.2 S(T) / min(r / 0.2, 1)^2 while f falls, and where f has come
+   to its level, S at the first f within 2 % of the lowest.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,14 +33,16 @@ _START = 0.01
 _FARTHEST = 16  # half decades from the start: from 1e-10 to 1e6
 _CHUNKS = 30
 _LEAST_CHUNK = 3
-_BRACKET_SHARE = 0.4
-_COMPARED = 4
+_BRACKET_SHARE = 0.3
+_BALANCED = 8
+_MOST_BALANCED = 2
+_LAST = 3
+_GAIN = 0.015
 _TOLERANCE = 0.1
-_MARGIN = 2.0
-_BY_HEART = 0.1
+_MARGIN = math.sqrt(2)
+_BY_HEART, _MUCH = 0.08, 0.2
 _BEYOND = 1.2
 _LEVEL = 0.02
-_SIGMAS = 2.0
 LEAST_UPDATES = 20 * _LEAST_CHUNK
 
 
@@ -45,7 +54,8 @@ class Run:
       learning_rate: before any decay.
       carry: the copy itself; None where it is of no more use.
       updates: made before each measurement.
-      losses: of the held-out batches at each measurement, [batches].
+      losses: of the held-out batches at each measurement, by the averaged weights and
+        by the weights themselves, [2, batches].
       lr_sums: sum of the learning rates until each measurement.
     """
 
@@ -55,9 +65,9 @@ class Run:
     losses: list[np.ndarray] = field(default_factory=list)
     lr_sums: list[float] = field(default_factory=list)
 
-    def curve(self) -> np.ndarray:
-        """Mean held-out loss at each measurement; infinite where it was not finite."""
-        means = np.array([losses.mean() for losses in self.losses], float)
+    def curves(self) -> np.ndarray:
+        """F and h at each measurement, [2, M]; infinite where not finite."""
+        means = np.array([losses.mean(1) for losses in self.losses]).T
         return np.where(np.isfinite(means), means, np.inf)
 
 
@@ -67,7 +77,7 @@ class Race:
     Args:
       start: `start(learning_rate)` makes the carry of a copy.
       train: `train(run, updates)` trains a copy, measures it, and adds to its lists.
-      untrained: mean loss of the held-out batches before any training.
+      untrained: mean loss of the held-out batches before any training, f(0).
       budget: updates of all copies together.
     """
 
@@ -83,7 +93,7 @@ class Race:
         self.chunk = max(_LEAST_CHUNK, budget // _CHUNKS)
         self.spent = 0
         self.runs: dict[int, Run] = {}
-        self.compared: list[int] = []
+        self.balanced: list[int] = []
 
     def affords(self, chunks: int, share: float = 1.0) -> bool:
         """Whether so many chunks more stay within a share of the budget."""
@@ -98,21 +108,15 @@ class Race:
         self.spent += self.chunk
 
     def first(self, k: int) -> float:
-        """The loss after one chunk."""
+        """F after one chunk."""
         if k not in self.runs:
             self.go_on(k)
-        return self.runs[k].curve()[0]
+        return self.runs[k].curves()[0, 0]
 
     def keep(self, some: Iterable[int]) -> None:
         """Frees all copies but some."""
         for k in self.runs.keys() - set(some):
             self.runs[k].carry = None
-
-    def pick(self, losses: dict[int, float]) -> int:
-        """The lowest learning rate that keeps most of the largest fall."""
-        best = min(losses.values())
-        limit = best + _TOLERANCE * max(self.untrained - best, 0.0)
-        return min(k for k, loss in losses.items() if loss <= limit)
 
     def bracket(self) -> int:
         """The best after one chunk."""
@@ -127,56 +131,57 @@ class Race:
             self.keep([k - way, k])
         for neighbour in (k + 1, k - 1):
             self.first(neighbour)
-        return self.pick({q: run.curve()[0] for q, run in self.runs.items()})
+        losses = {q: self.first(q) for q in self.runs}
+        lowest = min(losses.values())
+        limit = lowest + _TOLERANCE * max(self.untrained - lowest, 0.0)
+        return min(q for q, loss in losses.items() if loss <= limit)
 
-    def compare(self, k: int) -> int:
-        """The best after five chunks, k or a neighbour."""
-        # Not the upper one, where it has lost what was known at the start.
-        top = k + 1 if self.first(k + 1) < self.untrained else k
-        self.compared = [top, top - 1, top - 2]
-        self.keep(self.compared)
-        for q in self.compared:
-            if q not in self.runs or self.runs[q].carry is None:
-                self.go_on(q)
-        for _ in range(_COMPARED):
-            if self.affords(len(self.compared)):
-                for q in self.compared:
-                    self.go_on(q)
-        # Of two chunks, since one alone is noisy.
-        return self.pick({q: self.settled(q) for q in self.compared})
+    def gain(self, k: int) -> float:
+        """What the average gains, as a share of the fall; infinite where f rose."""
+        averaged, raw = self.runs[k].curves()[:, :_BALANCED][:, -_LAST:].mean(1)
+        fall = self.untrained - averaged
+        return (raw - averaged) / fall if fall > 0 else math.inf
 
-    def as_good(self, winner: int) -> list[int]:
-        """Those compared that cannot be told from the winner, itself among them."""
-        last = self._rounds()
+    def balance(self, k: int) -> None:
+        """Runs from k upwards or downwards until the gain passes its level."""
+        while self.affords(_BALANCED):
+            self.balanced.append(k)
+            self.keep(self.balanced)
+            while k not in self.runs or len(self.runs[k].losses) < _BALANCED:
+                self.go_on(k)
+            way = 1 if self.gain(k) < _GAIN else -1
+            k += way
+            if k in self.balanced or len(self.balanced) == _MOST_BALANCED:
+                break
 
-        def is_as_good(k: int) -> bool:
-            more = self.runs[k].losses[last] - self.runs[winner].losses[last]
-            error = more.std(ddof=1) / np.sqrt(len(more)) if len(more) > 1 else 0.0
-            return k == winner or bool(more.mean() <= _SIGMAS * error)
+    def best(self) -> float:
+        """The half decade at which the gain passes its level, or the nearest."""
+        tried = sorted(self.balanced)
+        gains = {k: self.gain(k) for k in tried}
+        # Of two that lag behind their averages, the higher one must fall further.
+        high = max([k for k in tried if gains[k] < _GAIN], default=None)
+        if high is None:
+            return tried[0]
+        if high + 1 not in gains:
+            return high
+        return high + (_GAIN - gains[high]) / (gains[high + 1] - gains[high])
 
-        return [k for k in sorted(self.compared) if is_as_good(k)]
-
-    def settled(self, k: int) -> float:
-        """Mean loss of the last two measurements of those that were compared."""
-        last = self._rounds()
-        return self.runs[k].curve()[max(last - 1, 0) : last + 1].mean()
-
-    def _rounds(self) -> int:
-        """Place of the last measurement that all that were compared have."""
-        return min(len(self.runs[k].losses) for k in self.compared) - 1
-
-    def run(self) -> int:
-        """Runs the race; the winner, or the best of a race without one."""
-        winner = self.compare(self.bracket())
-        self.keep([winner])
+    def run(self) -> tuple[float, int]:
+        """Runs the race: the half decade of its outcome, and the run nearest to it."""
+        self.balance(self.bracket() - 1)
+        best = self.best()
+        nearest = min(
+            [k for k in self.balanced if k >= best], default=max(self.balanced)
+        )
+        self.keep([nearest])
         while self.affords(1):
-            self.go_on(winner)
-        return winner
+            self.go_on(nearest)
+        return best, nearest
 
 
-def lr_max_of(winner: Run) -> float:
-    """The upper bound of the learning rate."""
-    return winner.learning_rate / _MARGIN
+def lr_max_of(k: float) -> float:
+    """The upper bound of the learning rate, with its margin, from its half decade."""
+    return _START * 10 ** (k / 2) / _MARGIN
 
 
 def limit_of(run: Run, trained: float) -> tuple[float | None, str]:
@@ -184,17 +189,15 @@ def limit_of(run: Run, trained: float) -> tuple[float | None, str]:
 
     `trained` is the loss at the end on batches that the run was trained on.
     """
-    curve, sums = run.curve(), run.lr_sums
+    curve, sums = run.curves()[0], run.lr_sums
     end = curve[-2:].mean()
     if not end > 0:
         return None, "none, since a loss that is not positive tells no shares."
     by_heart = max(1 - trained / end, 0.0)
-    said = (
-        f"its loss is {trained:.3g} on batches trained on, {end:.3g} on held-out ones"
-    )
+    said = f"its loss is {trained:.3g} on batches it trained on, {end:.3g} on others"
     if by_heart <= _BY_HEART:
         return None, f"none, since it generalizes: {said}."
-    limit = _BEYOND * sums[-1] / by_heart
+    limit = _BEYOND * sums[-1] / min(by_heart / _MUCH, 1.0) ** 2
     third = len(curve) // 3
     falls = curve[-third:].mean() < 0.99 * curve[third:-third].mean()
     lowest = curve.min()
