@@ -96,7 +96,9 @@ def find_settings(
         reports = [str(each).splitlines() for each in found]
         settings = [setting_of(each) for each in found]
         save_json(path, {"updates": updates, "settings": settings, "reports": reports})
-    return load_json(path)["settings"][:seeds]
+    kept = load_json(path)["settings"][:seeds]
+    # JSON has no infinity.
+    return [{name: np.inf if v is None else v for name, v in k.items()} for k in kept]
 
 
 def run_cell(

@@ -119,11 +119,9 @@ def as_markdown(results: Any) -> str:
                 error = ratios.std(ddof=1) / np.sqrt(len(ratios))
                 more = mean(cells[ours]) / mean(cells[best]) - 1
                 shown = f"{more:+.1%} ± {error:.1%}"
-            rates = [own["lr_max"] for own in cells[ours]["settings"]]
-            limited = sum(
-                np.isfinite(own["lr_sum_max"] or np.inf)
-                for own in cells[ours]["settings"]
-            )
+            found = cells[ours]["settings"]
+            rates = [own["lr_max"] for own in found]
+            limited = sum(own["lr_sum_max"] is not None for own in found)
             row += [shown, f"{min(rates):.2g} to {max(rates):.2g}", str(limited)]
         table.append(row)
     header = ["task"]
@@ -136,8 +134,8 @@ def as_markdown(results: Any) -> str:
 
 def _ranks(losses: np.ndarray) -> np.ndarray:
     """Ranks down the columns, ties shared."""
-    below = (losses[None] < losses[:, None]).sum(1)
-    equal = (losses[None] == losses[:, None]).sum(1)
+    below = (np.less(losses[None], losses[:, None])).sum(1)
+    equal = (np.equal(losses[None], losses[:, None])).sum(1)
     return below + (equal + 1) / 2
 
 

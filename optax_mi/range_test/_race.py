@@ -167,7 +167,7 @@ class Race:
         return high + (_GAIN - gains[high]) / (gains[high + 1] - gains[high])
 
     def run(self) -> tuple[float, int]:
-        """Runs the race: the half decade of its outcome, and the run nearest to it."""
+        """Runs the race: the half decade of its outcome, and the run that went on."""
         self.balance(self.bracket() - 1)
         best = self.best()
         nearest = min(
