@@ -95,6 +95,8 @@ def find_settings(
         found = [search(task, method.searched, seed, updates) for seed in range(seeds)]
         reports = [str(each).splitlines() for each in found]
         settings = [setting_of(each) for each in found]
+        if not all(settings):
+            raise ValueError(f"{task.name}, {method.name}: {found[settings.index({})]}")
         save_json(path, {"updates": updates, "settings": settings, "reports": reports})
     kept = load_json(path)["settings"][:seeds]
     # JSON has no infinity.

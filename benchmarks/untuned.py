@@ -91,7 +91,7 @@ def as_markdown(results: Any) -> str:
             means = [mean(tasks[t][row]) if row in tasks[t] else np.nan for t in names]
             table.append(means)
         losses = np.array(table)
-        full = ~np.isnan(losses).any(1)
+        full = np.logical_not(np.isnan(losses).any(axis=1))
         ranks = np.full(len(rows), np.nan)
         ranks[full] = _ranks(losses[full]).mean(1)
         nothing = np.full(len(rows), np.nan)
@@ -101,7 +101,7 @@ def as_markdown(results: Any) -> str:
             [
                 [
                     f"**{row}**" if row in BEST_OF else row,
-                    f"{ranks[i]:.1f}" if full[i] else "-",
+                    f"{ranks[i]:.1f}" if not np.isnan(ranks[i]) else "-",
                     f"{nothing[i]:.1f}" if i < len(UNTUNED) else "tuned",
                     *("-" if np.isnan(x) else f"{x:.4g}" for x in losses[i]),
                 ]

@@ -19,7 +19,7 @@ from optax_mi.range_test._inputs import (
     check_step,
     stack,
 )
-from optax_mi.range_test._race import LEAST_UPDATES, Race, limit_of, lr_max_of
+from optax_mi.range_test._race import LEAST_UPDATES, Race, limit_of, lr_max_of, rate_of
 from optax_mi.range_test._runs import Data, Optimizer, Plan
 
 _SIGMAS = 2.0
@@ -132,94 +132,72 @@ def auto(
     )
     check_step(plan, data, key)
     copies = Copies(plan, data, key, num_updates, progress)
-    losses, known = copies.judge(copies.start(1.0))
+    (losses, _), known = copies.judge(copies.start(1.0))
     if not np.isfinite(losses).all():
         raise ValueError(
             "loss_fn returns a loss that is not finite before any training, got "
             f"{losses.mean()}. Look at params, batches and loss_fn."
         )
-    race = Race(copies.start, copies.train, float(losses[0].mean()), num_updates)
-    best, winner = race.run()
-    chosen = _choose(race, copies, best, winner, losses[0], known)
-    return _as_result(race, winner, **chosen)
-
-
-def _as_result(race: Race, winner: int, **found: Any) -> AutoResult:
-    """What was found, and all runs by their learning rates."""
-    order = sorted(race.runs)
-    runs = (race.runs[k] for k in order)
-    return AutoResult(
-        untrained=race.untrained,
-        runs=tuple(
-            AutoRun(
-                run.learning_rate,
-                np.array(run.updates),
-                run.curves()[0],
-                np.array(run.lr_sums),
-            )
-            for run in runs
-        ),
-        winner=order.index(winner),
-        num_updates=race.spent,
-        **found,
-    )
-
-
-def _nothing(reason: str) -> dict[str, Any]:
-    """What is found where no learning rate is."""
-    return {
-        "lr_max": None,
-        "lr_max_reason": reason,
-        "lr_sum_max": None,
-        "lr_sum_reason": "no learning rate.",
-        "as_good": None,
-        "mi": np.nan,
-        "entropy": np.nan,
-        "transformation": None,
-    }
-
-
-def _choose(
-    race: Race,
-    copies: Copies,
-    best: float,
-    winner: int,
-    untrained: np.ndarray,
-    known: MIEstimate,
-) -> dict[str, Any]:
-    """The bounds that follow from a race, and why."""
-    run = race.runs[winner]
-    rate, ((losses, _), estimate) = run.learning_rate, copies.judge(run.carry)
-    if not (_learns(untrained - losses) or _knows_more(estimate, known)):
-        return _nothing(
-            f"no learning rate learns: the best, {rate:.3g}, takes the held-out loss "
-            f"from {untrained.mean():.3g} to {losses.mean():.3g} and the mutual "
+    race = Race(copies.start, copies.train, float(losses.mean()), num_updates)
+    best, longest = race.run()
+    run = race.runs[longest]
+    (fallen, _), estimate = copies.judge(run.carry)
+    lr_max, lr_sum_max = lr_max_of(best), None
+    low, high = (k if k is None else rate_of(k) for k in race.between())
+    if _falls(losses - fallen) or _knows_more(estimate, known):
+        reason = _why(race)
+        lr_sum_max, sum_reason = limit_of(run, copies.trained(run))
+        tx = transformation(plan, lr_max, lr_sum_max)
+    else:
+        reason = (
+            f"no learning rate learns: {run.learning_rate:.3g} took the held-out loss "
+            f"from {losses.mean():.3g} to {fallen.mean():.3g} and the mutual "
             f"information from {known.mi:.3g} to {estimate.mi:.3g} nats, within "
             f"{_SIGMAS:g} standard errors. Raise num_updates, or look at loss_fn."
         )
-    lr_max = lr_max_of(best)
-    lr_sum_max, lr_sum_reason = limit_of(run, copies.trained(run))
-    bounds = [lr_max]
-    reason = (
-        f"half of {rate:.3g}, at which the held-out loss fell from "
-        f"{untrained.mean():.3g} to {losses.mean():.3g} in {run.updates[-1]} updates"
+        lr_max, sum_reason, tx = None, "nothing was learned.", None
+    order = sorted(race.runs)
+    return AutoResult(
+        lr_max=lr_max,
+        lr_max_reason=reason,
+        lr_sum_max=lr_sum_max,
+        lr_sum_reason=sum_reason,
+        lr_between=(0.0 if low is None else low, np.inf if high is None else high),
+        mi=float(estimate.mi),
+        entropy=float(estimate.entropy),
+        untrained=race.untrained,
+        runs=tuple(_as_run(race, k) for k in order),
+        longest=order.index(longest),
+        num_updates=race.spent,
+        transformation=tx,
     )
-    if len(bounds) > 1:
-        reason += f"; {min(bounds):.3g} to {max(bounds):.3g} may do as well"
-    return {
-        "lr_max": lr_max,
-        "lr_max_reason": f"{reason}.",
-        "lr_sum_max": lr_sum_max,
-        "lr_sum_reason": lr_sum_reason,
-        "as_good": (min(bounds), max(bounds)),
-        "mi": float(estimate.mi),
-        "entropy": float(estimate.entropy),
-        "transformation": transformation(copies.plan, lr_max, lr_sum_max),
-    }
 
 
-def _learns(fall: np.ndarray) -> bool:
-    """Whether the losses of batches fall, beyond noise."""
+def _as_run(race: Race, k: int) -> AutoRun:
+    """What is kept of a run."""
+    run = race.runs[k]
+    averaged, raw = run.curves()
+    gain = race.gain(k) if k in race.balanced else np.nan
+    updates, sums = np.array(run.updates), np.array(run.lr_sums)
+    return AutoRun(run.learning_rate, updates, averaged, raw, sums, gain)
+
+
+def _why(race: Race) -> str:
+    """Why this is the learning rate, and how sure it is."""
+    low, high = race.between()
+    gains = ", ".join(
+        f"{race.gain(k):.1%} at {rate_of(k):.3g}" for k in (low, high) if k is not None
+    )
+    seen = f"averaging gains {gains}, of the fall of the loss"
+    if low is None:
+        return f"{seen}; none lower was tried, which more updates would do."
+    if high is None:
+        return f"{seen}; none higher was tried, which more updates would do."
+    return f"{seen}; 1.5% between them, and a margin below that."
+
+
+def _falls(fall: np.ndarray) -> bool:
+    """Whether the losses of batches fell, beyond noise."""
     error = fall.std(ddof=1) / np.sqrt(len(fall)) if len(fall) > 1 else np.inf
     return bool(fall.mean() > _SIGMAS * error)
 

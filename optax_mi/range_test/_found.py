@@ -19,13 +19,18 @@ class AutoRun:
       updates: made before each measurement, [M].
       loss: mean loss of held-out batches at each measurement, by the averaged weights;
         infinite where it is not finite, [M].
+      raw_loss: likewise, by the weights themselves.
       lr_sum: sum of the learning rates until each measurement, [M].
+      gain: what the average gains, as a share of how far the loss fell; nan where the
+        run was too short to tell.
     """
 
     learning_rate: float
     updates: np.ndarray
     loss: np.ndarray
+    raw_loss: np.ndarray
     lr_sum: np.ndarray
+    gain: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +43,15 @@ class AutoResult:
       lr_sum_max: limit on the sum of the learning rates, for
         :func:`optax_mi.rules.capped_rule`, or None.
       lr_sum_reason: why, in words.
-      as_good: lowest and highest `lr_max` that could not be told from it; None where
-        there is no `lr_max`.
-      mi: mutual information of the winner's outputs and the labels of held-out batches
-        at the end, nats; nan where there is no `lr_max`.
+      lr_between: the learning rates that were tried below and above the edge, from
+        which `lr_max` was interpolated; 0 below or infinity above where none was tried,
+        and there `lr_max` is less sure.
+      mi: mutual information of the longest run's outputs and the labels of held-out
+        batches at its end, nats.
       entropy: entropy of these labels, nats.
       untrained: mean loss of held-out batches before any training.
       runs: the copies, by their learning rates.
-      winner: place in `runs` of the one that went on to the end.
+      longest: place in `runs` of the one that went on to the end.
       num_updates: of all copies together.
 
     See :func:`optax_mi.auto` for an example.
@@ -55,12 +61,12 @@ class AutoResult:
     lr_max_reason: str
     lr_sum_max: float | None
     lr_sum_reason: str
-    as_good: tuple[float, float] | None
+    lr_between: tuple[float, float]
     mi: float
     entropy: float
     untrained: float
     runs: tuple[AutoRun, ...]
-    winner: int
+    longest: int
     num_updates: int
     transformation: optax.GradientTransformationExtraArgs | None
 
@@ -96,9 +102,8 @@ class AutoResult:
             f"lr_max {_shown(self.lr_max)}: {self.lr_max_reason}",
             f"lr_sum_max {_shown(self.lr_sum_max)}: {self.lr_sum_reason}",
         ]
-        if self.lr_max is not None:
-            of = f" of {self.entropy:.3g}" if np.isfinite(self.entropy) else ""
-            lines.append(f"known of held-out labels by then: {self.mi:.3g}{of} nats")
+        of = f" of {self.entropy:.3g}" if np.isfinite(self.entropy) else ""
+        lines.append(f"known of held-out labels in the end: {self.mi:.3g}{of} nats")
         return "\n".join([*lines, f"tx = {self.recipe()}"])
 
     def plot(self) -> "Figure":

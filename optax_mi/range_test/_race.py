@@ -102,7 +102,7 @@ class Race:
     def go_on(self, k: int) -> None:
         """Trains a copy, new or not, for a chunk."""
         if k not in self.runs or self.runs[k].carry is None:
-            rate = _START * 10 ** (k / 2)
+            rate = rate_of(k)
             self.runs[k] = Run(rate, self.start(rate))
         self.train(self.runs[k], self.chunk)
         self.spent += self.chunk
@@ -154,17 +154,19 @@ class Race:
             if k in self.balanced or len(self.balanced) == _MOST_BALANCED:
                 break
 
+    def between(self) -> tuple[int | None, int | None]:
+        """The highest run whose average gains too little, and the next, if any."""
+        low = max((k for k in self.balanced if self.gain(k) < _GAIN), default=None)
+        first = min(self.balanced) if low is None else low + 1
+        return low, first if first in self.balanced else None
+
     def best(self) -> float:
-        """The half decade at which the gain passes its level, or the nearest."""
-        tried = sorted(self.balanced)
-        gains = {k: self.gain(k) for k in tried}
-        # Of two that lag behind their averages, the higher one must fall further.
-        high = max([k for k in tried if gains[k] < _GAIN], default=None)
-        if high is None:
-            return tried[0]
-        if high + 1 not in gains:
-            return high
-        return high + (_GAIN - gains[high]) / (gains[high + 1] - gains[high])
+        """The half decade at which the gain passes its level, or the nearest tried."""
+        low, high = self.between()
+        if low is None or high is None:
+            return max(self.balanced) if high is None else high
+        below, above = self.gain(low), self.gain(high)
+        return low + (_GAIN - below) / (above - below)
 
     def run(self) -> tuple[float, int]:
         """Runs the race: the half decade of its outcome, and the run that went on."""
@@ -179,9 +181,14 @@ class Race:
         return best, nearest
 
 
+def rate_of(k: float) -> float:
+    """The learning rate at a half decade."""
+    return _START * 10 ** (k / 2)
+
+
 def lr_max_of(k: float) -> float:
-    """The upper bound of the learning rate, with its margin, from its half decade."""
-    return _START * 10 ** (k / 2) / _MARGIN
+    """The upper bound of the learning rate, a margin below the edge."""
+    return rate_of(k) / _MARGIN
 
 
 def limit_of(run: Run, trained: float) -> tuple[float | None, str]:
