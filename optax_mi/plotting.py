@@ -13,7 +13,7 @@ try:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+    from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 except ImportError as error:
     raise ImportError(
         "optax_mi.plotting draws with matplotlib: pip install 'optax-mi[plot]'."
@@ -198,6 +198,8 @@ def plot_auto(result: Any) -> Figure:
         xlabel="learning rate",
         ylabel="gain by averaging (% of the fall)",
     )
+    right.xaxis.set_minor_formatter(NullFormatter())
+    right.set_xlim(min(rates) / 1.5, max(rates) * 1.5)
     if result.lr_max is not None:
         right.axvline(result.lr_max, color=_LR, linewidth=1.4)
         right.annotate(

@@ -102,11 +102,17 @@ class Copies:
         losses, estimate = jax.device_get((losses, self.run(_estimate, sums)))
         return np.asarray(losses, float).T, estimate
 
-    def trained(self, run: Run) -> float:
-        """Mean loss of batches that it was trained on, as many as are held out."""
+    def trained(self, run: Run) -> float | None:
+        """Mean loss of batches that it was trained on, as many as are held out.
+
+        None where it has not been trained on any of them twice.
+        """
         seen = dict.fromkeys(self.order[: run.updates[-1]].tolist())
+        if len(seen) == run.updates[-1]:
+            return None
         places = np.array(list(seen)[: len(self.held)])
-        return float(self._judge_on(run.carry, self.data.batches, places)[0][0].mean())
+        (losses, _), _ = self._judge_on(run.carry, self.data.batches, places)
+        return float(losses.mean())
 
 
 def _hold_out(

@@ -16,6 +16,8 @@ def _are_apart(batches: Any) -> bool:
     """Whether it is a list, a loader or a generator of batches, and no pytree yet."""
     if isinstance(batches, list):
         return any(not hasattr(batch, "shape") for batch in batches)
+    if hasattr(batches, "__next__"):
+        return True
     is_leaf = jax.tree.structure(batches) == jax.tree.structure(0)
     return is_leaf and not hasattr(batches, "shape") and hasattr(batches, "__iter__")
 

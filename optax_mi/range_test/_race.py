@@ -18,7 +18,7 @@ that of the weights themselves, and learning rates 0.01 * 10^(k/2):
 3. Go on with the run above that to time T, when the budget is spent. Let S(t) be the
    sum of its learning rates so far, g the loss at T on batches that it has trained on,
    and r = 1 - g / f(T) what it knows by heart. Above r = 0.08 the sum of the learning
-   rates gets a limit: 1.2 S(T) / min(r / 0.2, 1)^2 while f falls, and where f has come
+   rates gets a limit, unless no batch was seen twice: 1.2 S(T) / min(r / 0.2, 1)^2 while f falls, and where f has come
    to its level, S at the first f within 2 % of the lowest.
 """
 
@@ -120,7 +120,7 @@ class Race:
 
     def bracket(self) -> int:
         """The best after one chunk."""
-        way, k = (2, 2) if self.first(2) < self.first(0) else (-2, 0)
+        way, k = (2, 2) if self.first(0) > self.first(2) else (-2, 0)
         while self.affords(3, _BRACKET_SHARE) and abs(k + way) <= _FARTHEST:
             here, there = self.first(k), self.first(k + way)
             # Where everything diverges there is no slope, but it must be lower.
@@ -191,11 +191,14 @@ def lr_max_of(k: float) -> float:
     return rate_of(k) / _MARGIN
 
 
-def limit_of(run: Run, trained: float) -> tuple[float | None, str]:
+def limit_of(run: Run, trained: float | None) -> tuple[float | None, str]:
     """The limit on the sum of the learning rates, or None, and why.
 
-    `trained` is the loss at the end on batches that the run was trained on.
+    `trained` is the loss at the end on batches that the run was trained on, None where
+    it saw none twice.
     """
+    if trained is None:
+        return None, "none, since no batch was seen twice."
     curve, sums = run.curves()[0], run.lr_sums
     end = curve[-2:].mean()
     if not end > 0:
@@ -206,10 +209,8 @@ def limit_of(run: Run, trained: float) -> tuple[float | None, str]:
         return None, f"none, since it generalizes: {said}."
     limit = _BEYOND * sums[-1] / min(by_heart / _MUCH, 1.0) ** 2
     third = len(curve) // 3
-    falls = curve[-third:].mean() < 0.99 * curve[third:-third].mean()
-    lowest = curve.min()
-    if falls and end <= 1.05 * lowest:
+    if curve[-third:].mean() < 0.99 * curve[third:-third].mean():
         return limit, f"it learns by heart, and still generalizes better: {said}."
-    at = int(np.argmax(curve <= (1 + _LEVEL) * lowest))
+    at = int(np.argmax(curve <= (1 + _LEVEL) * curve.min()))
     why = f"it learns by heart: {said}, no lower than after {run.updates[at]} updates."
     return min(limit, sums[at]), why

@@ -44,9 +44,10 @@ def rates(make, pairs, settings=None, steps=10, known=None, **measured):
 
     `known` is what the rule sees at its look, of an entropy of 1.
     """
-    settings, state, lr, out = settings or {}, make().init(), np.float32(LR_MAX), []
+    settings = settings or {}
+    state, lr, out = make(**settings).init(), np.float32(LR_MAX), []
     if known is not None:
-        state = make().look(state, estimate(known, 1.0))
+        state = make(**settings).look(state, estimate(known, 1.0))
     for step, pair in zip(step_ends(len(pairs), steps), pairs, strict=True):
         seen = {**dict(zip(("mi", "entropy"), pair, strict=True)), **measured}
         seen = {name: np.float32(value) for name, value in seen.items()}
