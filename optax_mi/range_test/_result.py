@@ -3,12 +3,13 @@
 With I(lr) the mutual information reached at a learning rate and I(0) that of a network
 that is not trained, in nats, the gain G(lr) = I(lr) - I(0) is what was learned:
 
-    learns:  G(lr) > 4 standard errors, and > 1 % of the largest gain edge:    from the
-    lr of the largest gain upwards, the last whose gain, like that of
-             all before it, is at most 1 % less
-    lr_max:  the edge / sqrt(2) lr_min:  from the lr of the largest gain downwards, the
-    last that learns, like all
-             before it
+    learns:  G(lr) > 4 standard errors, and > 1 % of the largest gain
+    stable:  the mean loss of all steps at lr <= that of the untrained network
+    best:    the lr of the largest gain among those that are stable
+    edge:    from best upwards, the last that is stable and at most 1 % below the
+             largest gain, like all before it
+    lr_max:  the edge / sqrt(2)
+    lr_min:  from best downwards, the last that learns, like all before it
 """
 
 import json
@@ -43,11 +44,13 @@ class Runs(NamedTuple):
 class LRRangeResult:
     """What :func:`lr_range_test` found: print it, plot it, or read its fields.
 
-    With the gain G(lr) = I(lr) - I(0) over the mutual information of a network that is
-    not trained, from the learning rate of the largest gain the bounds are
+    A learning rate is stable if the mean loss of all its steps is at most that of a
+    network that is not trained. With the gain G(lr) = I(lr) - I(0) over the mutual
+    information of such a network, from the largest gain of a stable learning rate the
+    bounds are
 
-    - `lr_max`: upwards, the last before more than 1 % of the gain is lost, over the
-      square root of 2 as a margin;
+    - `lr_max`: upwards, the last stable one before more than 1 % of the gain is lost,
+      over the square root of 2 as a margin;
     - `lr_min`: downwards, the last that gains more than 4 standard errors and more than
       1 % of the largest gain.
 
@@ -164,9 +167,18 @@ class LRRangeResult:
 
 
 def find_bounds(
-    learning_rates: np.ndarray, runs: Runs, chance: Runs, *, mode: str, num_steps: int
+    learning_rates: np.ndarray,
+    runs: Runs,
+    chance: Runs,
+    stable: np.ndarray,
+    *,
+    mode: str,
+    num_steps: int,
 ) -> LRRangeResult:
-    """Judges runs [num, seeds] against those that were not trained, [seeds]."""
+    """Judges runs [num, seeds] against those that were not trained, [seeds].
+
+    `stable` says where the loss of the steps stayed at or below the untrained one.
+    """
     runs, chance = (
         Runs(*(np.asarray(x, float) for x in seen)) for seen in (runs, chance)
     )
@@ -182,10 +194,12 @@ def find_bounds(
         learning_rates,
         gain.mean(1),
         np.sqrt((noise**2).sum(1)) / seeds,
+        np.all(stable, 1),
         np.isfinite(chance.loss).all(),
     )
     alone = [
-        _bounds(learning_rates, gain[:, s], noise[:, s], True)[:2] for s in range(seeds)
+        _bounds(learning_rates, gain[:, s], noise[:, s], stable[:, s], True)[:2]
+        for s in range(seeds)
     ]
     by_seed = np.array(alone, float)  # None becomes nan
     return LRRangeResult(
@@ -208,7 +222,11 @@ def find_bounds(
 
 
 def _bounds(
-    lrs: np.ndarray, gain: np.ndarray, noise: np.ndarray, trainable: bool
+    lrs: np.ndarray,
+    gain: np.ndarray,
+    noise: np.ndarray,
+    stable: np.ndarray,
+    trainable: bool,
 ) -> tuple[float | None, float | None, str, str]:
     """lr_max and lr_min, or None, and why; `gain` is nan where runs diverged."""
     low, high = f"lr_low={lrs[0]:.3g}", f"lr_high={lrs[-1]:.3g}"
@@ -221,36 +239,50 @@ def _bounds(
     if np.isnan(gain).all():
         why = f"diverged everywhere above {low}: lower it."
         return None, None, why, why
-    best = int(np.nanargmax(gain))
-    learns = gain > np.maximum(_SIGMAS * noise, _TOLERANCE * gain[best])
-    if not learns[best]:
+    highest = int(np.nanargmax(gain))
+    if not gain[highest] > _SIGMAS * noise[highest]:
         why = (
-            f"no learning rate learns: the largest gain, {gain[best]:.3g} nats at "
-            f"{lrs[best]:.3g}, is within {_SIGMAS:g} standard errors of none. Raise "
+            f"no learning rate learns: the largest gain, {gain[highest]:.3g} nats at "
+            f"{lrs[highest]:.3g}, is within {_SIGMAS:g} standard errors of none. Raise "
             "num_steps, or the range."
         )
         return None, None, why, why
+    stable_gain = np.where(stable & ~np.isnan(gain), gain, -math.inf)
+    best = int(np.argmax(stable_gain))
+    if not stable_gain[best] > _SIGMAS * noise[best]:
+        why = (
+            "unstable wherever it learns: the mean loss of a run is above that of an "
+            f"untrained network. Lower {low}, or raise num_steps."
+        )
+        return None, None, why, why
+    most = "the most" if gain[best] == gain[highest] else "the most where stable"
+    learns = gain > np.maximum(_SIGMAS * noise, _TOLERANCE * gain[best])
     keeps = gain >= (1 - _TOLERANCE) * gain[best]
-    top = best + _run_length(keeps[best + 1 :])
+    top = best + _run_length((keeps & stable)[best + 1 :])
     bottom = best - _run_length(learns[:best][::-1])
-    reached = f"{gain[best]:.3g} nats gained at {lrs[best]:.3g}, the most"
+    reached = f"{gain[best]:.3g} nats gained at {lrs[best]:.3g}, {most}"
     if best == 0:
         return None, None, f"{reached}: lower {low}.", f"{reached}: lower {low}."
+    lr_max = float(lrs[top] / _MARGIN)
     if top == len(lrs) - 1:
-        lr_max, why = None, f"{reached}, and no less up to {high}: raise it."
+        why = (
+            f"{reached}, and no less up to {high}; a margin below that, where the "
+            "range ends: with a higher one the bound may be higher."
+        )
     else:
         lost = 1 - gain[top + 1] / gain[best]
         beyond = f"{lost:.1%} is lost" if lost <= 1 else "all of it is lost"
         if np.isnan(lost):
             beyond = "runs diverge"
-        lr_max = float(lrs[top] / _MARGIN)
+        elif keeps[top + 1]:
+            beyond = "the mean loss of a run is above that of an untrained network"
         why = f"{reached}; a margin below {lrs[top]:.3g}, above which {beyond}."
     if bottom == 0:
         return lr_max, None, why, f"even {low} learns: lower it."
     lr_min = float(lrs[bottom])
     share = gain[bottom] / gain[best]
     below = f"the lowest that learns, {share:.1%} of the largest gain."
-    return lr_max, lr_min if lr_max is None else min(lr_min, lr_max), why, below
+    return lr_max, min(lr_min, lr_max), why, below
 
 
 def _run_length(flags: np.ndarray) -> int:

@@ -110,7 +110,6 @@ def _train(
 
         sums, _ = jax.lax.scan(add, plan.estimator.init(), data.eval_batches)
         estimate = jax.tree.map(lambda x: x[None], plan.estimator.estimate(sums))
-        loss = loss[-1:]
     measured = estimate.mi, estimate.std_error, estimate.entropy
     return Runs(*measured, loss, estimate.chance)
 

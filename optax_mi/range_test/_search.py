@@ -181,13 +181,18 @@ def lr_range_test(
     seen = train_in_chunks(
         plan, data, rates.astype(np.float32), seeds, orders, max_parallel, progress
     )
+    losses = np.asarray(seen.loss, float)
     if parallel:
         chance = Runs(*(x[0, :, -1] for x in seen))
         runs = Runs(*(x[1:, :, -1] for x in seen))
+        # An early explosion counts, even if the judged half has recovered from it.
+        untrained, trained = losses[0].mean(-1), losses[1:].mean(-1)
     else:
         chance = Runs(*(x[0].mean(-1) for x in seen))
         runs = Runs(*(x[1].T for x in seen))
-    return find_bounds(lrs, runs, chance, mode=mode, num_steps=steps)
+        untrained, trained = losses[0].T, losses[1].T
+    stable = np.less_equal(trained, untrained)
+    return find_bounds(lrs, runs, chance, stable, mode=mode, num_steps=steps)
 
 
 def _grid(lr_low: float, lr_high: float, num: int) -> np.ndarray:

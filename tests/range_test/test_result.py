@@ -13,13 +13,14 @@ from optax_mi.range_test._result import Runs, find_bounds
 LRS = np.geomspace(1e-4, 1.0, 9)
 
 
-def judge(mi, std_error=0.01, loss=None, chance=0.0):
+def judge(mi, std_error=0.01, loss=None, chance=0.0, stable=None):
     mi = np.asarray(mi, float).reshape(9, -1)
     loss = np.ones_like(mi) if loss is None else np.reshape(loss, mi.shape)
     runs = Runs(mi, np.full_like(mi, std_error), np.full_like(mi, 2.0), loss)
     seeds = mi.shape[1]
     start = Runs(*(np.full(seeds, value) for value in (chance, 0.0, 2.0, 1.0)))
-    return find_bounds(LRS, runs, start, mode="parallel", num_steps=100)
+    stable = np.ones(mi.shape, bool) if stable is None else np.reshape(stable, mi.shape)
+    return find_bounds(LRS, runs, start, stable, mode="parallel", num_steps=100)
 
 
 CURVE = [0, 0.02, 0.1, 0.5, 1.0, 0.995, 0.98, 0.995, 0]
@@ -62,7 +63,11 @@ def test_spread_over_seeds():
     [
         ({"mi": [0.01] * 9}, (None, None), "no learning rate learns"),
         ({"mi": [1.0] * 9}, (None, None), "1 nats gained at 0.0001, the most: lower"),
-        ({"mi": np.arange(9)}, (None, LRS[1]), "no less up to lr_high=1: raise it"),
+        (
+            {"mi": np.arange(9)},
+            (LRS[8] / math.sqrt(2), LRS[1]),
+            "no less up to lr_high=1; a margin below that, where the range ends",
+        ),
         (
             {"mi": [1, 1, 2, 2, 0, 0, 0, 0, 0]},
             (LRS[3] / math.sqrt(2), None),
@@ -79,6 +84,24 @@ def test_spread_over_seeds():
             (None, None),
             "diverged everywhere above lr_low=0.0001",
         ),
+        (
+            {"mi": [0, 0, 0, 2, 2, 0, 0, 0, 0], "stable": [True] * 3 + [False] * 6},
+            (None, None),
+            "unstable wherever it learns: the mean loss of a run is above that of an "
+            "untrained network. Lower lr_low=0.0001, or raise num_steps",
+        ),
+        (
+            {"mi": [0, 0, 0, 2, 2, 2, 2, 2, 2], "stable": [True] * 5 + [False] * 4},
+            (LRS[4] / math.sqrt(2), LRS[3]),
+            "above which the mean loss of a run is above that of an untrained network",
+        ),
+        (
+            # More is known above, but only after an explosion.
+            {"mi": [0, 0, 0, 1, 1, 0.5, 2, 2, 2], "stable": [True] * 5 + [False] * 4},
+            (LRS[4] / math.sqrt(2), LRS[3]),
+            "1 nats gained at 0.00316, the most where stable; a margin below 0.01, "
+            "above which 50.0% is lost",
+        ),
     ],
 )
 def test_bounds_are_not_invented(curve, bounds, reason):
@@ -87,6 +110,48 @@ def test_bounds_are_not_invented(curve, bounds, reason):
     assert reason in found.lr_max_reason
     assert "lr_max" in str(found)
     assert found.lr_min or found.lr_min_reason
+
+
+def plain_bounds(mi, stable):
+    """Both bounds of curves without noise, learning rate by learning rate."""
+    best = None
+    for i in range(9):
+        if stable[i] and (best is None or mi[i] > mi[best]):
+            best = i
+    if best is None or mi[best] <= 0 or best == 0:
+        return None, None
+    top = bottom = best
+    while top < 8 and stable[top + 1] and mi[top + 1] >= 0.99 * mi[best]:
+        top += 1
+    while bottom > 0 and mi[bottom - 1] > 0.01 * mi[best]:
+        bottom -= 1
+    lr_max = LRS[top] / math.sqrt(2)
+    return lr_max, None if bottom == 0 else min(LRS[bottom], lr_max)
+
+
+def test_bounds_are_those_of_a_plain_search():
+    rng = np.random.default_rng(0)
+    met = set()
+    for _ in range(300):
+        mi = rng.choice([0.0, 0.005, 0.5, 1.0, 0.995], 9) * (rng.random() > 0.05)
+        stable = rng.random(9) < rng.choice([0.0, 0.5, 0.9])
+        found = judge(mi, 0.0, stable=stable)
+        expected = plain_bounds(mi, stable)
+        assert (found.lr_max, found.lr_min) == expected
+        by_seed = (found.lr_max_by_seed[0], found.lr_min_by_seed[0])
+        np.testing.assert_array_equal(by_seed, np.array(expected, float))
+        met.add(tuple(bound is None for bound in expected))
+    assert met == {(True, True), (False, True), (False, False)}
+
+
+def test_one_seed_that_is_unstable_ends_it():
+    stable = np.ones((9, 2), bool)
+    stable[6:, 1] = False
+    mi = np.ones((9, 2))
+    mi[:2] = 0.0
+    found = judge(mi, stable=stable)
+    np.testing.assert_allclose(found.lr_max_by_seed * math.sqrt(2), LRS[[8, 5]])
+    assert found.lr_max == found.lr_max_by_seed[1]
 
 
 def test_json_keeps_everything():

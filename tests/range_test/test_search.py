@@ -1,5 +1,6 @@
 """What a range test is asked for, and what it makes of it."""
 
+import functools
 import math
 
 import jax
@@ -7,10 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn.datasets import load_wine
 
 from optax_mi import LRRangeResult
 from optax_mi.estimators import contingency
-from tests.range_test.small import ESTIMATOR, START, X, Y, gradient, loss_fn, run
+from tests.range_test.small import (
+    ESTIMATOR,
+    KEY,
+    START,
+    X,
+    Y,
+    gradient,
+    loss_fn,
+    run,
+)
+
+MOMENTUM = functools.partial(optax.sgd, momentum=0.9)
 
 
 def test_a_key_gives_one_result_and_another_key_another():
@@ -64,6 +77,152 @@ def test_a_loss_that_is_nan_from_the_start_says_so():
     assert found.lr_max is None
     assert "not finite before any training" in found.lr_max_reason
     assert found.diverged.all()
+
+
+def edge_of(found):
+    """Index of the learning rate below which lr_max has its margin."""
+    (i,) = np.flatnonzero(np.isclose(found.learning_rates, found.lr_max * math.sqrt(2)))
+    return i
+
+
+def test_an_explosion_that_is_over_before_the_judged_half_ends_the_range():
+    def exploding(w, steps, batch):
+        loss, extra = loss_fn(w, batch)
+        early = jnp.where(steps < 5, jax.lax.stop_gradient(jnp.sum(w**2)), 0.0)
+        return loss + early, (extra, steps + 1)
+
+    def mean_loss(rate):
+        w, losses = START, []
+        for i in range(20):
+            (loss, _), grads = gradient(w, (X[0], Y[0]))
+            losses.append(float(loss) + (float(jnp.sum(w**2)) if i < 5 else 0.0))
+            w -= rate * grads
+        return np.mean(losses)
+
+    # The losses are those of training, whatever the network is judged by.
+    found = run(
+        loss_fn=exploding,
+        model_state=jnp.zeros((), jnp.int32),
+        eval_batches=(X[:1], Y[:1]),
+    )
+    i, rates = edge_of(found), np.float32(found.learning_rates)
+    assert mean_loss(rates[i]) <= mean_loss(0.0) < mean_loss(rates[i + 1])
+    assert found.loss[i + 1, 0] < mean_loss(0.0)
+    assert found.mi[i + 1, 0] > found.mi[i, 0]
+    assert "mean loss of a run is above that of an untr" in found.lr_max_reason
+
+
+def test_a_window_of_a_ramp_is_held_against_its_own_batches_untrained():
+    def rising(key, step):
+        return X[0], Y[0], 1.0 * step
+
+    def loss_that_rises(w, batch):
+        loss, extra = loss_fn(w, batch[:2])
+        return loss + batch[2], extra
+
+    found = run(
+        mode="ramp",
+        optimizer=MOMENTUM,
+        loss_fn=loss_that_rises,
+        batches=rising,
+        lr_low=1e-4,
+        lr_high=1e3,
+        num=15,
+        num_steps=30,
+    )
+    i, rise = edge_of(found), 2 * np.arange(15) + 0.5
+    losses = found.loss[:, 0] - rise
+    # Logits of 0 for three classes.
+    assert losses[i] <= math.log(3) < losses[i + 1]
+    assert found.mi[i + 1, 0] > found.mi[i, 0]
+
+
+WINE_X, WINE_Y = load_wine(return_X_y=True)
+WINE_X = ((WINE_X - WINE_X.mean(0)) / WINE_X.std(0)).astype(np.float32)
+ROWS = np.random.default_rng(0).permutation(len(WINE_X))[:174].reshape(6, 29)
+WINE = WINE_X[ROWS], WINE_Y[ROWS].astype(np.int32)
+
+
+def init_wine(key):
+    keys = jax.random.split(key)
+    return {
+        "hidden": jax.random.normal(keys[0], (13, 64)) / math.sqrt(13),
+        "bias": jnp.zeros(64),
+        "out": jax.random.normal(keys[1], (64, 3)) / 8,
+    }
+
+
+def loss_of_wine(params, batch):
+    hidden = jnp.tanh(batch[0] @ params["hidden"] + params["bias"])
+    return loss_fn(params["out"], (hidden, batch[1]))
+
+
+@jax.jit
+def losses_of_wine(rate):
+    """Mean training loss over eight seeds before and after 600 plain steps."""
+
+    def step(params, i):
+        batch = jax.tree.map(lambda x: jnp.asarray(x)[i % 6], WINE)
+        grads, _ = jax.grad(loss_of_wine, has_aux=True)(params, batch)
+        return jax.tree.map(lambda w, g: w - rate * g, params, grads), None
+
+    def train(key):
+        first = init_wine(key)
+        last, _ = jax.lax.scan(step, first, jnp.arange(600))
+        of_batches = jax.vmap(loss_of_wine, (None, 0))
+        return [of_batches(params, WINE)[0].mean() for params in (first, last)]
+
+    return [x.mean() for x in jax.vmap(train)(jax.random.split(KEY, 8))]
+
+
+@pytest.mark.parametrize("lr_high", [1e5, 100.0])
+def test_what_is_learned_by_heart_has_a_bound_that_trains(lr_high):
+    found = run(
+        loss_fn=loss_of_wine,
+        params=init_wine,
+        batches=WINE,
+        lr_low=1e-4,
+        lr_high=lr_high,
+        num=24,
+        num_steps=400,
+    )
+    before, after = losses_of_wine(found.lr_max)
+    assert after < 0.01 * before
+    # A hundred times that ends at a huge loss, and knows as much.
+    before, after = losses_of_wine(100 * found.lr_max)
+    assert after > before
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        # Those of the other tests.
+        *(
+            pytest.param(made, marks=pytest.mark.slow)
+            for made in (optax.sgd, MOMENTUM, optax.adamw)
+        ),
+        optax.adam,
+        optax.lion,
+        optax.contrib.muon,
+    ],
+    ids=["sgd", "momentum", "adamw", "adam", "lion", "muon"],
+)
+def test_every_optimizer_gets_a_bound_that_trains(optimizer):
+    found = run(optimizer=optimizer, lr_low=1e-4, lr_high=1e3)
+    tx = optimizer(found.lr_max)
+
+    @jax.jit
+    def last_loss():
+        def step(carry, _):
+            w, state = carry
+            grads, _ = jax.grad(loss_fn, has_aux=True)(w, (X[0], Y[0]))
+            updates, state = tx.update(grads, state, w)
+            return (optax.apply_updates(w, updates), state), None
+
+        (w, _), _ = jax.lax.scan(step, (START, tx.init(START)), length=50)
+        return loss_fn(w, (X[0], Y[0]))[0]
+
+    assert last_loss() < math.log(3)
 
 
 def no_aux(w, batch):
