@@ -19,7 +19,7 @@ from optax_mi.range_test._inputs import (
     check_step,
     stack,
 )
-from optax_mi.range_test._race import LEAST_UPDATES, Race, limit_of, lr_max_of, rate_of
+from optax_mi.range_test._race import LEAST_UPDATES, Race, limit_of, rate_of
 from optax_mi.range_test._runs import Data, Optimizer, Plan
 
 _SIGMAS = 2.0
@@ -44,8 +44,8 @@ def auto(
 
     Copies of the network race under :func:`mi_decay` and :func:`average_params`, and
     the loss of their averaged weights on held-out batches says who is ahead. The
-    transformation has the learning rate of the winner, with a margin; no horizon and no
-    length of an epoch. Where the winner begins to learn its batches by heart, the sum
+    transformation has the learning rate at which averaging the weights begins to pay,
+    no horizon and no length of an epoch. Where the winner begins to learn its batches by heart, the sum
     of its learning rates gets a limit, :func:`optax_mi.rules.capped_rule`.
 
     Args:
@@ -142,7 +142,7 @@ def auto(
     best, longest = race.run()
     run = race.runs[longest]
     (fallen, _), estimate = copies.judge(run.carry)
-    lr_max, lr_sum_max = lr_max_of(best), None
+    lr_max, lr_sum_max = rate_of(best), None
     low, high = (k if k is None else rate_of(k) for k in race.between())
     if _falls(losses - fallen) or _knows_more(estimate, known):
         reason = _why(race)
@@ -193,7 +193,7 @@ def _why(race: Race) -> str:
         return f"{seen}; none lower was tried, which more updates would do."
     if high is None:
         return f"{seen}; none higher was tried, which more updates would do."
-    return f"{seen}; 1.5% between them, and a margin below that."
+    return f"{seen}; 1.5% between them."
 
 
 def _falls(fall: np.ndarray) -> bool:

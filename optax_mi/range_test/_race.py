@@ -13,13 +13,12 @@ that of the weights themselves, and learning rates 0.01 * 10^(k/2):
 
    and downwards otherwise. Where it gains nothing, the learning rate is too low: the
    average lags behind. Where it gains much, noise is what keeps the loss up.
-   `lr_max` is where the gain is 1.5 %, between two runs, over the square root of 2,
-   since the edge of what is stable comes down as a network trains on.
+   `lr_max` is where the gain is 1.5 %, between two runs.
 3. Go on with the run above that to time T, when the budget is spent. Let S(t) be the
    sum of its learning rates so far, g the loss at T on batches that it has trained on,
-   and r = 1 - g / f(T) what it knows by heart. Above r = 0.08 the sum of the learning
-   rates gets a limit, unless no batch was seen twice: 1.2 S(T) / min(r / 0.2, 1)^2 while f falls, and where f has come
-   to its level, S at the first f within 2 % of the lowest.
+   and r = 1 - g / f(T) what it knows by heart. Above r = 0.08, if any batch was seen
+   twice, the sum of the learning rates gets a limit: 1.2 S(T) / min(r / 0.2, 1)^2 while
+   f falls, and where f is level, S at the first f within 2 % of the lowest.
 """
 
 import math
@@ -39,7 +38,6 @@ _MOST_BALANCED = 2
 _LAST = 3
 _GAIN = 0.015
 _TOLERANCE = 0.1
-_MARGIN = math.sqrt(2)
 _BY_HEART, _MUCH = 0.08, 0.2
 _BEYOND = 1.2
 _LEVEL = 0.02
@@ -184,11 +182,6 @@ class Race:
 def rate_of(k: float) -> float:
     """The learning rate at a half decade."""
     return _START * 10 ** (k / 2)
-
-
-def lr_max_of(k: float) -> float:
-    """The upper bound of the learning rate, a margin below the edge."""
-    return rate_of(k) / _MARGIN
 
 
 def limit_of(run: Run, trained: float | None) -> tuple[float | None, str]:

@@ -34,25 +34,26 @@ def trained(copies, rate, *chunks):
 
 def test_trains_and_judges_as_a_plain_loop():
     copies = make()
-    run = trained(copies, 0.05, 5, 3)
+    run = trained(copies, 0.05, 5, 8)
     decay = mi_decay(0.05, estimator=ESTIMATOR)
     tx = optax.chain(optax.adam(1.0), decay, average_params())
     params, state, total = START, tx.init(START), 0.0
-    for place in copies.order[:8]:
+    for place in copies.order[:13]:
         (_, seen), grads = gradient(params, (X[place], Y[place]))
         updates, state = tx.update(grads, state, params, **seen)
         params = optax.apply_updates(params, updates)
         total += float(learning_rates(state)["all"])
-    assert run.updates == [5, 8]
+    assert run.updates == [5, 13]
     assert run.lr_sums[-1] == pytest.approx(total, rel=1e-5)
     for weights, losses in zip(
         (eval_params(state), params), run.losses[-1], strict=True
     ):
         want = [loss_fn(weights, (X[i], Y[i]))[0] for i in copies.held]
         np.testing.assert_allclose(losses, want, rtol=1e-4)
-    seen = list(dict.fromkeys(copies.order[:8]))[: len(copies.held)]
+    seen = copies.order[: len(copies.held)]
     want = np.mean([loss_fn(eval_params(state), (X[i], Y[i]))[0] for i in seen])
     assert copies.trained(run) == pytest.approx(want, rel=1e-4)
+    assert copies.trained(trained(copies, 0.05, 10)) is None  # each batch once
 
 
 def test_nothing_that_is_judged_by_is_trained_on():
