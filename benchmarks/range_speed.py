@@ -4,7 +4,9 @@
 side in `lr_range_test`; one after another in a compiled loop that takes the learning
 rate as an argument; one after another in a compiled loop for each, as when it is a
 constant of the optimizer; and in one ramp of as many steps in all, a compiled step at a
-time, as torch-lr-finder does. The ways take turns; times include compilation.
+time, as torch-lr-finder does. `auto` has 1000 updates for all of its learning rates,
+and is held against a plain loop of as many. The ways take turns; times include
+compilation.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from suite.tasks import Task, bundled_tasks
 from suite.training import make_loss
 from timing import median_interval, seconds
 
-from optax_mi import lr_range_test
+from optax_mi import auto, lr_range_test
 from optax_mi.estimators import contingency
 
 TASK = next(task for task in bundled_tasks() if task.name == "digits_mlp")
@@ -74,6 +76,24 @@ def make_ways(steps: int, task: Task = TASK) -> dict[str, Callable[[], object]]:
             key=jax.random.key(0),
         )
 
+    def no_knob() -> object:
+        return auto(
+            loss_fn,
+            params,
+            batches,
+            estimator=ESTIMATOR,
+            optimizer=optax.sgd,
+            key=jax.random.key(0),
+        )
+
+    def plain_loop() -> object:
+        tx = optax.sgd(0.1)
+        step = jax.jit(functools.partial(update, tx))
+        carry = start(tx)
+        for i in range(1000):
+            carry, _ = step(carry, i)
+        return jax.device_get(carry[0])
+
     def one_loop() -> object:
         run = jax.jit(loop)
         return [jax.device_get(run(rate)) for rate in rates]
@@ -97,6 +117,8 @@ def make_ways(steps: int, task: Task = TASK) -> dict[str, Callable[[], object]]:
         "one after another, one compilation": one_loop,
         "one after another, a compilation each": loop_each,
         "one ramp, step by step": ramp,
+        "auto, 1000 updates": no_knob,
+        "a plain loop of 1000 updates": plain_loop,
     }
 
 
@@ -113,7 +135,8 @@ def main() -> None:
             jax.clear_caches()
             times[name].append(seconds(way))
     # Compiled before.
-    for name in list(ways)[:2]:
+    again = [*list(ways)[:2], "auto, 1000 updates", "a plain loop of 1000 updates"]
+    for name in again:
         ways[name]()
         label = f"{name}, a second time"
         times[label] = [seconds(ways[name]) for _ in range(args.rounds)]

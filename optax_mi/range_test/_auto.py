@@ -42,11 +42,18 @@ def auto(
 ) -> AutoResult:
     r"""Finds a learning rate and its decay by short runs, and makes a transformation.
 
-    Copies of the network race under :func:`mi_decay` and :func:`average_params`, and
-    the loss of their averaged weights on held-out batches says who is ahead. The
-    transformation has the learning rate at which averaging the weights begins to pay,
-    no horizon and no length of an epoch. Where the winner begins to learn its batches by heart, the sum
-    of its learning rates gets a limit, :func:`optax_mi.rules.capped_rule`.
+    Copies of the network train for a while, each at a learning rate of its own, under
+    :func:`mi_decay` and :func:`average_params`. The transformation gets the learning
+    rate :math:`\eta` at which the average begins to pay on held-out batches,
+
+    .. math::
+        \frac{h(\eta) - f(\eta)}{f_0 - f(\eta)} = 0.015,
+
+    with f the loss of the averaged weights, h that of the weights themselves and
+    :math:`f_0` that of the start: below it time is lost, and above it noise is what
+    keeps the loss up. Where a copy begins to learn its batches by heart, the sum of the
+    learning rates gets a limit, :func:`optax_mi.rules.capped_rule`. It has no horizon
+    and no length of an epoch.
 
     Args:
       loss_fn: `loss_fn(params, batch) -> (loss, extra_args)`, that of the train step;
@@ -55,16 +62,17 @@ def auto(
       params: where every copy starts, a pytree.
       batches: what to train on, all of it: a pytree with a leading axis of batches, or
         a list of them, at least 4; or `batches(key, step)` that makes the batch of a
-        step. Of a part, a network seems to learn by heart sooner than it does.
+        step, of data that never come again. Of a part of the data, a network seems to
+        learn by heart sooner than it does of all.
       num_classes: short for `estimator=contingency(num_classes=num_classes)`. Exactly
         one of the two is given.
       estimator: what measures the mutual information.
       optimizer: `optimizer(learning_rate)`, such as `optax.adamw` or
         `functools.partial(optax.sgd, momentum=0.9)`; its updates are in proportion to
         the learning rate.
-      num_updates: updates of all copies together, at least 60: the price, to which 15 %
-        to 30 % are added for forward passes on held-out batches. A tenth of the run
-        that follows is enough.
+      num_updates: updates of all copies together, at least 60: the price, to which
+        forward passes on held-out batches add some 10 to 40 %. A tenth of the run that
+        follows is enough, and 1000 are for a long one.
       eval_batches: what to judge by, like `batches`; None holds out 15 % of `batches`,
         from 2 to 16 of them, for as long as the search lasts.
       model_state: None, or what the network keeps beside its params, such as batch
@@ -142,7 +150,7 @@ def auto(
     best, longest = race.run()
     run = race.runs[longest]
     (fallen, _), estimate = copies.judge(run.carry)
-    lr_max, lr_sum_max = rate_of(best), None
+    lr_max, lr_sum_max = float(rate_of(best)), None
     low, high = (k if k is None else rate_of(k) for k in race.between())
     if _falls(losses - fallen) or _knows_more(estimate, known):
         reason = _why(race)

@@ -138,7 +138,7 @@ class Race:
         """What the average gains, as a share of the fall; infinite where f rose."""
         averaged, raw = self.runs[k].curves()[:, :_BALANCED][:, -_LAST:].mean(1)
         fall = self.untrained - averaged
-        return (raw - averaged) / fall if fall > 0 else math.inf
+        return float((raw - averaged) / fall) if fall > 0 else math.inf
 
     def balance(self, k: int) -> None:
         """Runs from k upwards or downwards until the gain passes its level."""
@@ -203,7 +203,9 @@ def limit_of(run: Run, trained: float | None) -> tuple[float | None, str]:
     limit = _BEYOND * sums[-1] / min(by_heart / _MUCH, 1.0) ** 2
     third = len(curve) // 3
     if curve[-third:].mean() < 0.99 * curve[third:-third].mean():
-        return limit, f"it learns by heart, and still generalizes better: {said}."
+        return float(
+            limit
+        ), f"it learns by heart, and still generalizes better: {said}."
     at = int(np.argmax(curve <= (1 + _LEVEL) * curve.min()))
     why = f"it learns by heart: {said}, no lower than after {run.updates[at]} updates."
-    return min(limit, sums[at]), why
+    return float(min(limit, sums[at])), why

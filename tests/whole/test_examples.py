@@ -12,6 +12,7 @@ import digits
 import fashion_mnist
 import layerwise_nnx
 import lr_range_test
+import no_knob
 import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
@@ -62,6 +63,8 @@ def test_the_demo_takes_its_options(tmp_path, monkeypatch, capsys):
         (layerwise_nnx.main, ["--seed", "-1"], "--seed: must be a whole number of at"),
         (layerwise_nnx.main, ["--output"], "--output: expected one argument"),
         (layerwise_nnx.main, ["--stages=3"], "unrecognized arguments: --stages=3"),
+        (no_knob.main, ["--optimizer", "adagrad"], "invalid choice: 'adagrad'"),
+        (no_knob.main, ["--epochs", "0"], "at least 1, got '0'"),
         (lr_range_test.main, ["--steps", "19"], "at least 20, got '19'"),
         (lr_range_test.main, ["--optimizer", "lion"], "invalid choice: 'lion'"),
         (lr_range_test.main, ["--data", "mnist"], "give --data-dir, a folder with"),
@@ -153,6 +156,15 @@ def test_the_demo_compiles_its_step_once(rule):
     rows = digits.train(2, 0, rule, lambda row: None)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert digits.train_step._cache_size() == 1
+
+
+def test_a_network_trains_with_nothing_given(tmp_path, capsys):
+    no_knob.main(["--epochs=20", "--optimizer=momentum", f"--output={tmp_path}"])
+    printed = capsys.readouterr().out
+    assert re.search(r"lr_max 0\.\d+: averaging gains", printed)
+    assert (tmp_path / "no_knob.png").read_bytes().startswith(b"\x89PNG")
+    (share,) = re.findall(r"test accuracy ([\d.]+)%", printed)
+    assert float(share) >= 95
 
 
 def test_the_range_test_finds_bounds_and_trains_between_them(tmp_path, capsys):
