@@ -19,14 +19,14 @@ from rich.console import Console
 from suite.fashion import fashion_tasks
 from suite.files import load_json, replacing
 from suite.images import INSTALLED, missing_fashion
-from suite.markdown import markdown
+from suite.markdown import markdown, number
 from suite.progress import bars
 from suite.results import machine, save_json
 from suite.tasks import Task, bundled_tasks
 from suite.untuned import UNTUNED
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-# Row -> the trial that its tuned rival has chosen on validation data.
+# Rows with the learning rate that is best on validation data.
 TUNED = (
     "mi sgd + average",
     "mi adamw + average",
@@ -78,37 +78,53 @@ def mean(row: Any) -> float:
 
 def as_markdown(results: Any) -> str:
     """Ranks and losses; then, of `auto`, the share above the best of its trials."""
-    tasks, text = results["tasks"], ""
-    rows = [*UNTUNED, *TUNED]
+    tasks = results["tasks"]
+    text = ""
     for title, names in (
-        ("suite", [t for t in tasks if t not in IMAGES]),
-        ("images", [t for t in tasks if t in IMAGES]),
+        ("Suite", [name for name in tasks if name not in IMAGES]),
+        ("Fashion-MNIST", [name for name in tasks if name in IMAGES]),
     ):
-        if not names:
-            continue
-        table = []
-        for row in rows:
-            means = [mean(tasks[t][row]) if row in tasks[t] else np.nan for t in names]
-            table.append(means)
-        losses = np.array(table)
-        full = np.logical_not(np.isnan(losses).any(axis=1))
-        ranks = np.full(len(rows), np.nan)
-        ranks[full] = _ranks(losses[full]).mean(1)
-        nothing = np.full(len(rows), np.nan)
-        nothing[: len(UNTUNED)] = _ranks(losses[: len(UNTUNED)]).mean(1)
-        text += f"\n### {title.capitalize()}\n\n" + markdown(
-            ["method", "rank", "among those given nothing", *names],
+        if names:
+            losses = {name: tasks[name] for name in names}
+            text += f"### {title}\n\n{_loss_table(losses)}\n"
+    return f"{text}### `auto` and its tuned method\n\n{_regret_table(tasks)}"
+
+
+def _loss_table(tasks: Any) -> str:
+    """A row a method: average ranks, and the mean test loss of each task."""
+    rows = [*UNTUNED, *TUNED]
+    losses = np.array(
+        [
+            [mean(cells[row]) if row in cells else np.nan for cells in tasks.values()]
+            for row in rows
+        ]
+    )
+    # A rank is that of a row that has finished every task.
+    full = [i for i in range(len(rows)) if np.isfinite(losses[i]).all()]
+    among_all = dict(zip(full, _ranks(losses[full]).mean(1), strict=True))
+    given = [i for i in range(len(UNTUNED)) if not _is_told(rows[i])]
+    among_given = dict(zip(given, _ranks(losses[given]).mean(1), strict=True))
+    return markdown(
+        ["method", "rank", "given nothing", *tasks],
+        [
             [
-                [
-                    f"**{row}**" if row in BEST_OF else row,
-                    f"{ranks[i]:.1f}" if not np.isnan(ranks[i]) else "-",
-                    f"{nothing[i]:.1f}" if i < len(UNTUNED) else "tuned",
-                    *("-" if np.isnan(x) else f"{x:.4g}" for x in losses[i]),
-                ]
-                for i, row in enumerate(rows)
-            ],
-        )
-    table = []
+                f"**{row}**" if row in BEST_OF else row,
+                number(among_all.get(i, np.nan), ".1f"),
+                number(among_given.get(i, np.nan), ".1f"),
+                *(number(loss, ".4g") for loss in losses[i]),
+            ]
+            for i, row in enumerate(rows)
+        ],
+    )
+
+
+def _is_told(row: str) -> bool:
+    return UNTUNED[row].knows_horizon
+
+
+def _regret_table(tasks: Any) -> str:
+    """How far `auto` ends above the best trial of the method that it sets."""
+    rows = []
     for task, cells in tasks.items():
         row = [task]
         for ours, best in BEST_OF.items():
@@ -123,13 +139,11 @@ def as_markdown(results: Any) -> str:
             rates = [own["lr_max"] for own in found]
             limited = sum(own["lr_sum_max"] is not None for own in found)
             row += [shown, f"{min(rates):.2g} to {max(rates):.2g}", str(limited)]
-        table.append(row)
+        rows.append(row)
     header = ["task"]
     for ours in BEST_OF:
-        header += [f"{ours}, above the best trial", "lr_max", "seeds with a limit"]
-    return (
-        text + "\n### Against the best of its own trials\n\n" + markdown(header, table)
-    )
+        header += [ours, "`lr_max`", "limits"]
+    return markdown(header, rows)
 
 
 def _ranks(losses: np.ndarray) -> np.ndarray:

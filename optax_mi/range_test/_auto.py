@@ -1,5 +1,6 @@
 """A transformation with nothing left to choose: learning rate, decay and average."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import optax
 
 from optax_mi._checks import check_int
 from optax_mi._decay import check_settings
-from optax_mi.estimators import MIEstimate, MIEstimator
+from optax_mi.estimators import MIEstimate, MIEstimator, contingency
 from optax_mi.range_test._copies import Copies, transformation
 from optax_mi.range_test._found import AutoResult, AutoRun
 from optax_mi.range_test._inputs import (
@@ -19,7 +20,7 @@ from optax_mi.range_test._inputs import (
     check_step,
     stack,
 )
-from optax_mi.range_test._race import LEAST_UPDATES, Race, limit_of, rate_of
+from optax_mi.range_test._race import LEAST_UPDATES, Race, Run, limit_of, rate_of
 from optax_mi.range_test._runs import Data, Optimizer, Plan
 
 _SIGMAS = 2.0
@@ -47,13 +48,13 @@ def auto(
     rate :math:`\eta` at which the average begins to pay on held-out batches,
 
     .. math::
-        \frac{h(\eta) - f(\eta)}{f_0 - f(\eta)} = 0.015,
+        \frac{h(\eta) - f(\eta)}{\max(f_0 - f(\eta), f(\eta))} = 0.015,
 
     with f the loss of the averaged weights, h that of the weights themselves and
-    :math:`f_0` that of the start: below it time is lost, and above it noise is what
-    keeps the loss up. Where a copy begins to learn its batches by heart, the sum of the
-    learning rates gets a limit, :func:`optax_mi.rules.capped_rule`. It has no horizon
-    and no length of an epoch.
+    :math:`f_0` that of the start, between two that were tried. Below it time is lost,
+    and above it noise is what keeps the loss up. Where a copy begins to learn its
+    batches by heart, the sum of the learning rates gets a limit,
+    :func:`optax_mi.rules.capped_rule`. There is no horizon and no length of an epoch.
 
     Args:
       loss_fn: `loss_fn(params, batch) -> (loss, extra_args)`, that of the train step;
@@ -62,8 +63,8 @@ def auto(
       params: where every copy starts, a pytree.
       batches: what to train on, all of it: a pytree with a leading axis of batches, or
         a list of them, at least 4; or `batches(key, step)` that makes the batch of a
-        step, of data that never come again. Of a part of the data, a network seems to
-        learn by heart sooner than it does of all.
+        step inside a compiled function, of data that never come again. Of a part of the
+        data, a network seems to learn by heart sooner than it does of all.
       num_classes: short for `estimator=contingency(num_classes=num_classes)`. Exactly
         one of the two is given.
       estimator: what measures the mutual information.
@@ -71,10 +72,11 @@ def auto(
         `functools.partial(optax.sgd, momentum=0.9)`; its updates are in proportion to
         the learning rate.
       num_updates: updates of all copies together, at least 60: the price, to which
-        forward passes on held-out batches add some 10 to 40 %. A tenth of the run that
-        follows is enough, and 1000 are for a long one.
-      eval_batches: what to judge by, like `batches`; None holds out 15 % of `batches`,
-        from 2 to 16 of them, for as long as the search lasts.
+        forward passes on held-out batches add a third to two thirds. A tenth of the run
+        that follows is enough, and 1000 are for a long one.
+      eval_batches: what to judge by, a pytree or a list like `batches`; None holds out
+        15 % of `batches` for as long as the search lasts. Of either, from 2 to 16 are
+        used, no more than a thirtieth of `num_updates`.
       model_state: None, or what the network keeps beside its params, such as batch
         statistics; then `loss_fn(params, model_state, batch) -> (loss, (extra_args,
         model_state))`.
@@ -109,7 +111,7 @@ def auto(
       Vasudevan, Entropy 22(5):560, 2020. That a race may stop slow runs early: Jamieson
       and Talwalkar, `AISTATS 2016 <https://arxiv.org/abs/1502.07943>`_.
     """
-    estimator = check_settings(
+    check_settings(
         1.0,
         None,
         num_classes=num_classes,
@@ -118,7 +120,10 @@ def auto(
         rule=None,
         init_lr=None,
         axis_name=None,
-    ).estimator
+    )
+    if estimator is None:
+        assert num_classes is not None
+        estimator = _counts_of(int(num_classes))
     if check_int("num_updates", num_updates, 1) < LEAST_UPDATES:
         raise ValueError(
             f"num_updates must be at least {LEAST_UPDATES}, to tell learning rates "
@@ -149,21 +154,16 @@ def auto(
     race = Race(copies.start, copies.train, float(losses.mean()), num_updates)
     best, longest = race.run()
     run = race.runs[longest]
-    (fallen, _), estimate = copies.judge(run.carry)
-    lr_max, lr_sum_max = float(rate_of(best)), None
-    low, high = (k if k is None else rate_of(k) for k in race.between())
-    if _falls(losses - fallen) or _knows_more(estimate, known):
-        reason = _why(race)
-        lr_sum_max, sum_reason = limit_of(run, copies.trained(run))
+    trained, (_, estimate) = copies.trained(run), copies.judge(run.carry)
+    reason = _why_none(run, losses, trained, known, estimate)
+    lr_max, lr_sum_max, sum_reason, tx = None, None, "nothing was learned.", None
+    if not reason:
+        # As many digits as `recipe` shows.
+        lr_max, reason = float(f"{rate_of(best):.4g}"), _why(race)
+        lr_sum_max, sum_reason = limit_of(run, trained)
+        lr_sum_max = lr_sum_max and float(f"{lr_sum_max:.4g}")
         tx = transformation(plan, lr_max, lr_sum_max)
-    else:
-        reason = (
-            f"no learning rate learns: {run.learning_rate:.3g} took the held-out loss "
-            f"from {losses.mean():.3g} to {fallen.mean():.3g} and the mutual "
-            f"information from {known.mi:.3g} to {estimate.mi:.3g} nats, within "
-            f"{_SIGMAS:g} standard errors. Raise num_updates, or look at loss_fn."
-        )
-        lr_max, sum_reason, tx = None, "nothing was learned.", None
+    low, high = (k if k is None else rate_of(k) for k in race.between())
     order = sorted(race.runs)
     return AutoResult(
         lr_max=lr_max,
@@ -181,6 +181,12 @@ def auto(
     )
 
 
+@functools.cache
+def _counts_of(num_classes: int) -> MIEstimator:
+    """The same at each call, so that nothing is compiled twice."""
+    return contingency(num_classes=num_classes)
+
+
 def _as_run(race: Race, k: int) -> AutoRun:
     """What is kept of a run."""
     run = race.runs[k]
@@ -190,18 +196,53 @@ def _as_run(race: Race, k: int) -> AutoRun:
     return AutoRun(run.learning_rate, updates, averaged, raw, sums, gain)
 
 
+def _why_none(
+    run: Run,
+    untrained: np.ndarray,
+    trained: np.ndarray | None,
+    known: MIEstimate,
+    estimate: MIEstimate,
+) -> str:
+    """Why no learning rate is to be had, or nothing if one is."""
+    curve, before = run.curves()[0], untrained.mean()
+    at, rate = int(curve.argmin()), f"{run.learning_rate:.3g}"
+    if not np.isfinite(curve[-1]):
+        return f"training diverged at {rate}: look for values that are not finite."
+    by_heart = trained is not None and trained.mean() < before
+    if curve[-1] > before and not by_heart:
+        return (
+            f"at {rate} the loss fell from {before:.3g} to {curve[at]:.3g} and rose to "
+            f"{curve[-1]:.3g}: the optimizer's updates may not be in proportion to its "
+            "learning rate."
+        )
+    if _falls(untrained - run.losses[at][0]) or _knows_more(estimate, known):
+        return ""
+    return (
+        f"no learning rate learns: {rate} took the held-out loss from {before:.3g} to "
+        f"{curve[at]:.3g} and the mutual information from {known.mi:.3g} to "
+        f"{estimate.mi:.3g} nats, within {_SIGMAS:g} standard errors. Raise "
+        "num_updates, or look at loss_fn and at params: is there anything to learn?"
+    )
+
+
 def _why(race: Race) -> str:
     """Why this is the learning rate, and how sure it is."""
     low, high = race.between()
-    gains = ", ".join(
-        f"{race.gain(k):.1%} at {rate_of(k):.3g}" for k in (low, high) if k is not None
-    )
-    seen = f"averaging gains {gains}, of the fall of the loss"
+
+    def said(k: int) -> str:
+        gain, rate = race.gain(k), f"{rate_of(k):.3g}"
+        if not np.isfinite(gain):
+            return f"at {rate} the loss is higher"
+        return (
+            f"at {rate} averaging {'gains' if gain >= 0 else 'costs'} {abs(gain):.1%}"
+        )
+
+    seen = ", ".join(said(k) for k in (low, high) if k is not None)
     if low is None:
-        return f"{seen}; none lower was tried, which more updates would do."
+        return f"{seen}, at the lowest of those that ran for long: it may be too high."
     if high is None:
-        return f"{seen}; none higher was tried, which more updates would do."
-    return f"{seen}; 1.5% between them."
+        return f"{seen}, at the highest of those that ran for long: it may be too low."
+    return f"{seen}; between them it gains 1.5%."
 
 
 def _falls(fall: np.ndarray) -> bool:

@@ -14,13 +14,12 @@ from optax_mi._decay import mi_decay
 from optax_mi._inspect import learning_rates
 from optax_mi.estimators import MIEstimate
 from optax_mi.range_test._programs import Functions, program
-from optax_mi.range_test._race import Run
+from optax_mi.range_test._race import Run, chunk_of
 from optax_mi.range_test._runs import Data, Plan, batch_of, draw_orders, loss_of
 from optax_mi.rules import capped_rule
 
 _HELD_SHARE = 0.15
 _MOST_HELD = 16
-_HELD_OF_STREAM = 8
 
 
 def transformation(
@@ -55,12 +54,13 @@ class Copies:
         if data.batches is None:
             # Of later steps than any that a copy trains on.
             self.order = np.arange(num_updates)
-            self.held = num_updates + np.arange(_HELD_OF_STREAM)
+            self.held = num_updates + np.arange(_most_held(num_updates))
         else:
             self.held, self.order = _hold_out(data, num_updates, key)
         if data.eval_batches is not None:
             self.held_of = data.eval_batches
-            self.held = np.arange(len(jax.tree.leaves(data.eval_batches)[0]))
+            given = len(jax.tree.leaves(data.eval_batches)[0])
+            self.held = np.arange(min(given, _most_held(num_updates)))
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """What a function of this module returns, compiled once."""
@@ -102,8 +102,8 @@ class Copies:
         losses, estimate = jax.device_get((losses, self.run(_estimate, sums)))
         return np.asarray(losses, float).T, estimate
 
-    def trained(self, run: Run) -> float | None:
-        """Mean loss of batches that it was trained on, as many as are held out.
+    def trained(self, run: Run) -> np.ndarray | None:
+        """Losses of batches that it was trained on, as many as are held out.
 
         None where it has not been trained on any of them twice.
         """
@@ -112,7 +112,12 @@ class Copies:
             return None
         places = np.array(list(seen)[: len(self.held)])
         (losses, _), _ = self._judge_on(run.carry, self.data.batches, places)
-        return float(losses.mean())
+        return losses
+
+
+def _most_held(num_updates: int) -> int:
+    """No more than a chunk has updates: each judgement is two forward passes."""
+    return max(2, min(chunk_of(num_updates), _MOST_HELD))
 
 
 def _hold_out(
@@ -128,7 +133,7 @@ def _hold_out(
                 f"batches must be at least 4, since some are held out, got {count}. "
                 "Make them smaller, or pass eval_batches."
             )
-        held = int(np.clip(round(_HELD_SHARE * count), 2, _MOST_HELD))
+        held = int(np.clip(round(_HELD_SHARE * count), 2, _most_held(num_updates)))
     places = np.asarray(jax.random.permutation(held_key, count))
     kept = places[held:]
     return places[:held], kept[draw_orders(order_key[None], kept, num_updates)[0]]

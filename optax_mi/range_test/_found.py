@@ -82,9 +82,13 @@ class AutoResult:
         return self.transformation
 
     def recipe(self) -> str:
-        """The code that makes `tx` again, without another search."""
+        """The code that makes `tx` again, from the same `optimizer` and `estimator`.
+
+        Raises:
+          ValueError: there is no `lr_max`; says why.
+        """
         if self.lr_max is None:
-            return "none"
+            raise ValueError(f"auto found no learning rate: {self.lr_max_reason}")
         decay = f"mi_decay({self.lr_max:.4g}, estimator=estimator)"
         if self.lr_sum_max is not None:
             decay = (
@@ -103,8 +107,10 @@ class AutoResult:
             f"lr_sum_max {_shown(self.lr_sum_max)}: {self.lr_sum_reason}",
         ]
         of = f" of {self.entropy:.3g}" if np.isfinite(self.entropy) else ""
-        lines.append(f"known of held-out labels in the end: {self.mi:.3g}{of} nats")
-        return "\n".join([*lines, f"tx = {self.recipe()}"])
+        lines.append(f"held-out labels: {self.mi:.3g}{of} nats known at the end")
+        if self.transformation is not None:
+            lines.append(f"tx = {self.recipe()}")
+        return "\n".join(lines)
 
     def plot(self) -> "Figure":
         """Draws what was tried and what was chosen.

@@ -34,7 +34,7 @@ def stack(name: str, batches: Any) -> Any:
             )
         if not batches:
             raise ValueError(f"{name} has no batches.")
-        batches = jax.tree.map(lambda *parts: np.stack(parts), *batches)
+        batches = jax.tree.map(_stack_leaves, *batches)
     batches = arrays(name, batches)
     shapes = [x.shape for x in jax.tree.leaves(batches)]
     axes = {shape[:1] for shape in shapes}
@@ -44,6 +44,12 @@ def stack(name: str, batches: Any) -> Any:
             f"got shapes {shapes}. Reshape samples [N, ...] to [N // B, B, ...]."
         )
     return batches
+
+
+def _stack_leaves(*parts: Any) -> Any:
+    # NumPy knows nothing of JAX's keys.
+    together = jnp.stack if isinstance(parts[0], jax.Array) else np.stack
+    return together(parts)
 
 
 def check_callable(name: str, value: Any, form: str) -> None:
@@ -107,9 +113,10 @@ def check_step(plan: Plan, data: Data, key: jax.Array) -> int:
     form = "(loss, (extra_args, model_state))" if state else "(loss, extra_args)"
     given = {"params": params, **state}
     returned = _shapes_of("loss_fn", plan.loss_fn, **given, batch=batch)
+    judged = returned
     if data.eval_batches is not None:
         batch = jax.eval_shape(_first, data.eval_batches)
-        _shapes_of("loss_fn", plan.loss_fn, **given, eval_batch=batch)
+        judged = _shapes_of("loss_fn", plan.loss_fn, **given, eval_batch=batch)
     try:
         loss, extra_args = returned
         model_state = None
@@ -129,13 +136,14 @@ def check_step(plan: Plan, data: Data, key: jax.Array) -> int:
             f"loss_fn must return {' and '.join(missing)} in extra_args for the "
             f"estimator, got {names}."
         )
-    labels = extra_args.get("labels")
-    if labels is not None and jnp.ndim(labels) == 0:
-        raise ValueError(
-            "loss_fn returns the label of one sample: batches must have an axis of "
-            "batches before that of samples. Reshape samples [N, ...] to "
-            "[N // B, B, ...]."
-        )
+    for name, (_, seen) in (("batches", returned), ("eval_batches", judged)):
+        labels = (seen[0] if state else seen).get("labels")
+        if labels is not None and jnp.ndim(labels) == 0:
+            raise ValueError(
+                f"loss_fn returns the label of one sample: {name} must have an axis of "
+                "batches before that of samples. Reshape samples [N, ...] to "
+                "[N // B, B, ...]."
+            )
     before, after = (
         jax.tree.map(lambda x: jax.typeof(x).str_short(), tree)
         for tree in (data.model_state, model_state)

@@ -7,18 +7,19 @@ that of the weights themselves, and learning rates 0.01 * 10^(k/2):
    rises, then at the neighbours. The lowest that keeps 90 % of the largest fall,
    f(0) - f, is too high for long runs: a short one sees little of what noise costs.
 2. Balance: runs of 8 chunks from half a decade lower on, upwards while the average
-   gains less than 1.5 % of the fall,
+   gains less than 1.5 % of the fall, or of what is left if that is more,
 
-       gain = (h - f) / (f(0) - f) < 0.015,    over the last 3 chunks,
+       gain = (h - f) / max(f(0) - f, f) < 0.015,    over the last 3 chunks,
 
    and downwards otherwise. Where it gains nothing, the learning rate is too low: the
    average lags behind. Where it gains much, noise is what keeps the loss up.
    `lr_max` is where the gain is 1.5 %, between two runs.
 3. Go on with the run above that to time T, when the budget is spent. Let S(t) be the
    sum of its learning rates so far, g the loss at T on batches that it has trained on,
-   and r = 1 - g / f(T) what it knows by heart. Above r = 0.08, if any batch was seen
-   twice, the sum of the learning rates gets a limit: 1.2 S(T) / min(r / 0.2, 1)^2 while
-   f falls, and where f is level, S at the first f within 2 % of the lowest.
+   and r = 1 - g / f(T) what it knows by heart. Above r = 0.08 and two standard errors,
+   if any batch was seen twice, the sum of the learning rates gets a limit:
+   1.2 S(T) / min(r / 0.2, 1)^2 while f falls, and where f is level, S at the first f
+   within 2 % of the lowest.
 """
 
 import math
@@ -41,6 +42,7 @@ _TOLERANCE = 0.1
 _BY_HEART, _MUCH = 0.08, 0.2
 _BEYOND = 1.2
 _LEVEL = 0.02
+_SIGMAS = 2.0
 LEAST_UPDATES = 20 * _LEAST_CHUNK
 
 
@@ -88,7 +90,7 @@ class Race:
     ):
         self.start, self.train = start, train
         self.untrained, self.budget = untrained, budget
-        self.chunk = max(_LEAST_CHUNK, budget // _CHUNKS)
+        self.chunk = chunk_of(budget)
         self.spent = 0
         self.runs: dict[int, Run] = {}
         self.balanced: list[int] = []
@@ -134,11 +136,21 @@ class Race:
         limit = lowest + _TOLERANCE * max(self.untrained - lowest, 0.0)
         return min(q for q, loss in losses.items() if loss <= limit)
 
+    def settled(self, k: int) -> np.ndarray:
+        """F and h over the last three of the chunks that all runs have, [2]."""
+        return self.runs[k].curves()[:, :_BALANCED][:, -_LAST:].mean(1)
+
     def gain(self, k: int) -> float:
-        """What the average gains, as a share of the fall; infinite where f rose."""
-        averaged, raw = self.runs[k].curves()[:, :_BALANCED][:, -_LAST:].mean(1)
+        """What the average gains, as a share; infinite where f is worse than below."""
+        averaged, raw = self.settled(k)
         fall = self.untrained - averaged
-        return float((raw - averaged) / fall) if fall > 0 else math.inf
+        if not fall > 0:
+            return math.inf
+        if k - 1 in self.balanced:
+            below = self.settled(k - 1)[0]
+            if averaged > below + _TOLERANCE * (self.untrained - below):
+                return math.inf
+        return float((raw - averaged) / max(fall, averaged))
 
     def balance(self, k: int) -> None:
         """Runs from k upwards or downwards until the gain passes its level."""
@@ -179,33 +191,38 @@ class Race:
         return best, nearest
 
 
+def chunk_of(budget: int) -> int:
+    """Updates between two measurements."""
+    return max(_LEAST_CHUNK, budget // _CHUNKS)
+
+
 def rate_of(k: float) -> float:
     """The learning rate at a half decade."""
     return _START * 10 ** (k / 2)
 
 
-def limit_of(run: Run, trained: float | None) -> tuple[float | None, str]:
+def limit_of(run: Run, trained: np.ndarray | None) -> tuple[float | None, str]:
     """The limit on the sum of the learning rates, or None, and why.
 
-    `trained` is the loss at the end on batches that the run was trained on, None where
-    it saw none twice.
+    `trained` are the losses at the end of batches that the run was trained on, None
+    where it saw none twice.
     """
     if trained is None:
-        return None, "none, since no batch was seen twice."
+        return None, "no batch was seen twice, so none was learned by heart."
     curve, sums = run.curves()[0], run.lr_sums
-    end = curve[-2:].mean()
+    end, known = curve[-2:].mean(), trained.mean()
     if not end > 0:
-        return None, "none, since a loss that is not positive tells no shares."
-    by_heart = max(1 - trained / end, 0.0)
-    said = f"its loss is {trained:.3g} on batches it trained on, {end:.3g} on others"
-    if by_heart <= _BY_HEART:
-        return None, f"none, since it generalizes: {said}."
-    limit = _BEYOND * sums[-1] / min(by_heart / _MUCH, 1.0) ** 2
+        return None, "the loss is not positive, so that a share of it means nothing."
+    by_heart = max(1 - known / end, 0.0)
+    said = f"the loss is {known:.3g} on batches trained on, {end:.3g} on held-out ones"
+    held = run.losses[-1][0]
+    noise = math.hypot(*(x.std(ddof=1) / math.sqrt(len(x)) for x in (held, trained)))
+    if by_heart <= _BY_HEART or end - known <= _SIGMAS * noise:
+        return None, f"the network generalizes: {said}."
+    limit = float(_BEYOND * sums[-1] / min(by_heart / _MUCH, 1.0) ** 2)
     third = len(curve) // 3
     if curve[-third:].mean() < 0.99 * curve[third:-third].mean():
-        return float(
-            limit
-        ), f"it learns by heart, and still generalizes better: {said}."
+        return limit, f"the network learns by heart, and goes on to generalize: {said}."
     at = int(np.argmax(curve <= (1 + _LEVEL) * curve.min()))
-    why = f"it learns by heart: {said}, no lower than after {run.updates[at]} updates."
-    return float(min(limit, sums[at])), why
+    why = f"the network learns by heart from {run.updates[at]} updates on: {said}."
+    return min(limit, float(sums[at])), why

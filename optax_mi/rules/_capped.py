@@ -29,11 +29,11 @@ def capped_rule(lr_sum_max: chex.Numeric, rule: DecayRule | None = None) -> Deca
         1 - \frac{1}{S} \sum_{s < t} \eta_s \right),
 
     where :math:`\eta_t'` is the learning rate of `rule` and S is `lr_sum_max`. The sum
-    comes near S, and stays there. A network that learns its training set by heart
+    comes near S, and stays there, with `lr_min=0.0` in :func:`optax_mi.mi_decay`, whose
+    lower bound goes before the rule. A network that learns its training set by heart
     begins to do so at about the same sum, whether the learning rate is high and the run
     short, or low and long: under a limit it stops there, and training may go on for
-    any time. Pass `lr_min=0.0` to :func:`optax_mi.mi_decay`, whose lower bound goes
-    before the rule. The rule is ours, not the paper's.
+    any time. The rule is ours, not the paper's.
 
     Args:
       lr_sum_max: the limit, in learning rates times updates, positive.
