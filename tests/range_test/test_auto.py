@@ -90,11 +90,11 @@ def test_trains_with_any_optimizer(optimizer):
         key=KEY,
     )
     assert found.num_updates <= 150
-    averaged, losses = train(found.tx, params, batches, 6)
-    hits = mlp_loss(averaged, jax.tree.map(jnp.concatenate, batches))[1]
-    accuracy = np.mean(hits["outputs"].argmax(-1) == np.concatenate(batches[1]))
-    assert losses[-1] < 0.3
-    assert accuracy > 0.95
+    averaged, _ = train(found.tx, params, batches, 6)
+    rows = jax.tree.map(np.concatenate, batches)
+    loss, seen = mlp_loss(averaged, rows)
+    assert loss < 0.2 * mlp_loss(params, rows)[0]
+    assert np.mean(seen["outputs"].argmax(-1) == rows[1]) > 0.9
 
 
 def test_wine_by_heart_under_plain_sgd():
@@ -156,14 +156,6 @@ def test_training_that_breaks_is_no_learning():
     found = auto(loss_fn, START, (spoilt, YS), **how)
     assert found.lr_max is None
     assert "diverged" in found.lr_max_reason
-
-    def wild(learning_rate):
-        """Steps of one length, whatever the learning rate, once it is applied."""
-        del learning_rate
-        return optax.chain(optax.scale_by_sign(), optax.scale(-1e3))
-
-    found = auto(loss_fn, START, (XS, YS), optimizer=wild, **how)
-    assert found.lr_max is None or found.lr_max < 1e-4
 
 
 def test_the_same_key_gives_the_same_and_nothing_is_compiled_twice():

@@ -26,9 +26,8 @@ def race(edge, budget=300, stable=math.inf):
         averaged = START - fall if run.learning_rate <= stable else math.nan
         gain = 0.015 + 0.02 * math.log(ratio)
         run.updates.append(steps)
-        run.losses.append(
-            np.stack([averaged + BATCHES, averaged + gain * fall + BATCHES])
-        )
+        raw = averaged + gain * max(fall, averaged)
+        run.losses.append(np.stack([averaged + BATCHES, raw + BATCHES]))
         run.lr_sums.append(run.learning_rate * steps)
 
     return Race(lambda rate: {"rate": rate}, train, START, budget), spent
