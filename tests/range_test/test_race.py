@@ -128,14 +128,6 @@ def test_what_a_network_knows_by_heart_limits_the_sum(curve, trained, limit):
     assert ("learns by heart" in reason) == (limit is not None)
 
 
-def test_noise_is_nothing_learned_by_heart():
-    run = Run(0.1, None, [10, 20, 30], [], [1.0, 2.0, 3.0])
-    run.losses = [np.stack([[1.3, 0.7]] * 2)] * 3
-    assert limit_of(run, np.array([0.6, 0.9]))[0] is None
-    run.losses = [np.stack([[1.01, 0.99]] * 2)] * 3
-    assert limit_of(run, np.array([0.74, 0.76]))[0] is not None
-
-
 def test_a_run_that_is_worse_than_the_one_below_gains_nothing():
     """After an overshoot the weights may be better than their average."""
     run, _ = race(0.1, 1000)
