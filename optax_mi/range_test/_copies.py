@@ -49,6 +49,7 @@ class Copies:
     ):
         self.plan, self.data, self.progress = plan, data, progress
         self.num_updates, self.done = num_updates, 0
+        self.compiled: dict[str, Callable[..., Any]] = {}
         self.batch_key, key = jax.random.split(key)
         self.held_of = data.batches
         if data.batches is None:
@@ -62,24 +63,26 @@ class Copies:
             given = len(jax.tree.leaves(data.eval_batches)[0])
             self.held = np.arange(min(given, _most_held(num_updates)))
 
-    def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What a function of this module returns, compiled once."""
-        plan = self.plan
-        functions = plan.loss_fn, plan.optimizer, plan.make_batch, *plan.estimator[:4]
-        made_of = Functions(functions, (function.__name__, plan.stateful))
-        return program(partial(function, plan), made_of, *args)(*args)
+    def run(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        """What a function of this module returns, compiled once for each name."""
+        if name not in self.compiled:
+            plan = self.plan
+            users = plan.loss_fn, plan.optimizer, plan.make_batch, *plan.estimator[:4]
+            made_of = Functions(users, (function.__name__, plan.stateful))
+            self.compiled[name] = program(partial(function, plan), made_of, *args)
+        return self.compiled[name](*args)
 
     def start(self, learning_rate: float) -> Any:
         """The carry of a copy."""
         rate = np.float32(learning_rate)
-        return self.run(_start, self.data.params, self.data.model_state, rate)
+        return self.run("start", _start, self.data.params, self.data.model_state, rate)
 
     def train(self, run: Run, updates: int) -> None:
         """Trains a copy, and measures it."""
         rate, first = np.float32(run.learning_rate), sum(run.updates[-1:])
         for place in self.order[first : first + updates]:
             source = self.data.batches, self.batch_key, np.int32(place)
-            run.carry = self.run(_step, run.carry, rate, *source)
+            run.carry = self.run("step", _step, run.carry, rate, *source)
         run.updates.append(first + updates)
         run.losses.append(self.judge(run.carry)[0])
         run.lr_sums.append(float(run.carry[-1]))
@@ -89,17 +92,19 @@ class Copies:
 
     def judge(self, carry: Any) -> tuple[np.ndarray, MIEstimate]:
         """Losses of held-out batches, and what is known of their labels."""
-        return self._judge_on(carry, self.held_of, self.held)
+        return self._judge_on("held", carry, self.held_of, self.held)
 
     def _judge_on(
-        self, carry: Any, of: Any, places: np.ndarray
+        self, name: str, carry: Any, of: Any, places: np.ndarray
     ) -> tuple[np.ndarray, MIEstimate]:
         sums, losses = self.plan.estimator.init(), []
         for place in places:
             source = of, self.batch_key, np.int32(place)
-            loss, sums = self.run(_judge_batch, carry, sums, *source)
+            loss, sums = self.run(name, _judge_batch, carry, sums, *source)
             losses.append(loss)
-        losses, estimate = jax.device_get((losses, self.run(_estimate, sums)))
+        losses, estimate = jax.device_get(
+            (losses, self.run("estimate", _estimate, sums))
+        )
         return np.asarray(losses, float).T, estimate
 
     def trained(self, run: Run) -> np.ndarray | None:
@@ -111,7 +116,7 @@ class Copies:
         if len(seen) == run.updates[-1]:
             return None
         places = np.array(list(seen)[: len(self.held)])
-        (losses, _), _ = self._judge_on(run.carry, self.data.batches, places)
+        (losses, _), _ = self._judge_on("trained", run.carry, self.data.batches, places)
         return losses
 
 

@@ -64,7 +64,7 @@ class Run:
     lr_sums: list[float] = field(default_factory=list)
 
     def curves(self) -> np.ndarray:
-        """F and h at each measurement, [2, M]; infinite where not finite."""
+        """The losses f and h at each measurement, [2, M]; infinite where not finite."""
         means = np.array([losses.mean(1) for losses in self.losses]).T
         return np.where(np.isfinite(means), means, np.inf)
 
@@ -106,7 +106,7 @@ class Race:
         self.spent += self.chunk
 
     def first(self, k: int) -> float:
-        """F after one chunk."""
+        """The loss f after one chunk."""
         if k not in self.runs:
             self.go_on(k)
         return self.runs[k].curves()[0, 0]
@@ -135,7 +135,7 @@ class Race:
         return min(q for q, loss in losses.items() if loss <= limit)
 
     def settled(self, k: int) -> np.ndarray:
-        """F and h over the last three of the chunks that all runs have, [2]."""
+        """The losses f and h over the last three of the chunks in common, [2]."""
         return self.runs[k].curves()[:, :_BALANCED][:, -_LAST:].mean(1)
 
     def gain(self, k: int) -> float:
@@ -180,13 +180,13 @@ class Race:
         """Runs the race: the half decade of its outcome, and the run that went on."""
         self.balance(self.bracket() - 1)
         best = self.best()
-        nearest = min(
-            [k for k in self.balanced if k >= best], default=max(self.balanced)
-        )
-        self.keep([nearest])
+        # The one above comes sooner to where it learns by heart.
+        above = [k for k in self.balanced if k >= best]
+        longest = min(above, default=max(self.balanced))
+        self.keep([longest])
         while self.affords(1):
-            self.go_on(nearest)
-        return best, nearest
+            self.go_on(longest)
+        return best, longest
 
 
 def chunk_of(budget: int) -> int:
