@@ -196,7 +196,7 @@ def plot_auto(result: Any) -> Figure:
     right.set(
         xscale="log",
         xlabel="learning rate",
-        ylabel="gain by averaging (% of the fall)",
+        ylabel="gain by averaging (%)",
     )
     right.xaxis.set_minor_formatter(NullFormatter())
     right.set_xlim(min(rates) / 1.5, max(rates) * 1.5)

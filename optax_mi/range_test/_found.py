@@ -21,8 +21,8 @@ class AutoRun:
         infinite where it is not finite, [M].
       raw_loss: likewise, by the weights themselves.
       lr_sum: sum of the learning rates until each measurement, [M].
-      gain: what the average gains, as a share of how far the loss fell; nan where the
-        run was too short to tell.
+      gain: what the average gains, as a share of how far the loss fell, or of what is
+        left if that is more; nan where the run was too short to tell.
     """
 
     learning_rate: float
