@@ -34,6 +34,8 @@ TUNED = (
     "adamw cosine",
     "schedule-free adamw",
     "adamw + average",
+    "prodigy",
+    "dog + average",
 )
 # What each `auto` row would be with the best learning rate that was tried.
 BEST_OF = {"auto sgd": "mi sgd + average", "auto adamw": "mi adamw + average"}
