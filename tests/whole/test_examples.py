@@ -161,7 +161,7 @@ def test_the_demo_compiles_its_step_once(rule):
 def test_a_network_trains_with_nothing_given(tmp_path, capsys):
     no_knob.main(["--epochs=20", "--optimizer=momentum", f"--output={tmp_path}"])
     printed = capsys.readouterr().out
-    assert re.search(r"lr_max 0\.\d+: averaging gains", printed)
+    assert re.search(r"lr_max 0\.\d+: at 0\.\d+ averaging", printed)
     assert (tmp_path / "no_knob.png").read_bytes().startswith(b"\x89PNG")
     (share,) = re.findall(r"test accuracy ([\d.]+)%", printed)
     assert float(share) >= 95
@@ -243,7 +243,8 @@ def test_the_readme_runs_from_top_to_bottom():
     assert names["state"].step == names["optimizer"].step[...] == 1
     # One step: the average is where it led to.
     chex.assert_trees_all_equal(nnx.state(names["averaged"]), nnx.state(names["model"]))
-    assert names["found"].lr_max > names["found"].lr_min
+    assert names["bounds"].lr_max > names["bounds"].lr_min
+    assert 0.001 < names["found"].lr_max < 1.0
     assert names["plugin_mi"](names["predicted"], names["labels"]).mi > 0.5
 
 

@@ -13,7 +13,12 @@ from optax_mi import mi_decay, rules
 from tests.contract import CASES, ESTIMATORS, NUM_CLASSES, SETTINGS, Case, inject
 
 PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
-RULES = [rules.log_time_rule, rules.proportional_rule, rules.residual_rule]
+RULES = {
+    rules.log_time_rule: (),
+    rules.proportional_rule: (),
+    rules.residual_rule: (),
+    rules.capped_rule: (1.0,),
+}
 
 
 def is_named_tuple(node):
@@ -42,7 +47,7 @@ def our_names():
     starts = [
         *(case.make().init(PARAMS) for case in CASES.values()),
         *(estimator.init() for estimator, _ in ESTIMATORS.values()),
-        *(make().init() for make in RULES),
+        *(make(*given).init() for make, given in RULES.items()),
     ]
     return {*names_in(starts)}
 
@@ -80,7 +85,7 @@ def test_everything_is_looked_at():
     assert {owner for owner, _ in our_names()} >= {
         *("MIDecayState", "AverageParamsState", "MIEstimate"),
         *("LongSum", "Counts", "Losses", "Reservoir"),
-        *("_Progress", "_LastMI", "_LastResidual"),
+        *("_Progress", "_LastMI", "_LastResidual", "_Spent"),
     }
     assert {*rules.__all__} == {"DecayRule", *(make.__name__ for make in RULES)}
     assert {*their_names()} >= {
