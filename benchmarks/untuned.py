@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from compare import budget, choose, find_settings, run_cell
 from rich.console import Console
+from scipy.stats import rankdata
 from suite.fashion import fashion_tasks
 from suite.files import load_json, replacing
 from suite.images import INSTALLED, missing_fashion
@@ -103,9 +104,9 @@ def _loss_table(tasks: Any) -> str:
     )
     # A rank is that of a row that has finished every task.
     full = [i for i in range(len(rows)) if np.isfinite(losses[i]).all()]
-    among_all = dict(zip(full, _ranks(losses[full]).mean(1), strict=True))
-    given = [i for i in range(len(UNTUNED)) if not _is_told(rows[i])]
-    among_given = dict(zip(given, _ranks(losses[given]).mean(1), strict=True))
+    among_all = dict(zip(full, rankdata(losses[full], axis=0).mean(1), strict=True))
+    given = [i for i, row in enumerate(UNTUNED) if not UNTUNED[row].knows_horizon]
+    among_given = dict(zip(given, rankdata(losses[given], axis=0).mean(1), strict=True))
     return markdown(
         ["method", "rank", "given nothing", *tasks],
         [
@@ -118,10 +119,6 @@ def _loss_table(tasks: Any) -> str:
             for i, row in enumerate(rows)
         ],
     )
-
-
-def _is_told(row: str) -> bool:
-    return UNTUNED[row].knows_horizon
 
 
 def _regret_table(tasks: Any) -> str:
@@ -146,13 +143,6 @@ def _regret_table(tasks: Any) -> str:
     for ours in BEST_OF:
         header += [ours, "`lr_max`", "limits"]
     return markdown(header, rows)
-
-
-def _ranks(losses: np.ndarray) -> np.ndarray:
-    """Ranks down the columns, ties shared."""
-    below = (np.less(losses[None], losses[:, None])).sum(1)
-    equal = (np.equal(losses[None], losses[:, None])).sum(1)
-    return below + (equal + 1) / 2
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -184,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     folder = args.output / "short" if args.short else args.output
-    results: dict[str, Any] = {**machine(), "tasks": {}}
+    results: dict[str, Any] = {**machine(), "tasks": {}, "steps": {}}
     with bars(console) as progress:
         bar = progress.add_task("", total=len(names))
         for name in names:
@@ -193,10 +183,7 @@ def main(argv: list[str] | None = None) -> None:
             rows = run_task(tasks[name], folder, seeds, args.short)
             tuned = {} if args.short else tuned_rows(name)
             results["tasks"][name] = rows | tuned
-            results["steps"] = {
-                **results.get("steps", {}),
-                name: budget(tasks[name], args.short),
-            }
+            results["steps"][name] = budget(tasks[name], args.short)
             progress.advance(bar)
     target = args.report or folder
     save_json(target / "untuned.json", results)

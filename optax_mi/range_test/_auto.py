@@ -21,10 +21,10 @@ from optax_mi.range_test._inputs import (
     stack,
 )
 from optax_mi.range_test._race import LEAST_UPDATES, Race, Run, limit_of, rate_of
+from optax_mi.range_test._result import CHANCE_ERROR
 from optax_mi.range_test._runs import Data, Optimizer, Plan
 
 _SIGMAS = 2.0
-_CHANCE_ERROR = 0.1
 
 
 def auto(
@@ -254,5 +254,5 @@ def _falls(fall: np.ndarray) -> bool:
 def _knows_more(after: MIEstimate, before: MIEstimate) -> bool:
     """Whether the mutual information grows, beyond noise and what chance reads."""
     gain = (after.mi - after.chance) - (before.mi - before.chance)
-    errors = [after.std_error, before.std_error, _CHANCE_ERROR * after.chance]
+    errors = [after.std_error, before.std_error, CHANCE_ERROR * after.chance]
     return bool(gain > _SIGMAS * np.linalg.norm(np.nan_to_num(errors)))

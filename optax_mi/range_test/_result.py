@@ -27,7 +27,7 @@ _MARGIN = math.sqrt(2)
 # The largest of 48 gains of nothing exceeds three standard errors in 6 % of tests, and
 # four in 0.2 %.
 _SIGMAS = 4.0
-_CHANCE_ERROR = 0.1  # of what an estimate reads by chance, as far as that is known
+CHANCE_ERROR = 0.1  # of what an estimate reads by chance, as far as that is known
 
 
 class Runs(NamedTuple):
@@ -187,7 +187,7 @@ def find_bounds(
     runs = Runs(*(np.where(diverged, math.nan, x) for x in runs))
     gain = (runs.mi - runs.by_chance) - (chance.mi - chance.by_chance)
     noise = np.hypot(runs.std_error, chance.std_error)
-    noise = np.hypot(noise, _CHANCE_ERROR * runs.by_chance)
+    noise = np.hypot(noise, CHANCE_ERROR * runs.by_chance)
     noise = np.where(np.isnan(noise), 0.0, noise)
     seeds = gain.shape[1]
     top, low, top_reason, low_reason = _bounds(
