@@ -53,7 +53,7 @@ def plot_information_plane(
       label_mi: from each layer to I(T; Y), nats.
       epochs: the epochs that were measured, rising, 0 for the untrained network.
       label_entropy: H(Y), nats.
-      input_entropy: H(X), nats; None where it is not known, or infinite.
+      input_entropy: H(X), nats; None where it is infinite or not known.
       width: width of the figure, inches, at least 2.
       title: title of the figure, or None.
 
@@ -127,9 +127,9 @@ def plot_information_plane(
         bar.ax.set_yticklabels([f"{tick:g}" for tick in bar.get_ticks()])
         bar.ax.tick_params(labelsize=size - 1)
         bar.set_label("epoch", fontsize=size)
-        # Viewers of PDF show seams between its parts.
         if bar.solids is not None:
-            bar.solids.set_edgecolor("face")
+            # Vectors too, without the seams that viewers show between its parts.
+            bar.solids.set(rasterized=False, edgecolor="face")
     if named:
         # The layout decides what lies over what.
         figure.draw_without_rendering()

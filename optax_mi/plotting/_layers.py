@@ -131,7 +131,7 @@ def _draw_depth(axes: Axes, mi: Mapping[str, np.ndarray], entropy: np.ndarray) -
     if sum(map(len, names)) > 40:
         axes.tick_params("x", labelsize=8)
         for name in axes.get_xticklabels():
-            name.set(rotation=35, ha="right", rotation_mode="anchor")
+            name.set(rotation=45, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.3, len(mi) - 0.7)
     axes.set_xlabel("layer, from the input to the output")
     if count > 1:

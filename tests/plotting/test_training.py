@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from optax_mi.plotting import plot_layers, plot_training
+from optax_mi.plotting import plot_training
 
 RUN = {
     "mi": [0.5, 1.0, 1.2, 1.2],
@@ -44,64 +45,48 @@ def test_real_labels_have_no_ceiling(tmp_path):
     assert 3 < figure.axes[0].get_ylim()[1] < 4
 
 
+def test_one_epoch_shows_its_rate_and_its_number():
+    figure = plot_training(mi=[0.5], entropy=[1.4], learning_rate=[0.03])
+    ceiling, _ = figure.axes[0].lines
+    (rate,) = figure.axes[1].lines
+    assert ceiling.get_marker() == "_"
+    assert rate.get_marker() == "o"
+    assert list(figure.axes[1].get_xticks()) == [1]
+
+
+def test_long_runs_have_neither_dots_nor_lines_at_decays():
+    for count, marked in ((41, 40), (42, 0)):
+        rates = 0.3 * 0.99 ** np.arange(count)
+        curve = np.linspace(0, 1, count)
+        figure = plot_training(mi=curve, entropy=0 * curve + 1.4, learning_rate=rates)
+        # The two lines of the panel, and those at decays.
+        assert len(figure.axes[0].lines) == 2 + marked
+        assert len(figure.axes[1].lines) == 1 + marked + bool(marked)
+
+
+def test_an_epoch_without_a_reading_is_a_gap():
+    figure = plot_training(**{**RUN, "mi": [0.5, math.nan, 1.2, 1.2]})
+    assert np.isnan(figure.axes[0].lines[-1].get_ydata()[1])
+    assert 1.4 < figure.axes[0].get_ylim()[1] < 2
+
+
 @pytest.mark.parametrize("change", [{"mi": [0.5]}, {k: [] for k in RUN}])
 def test_refuses_curves_of_different_lengths(change):
     with pytest.raises(ValueError, match=r"one value per epoch, got lengths \{'mi': "):
         plot_training(**{**RUN, **change})
 
 
-LAYERS = {
-    "mi": {"conv": [0.2, 0.4, 0.5], "dense": [0.6, 1.1, 1.3]},
-    "entropy": [1.4, 1.4, 1.4],
-    "learning_rate": {"conv": [0.3, 0.1, 0.05], "dense": [0.3, 0.3, 0.2]},
-}
-
-
-def test_layers_over_epochs_and_over_depth():
-    figure = plot_layers(**LAYERS, title="two layers")
-    over_epochs, rates, over_depth, scale = figure.axes
-    assert [list(line.get_ydata()) for line in over_epochs.lines] == [
-        LAYERS["entropy"],
-        *LAYERS["mi"].values(),
-    ]
-    assert [list(line.get_ydata()) for line in rates.lines] == [
-        *LAYERS["learning_rate"].values()
-    ]
-    assert rates.get_yscale() == "log"
-    legend = [text.get_text() for text in rates.get_legend().get_texts()]
-    assert legend == [tick.get_text() for tick in over_depth.get_xticklabels()]
-    assert legend == ["conv", "dense"]
-    assert [list(line.get_ydata()) for line in over_depth.lines[:3]] == [
-        [0.2, 0.6],
-        [0.4, 1.1],
-        [0.5, 1.3],
-    ]
-    assert over_epochs.get_ylim() == over_depth.get_ylim()
-    assert scale.get_ylim() == (1, 3)
-
-
-def test_layers_of_one_epoch_and_real_labels(tmp_path):
-    figure = plot_layers(
-        mi={"only": [0.5]}, entropy=[math.inf], learning_rate={"only": [0.1]}
-    )
-    figure.savefig(tmp_path / "layers.png")
-    assert len(figure.axes[0].lines) == 1
-
-
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("name", "value"),
     [
-        ({"mi": {"conv": [0.1] * 3}}, r"same layers, got \['conv'\] and \['conv', 'de"),
-        ({"entropy": [1.4]}, r"one value per epoch, got lengths \{'entropy': 1, \"mi"),
+        ("mi", 0.5),
+        ("mi", None),
+        ("entropy", ["high"] * 4),
+        ("learning_rate", [[0.1]] * 4),
+        ("accuracy", [0.5] * 4),
+        ("accuracy", {"test": 0.5}),
     ],
 )
-def test_refuses_layers_that_do_not_fit(change, match):
-    with pytest.raises(ValueError, match=match):
-        plot_layers(**{**LAYERS, **change})
-
-
-@pytest.mark.parametrize("layers", [{}, None, [0.1, 0.2]])
-def test_layers_have_names(layers):
-    for name in ("mi", "learning_rate"):
-        with pytest.raises(TypeError, match=f"^{name} must be a mapping from each"):
-            plot_layers(**{**LAYERS, name: layers})
+def test_refuses_what_is_no_curve(name, value):
+    with pytest.raises(TypeError, match=rf"^{name}.* must be a "):
+        plot_training(**{**RUN, name: value})
