@@ -120,7 +120,7 @@ def plot_information_plane(
         _draw_path(axes, path, times, scale, markers[layer], size)
     points = np.concatenate([*paths.values()])
     most = math.inf if input_entropy is None else float(input_entropy)
-    _draw_bounds(axes, points, label_entropy, most, size)
+    _draw_bounds(axes, points, float(label_entropy), most, size)
     if len(times) > 1:
         bar = figure.colorbar(scale, ax=axes, ticks=_ticks(times), aspect=30, pad=0.02)
         bar.minorticks_off()
@@ -160,7 +160,7 @@ def _check_bound(
             )
         if values.max() > 1.1 * entropy:
             raise ValueError(
-                f"{name}[{layer!r}] must not exceed {entropy_name}={entropy:.4g}, got "
+                f"{name}[{layer!r}] must not exceed {entropy_name}={float(entropy):.4g}, got "
                 f"{values.max():.4g}: are both in nats, and in their places?"
             )
 

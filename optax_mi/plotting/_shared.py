@@ -112,7 +112,7 @@ def label_rates(axes: Axes) -> None:
         return
     # Matplotlib writes no label between powers of ten, or one at each of 1 to 9.
     axes.yaxis.set_major_locator(
-        MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
+        MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
         if high < 5 * low
         else LogLocator(subs=(1, 2, 5))
     )
