@@ -153,14 +153,15 @@ def _check_bound(
 ) -> None:
     """Raises unless the entropy is positive, and all readings fit below it, roughly."""
     check_number(entropy_name, entropy, lambda h: h > 0, "positive and in nats")
+    most = float(entropy)
     for layer, values in layers.items():
         if np.isnan(values).any():
             raise ValueError(
                 f"{name}[{layer!r}] must not have nan: leave the epoch out."
             )
-        if values.max() > 1.1 * entropy:
+        if values.max() > 1.1 * most:
             raise ValueError(
-                f"{name}[{layer!r}] must not exceed {entropy_name}={float(entropy):.4g}, got "
+                f"{name}[{layer!r}] must not exceed {entropy_name}={most:.4g}, got "
                 f"{values.max():.4g}: are both in nats, and in their places?"
             )
 
