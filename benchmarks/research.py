@@ -14,6 +14,7 @@ Weights are averaged, cosine's too, but for rows that say otherwise and for `lay
 import argparse
 import dataclasses
 import functools
+import itertools
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,22 +29,26 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from suite import candidates
 from suite.files import load_json, replacing
-from suite.markdown import markdown
+from suite.markdown import markdown, number
 from suite.methods import PLAIN, Method, averaged, layer_by_layer, ours
 from suite.nets import MLP
+from suite.ranking import standard_error
 from suite.results import save_json
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
 
 from optax_mi import average_params, eval_params
 from optax_mi.estimators import MIEstimate, contingency, measured
-from optax_mi.rules import DecayRule, log_time_rule, proportional_rule, residual_rule
+from optax_mi.rules import log_time_rule
 
 RATES = (0.01, 0.03, 0.1, 0.3)
 FACTORS = (0.25, 1.0, 4.0)
 # Studies of methods at the task's own settings: nothing is varied.
 ONE_TABLE = ("variants", "layers")
-Row = tuple[str, Callable[[float], float]]
+WHOLE = "whole network"
+# What to do with layers was chosen on the first four, and judged on the others.
+WITH_LAYERS = ("digits_mlp", "digits_cnn", "teacher", "teacher, 7 layers")
+WITH_LAYERS += ("pixels", "flower", "cancer")
 
 
 def on_validation(outputs: jax.Array, labels: jax.Array) -> MIEstimate:
@@ -114,35 +119,37 @@ def variants() -> dict[str, Method]:
     }
 
 
-def layers() -> dict[str, Method]:
-    """The whole network's decay, a decay for every layer, and what lies between.
-
-    All under the default rule before weights were averaged, and judged without average.
-    """
-    before = candidates.log_time
-    own_scale = functools.partial(candidates.log_time, knows=jnp.ones_like)
-
-    def gain() -> DecayRule:
-        return candidates.gained(own_scale())
-
-    return {
-        "whole network": ours("", before),
-        "whole network, twice the rate": ours("", lambda: before(rate=12.0)),
-        "layer by layer": layer_by_layer("", before),
-        "no noise on the layers": layer_by_layer("", before, noise=0.0),
-        "down to a third": layer_by_layer("", before, lowest=0.3),
-        "not weighted by U": layer_by_layer("", own_scale),
-        "MI gained since the first epoch": layer_by_layer("", gain),
-        "residual_rule": layer_by_layer("", residual_rule),
-        "proportional_rule": layer_by_layer("", proportional_rule),
-        "network's, times a layer's from 1 to a third": candidates.within_network(
-            before
-        ),
-        "the same, by MI gained": candidates.within_network(gain),
-        "network's, hidden layers a third": candidates.scaled_layers(1 / 3),
-        "network's, hidden layers three times": candidates.scaled_layers(3.0),
-        "cosine, told the horizon": PLAIN["sgd cosine"],
+def layers(base: str = "sgd") -> dict[str, Method]:
+    """The whole network's decay, and ways to tell layers apart beside it."""
+    by_gain = functools.partial(candidates.in_shares, base=base)
+    fixed = functools.partial(candidates.in_fixed_shares, base=base)
+    methods = {
+        WHOLE: ours("", log_time_rule, base),
+        "a decay for every layer": layer_by_layer("", base=base),
+        "more gain, larger share": by_gain(1.0),
+        "more gain, smaller share": by_gain(-1.0),
+        "first layer twice, last half": fixed(1.0),
+        "first layer half, last twice": fixed(-1.0),
+        "the same shares at random": fixed(1.0, shuffled=True),
     }
+    return {name: averaged(m, keep_raw=False) for name, m in methods.items()}
+
+
+def layer_curves(
+    tasks: Iterable[Task], seeds: int, tick: Callable[[str], None]
+) -> dict[str, Any]:
+    """Final losses of :func:`layers`, [rates, seeds], by task and optimizer."""
+    table: dict[str, Any] = {}
+    for task, base in itertools.product(tasks, ("sgd", "adamw")):
+        for name, method in layers(base).items():
+            tick(f"{task.name}, {base}, {name}")
+            rates = np.asarray(method.trials, np.float32)
+            seen = train(task, method, rates, range(seeds), evaluations=1).first
+            table.setdefault(f"{task.name}, {base}", {})[name] = {
+                "rates": method.trials,
+                **{part: seen[part][:, :, -1] for part in ("valid_loss", "test_loss")},
+            }
+    return table
 
 
 def final_losses(
@@ -209,11 +216,10 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
         return sweep(tuned, variants(), vary_epochs, seeds, (1.0,), tick)
     if name == "layers":
         by_name = {task.name: task for task in tasks}
-        deep = dataclasses.replace(
+        by_name["teacher, 7 layers"] = dataclasses.replace(
             by_name["teacher"], name="teacher, 7 layers", model=MLP((64,) * 6, 10)
         )
-        chosen = [by_name[n] for n in ("digits_mlp", "digits_cnn", "teacher")]
-        return sweep([*chosen, deep], layers(), vary_epochs, seeds, (1.0,), tick)
+        return layer_curves([by_name[n] for n in WITH_LAYERS], seeds, tick)
     kept = ("log_time_rule", "reduce_on_plateau")
     methods = {k: v for k, v in rules().items() if k in kept} | peers
     small = [task for task in tasks if task.name in ("digits_mlp", "teacher")]
@@ -221,8 +227,55 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
     return sweep(small, methods, vary, seeds, FACTORS, tick)
 
 
+def change(rows: dict[str, Any], name: str, near: bool = False) -> list[str]:
+    """Test loss against the whole network's, in percent, at each learning rate.
+
+    With its standard error over pairs of seeds. With `near`, one figure: the mean over
+    the whole network's best learning rate and its neighbours.
+    """
+    valid, base, own = (
+        np.nan_to_num(np.array(rows[row][part], float), nan=np.inf)
+        for row, part in (
+            (WHOLE, "valid_loss"),
+            (WHOLE, "test_loss"),
+            (name, "test_loss"),
+        )
+    )
+    with np.errstate(invalid="ignore"):
+        logs = np.log(own / base)
+    if near:
+        best = int(np.argmin(valid.mean(1)))
+        logs = logs[max(best - 1, 0) : best + 2].mean(0, keepdims=True)
+    ratios = np.expm1(logs) * 100
+    return [
+        f"{each.mean():+.1f} ± {standard_error(each.tolist()):.1f}"
+        if np.isfinite(each).all()
+        else "diverged"
+        for each in ratios
+    ]
+
+
+def layer_tables(table: dict[str, Any]) -> str:
+    """Near the best learning rate for all tasks, then at all rates for each task."""
+    names = list(next(iter(table.values())))
+    near = [
+        [name, *(change(rows, name, near=True)[0] for rows in table.values())]
+        for name in names[1:]
+    ]
+    parts = [markdown(["change of the loss, %", *table], near)]
+    for task, rows in table.items():
+        losses = np.array(rows[WHOLE]["test_loss"], float).mean(1)
+        lines = [[f"{WHOLE}, loss", *(number(loss, ".4f") for loss in losses)]]
+        lines += [[name, *change(rows, name)] for name in names[1:]]
+        rates = [f"{rate:g}" for rate in rows[WHOLE]["rates"]]
+        parts.append(markdown([task, *rates], lines))
+    return "\n".join(parts)
+
+
 def as_markdown(name: str, table: dict[str, Any]) -> str:
-    """A table a task; for variants and layers, one table with a column a task."""
+    """A table a task; for variants, one table with a column a task."""
+    if name == "layers":
+        return layer_tables(table)
     if name in ONE_TABLE:
         rows = [
             [row, *(f"{table[task][row]['1']:.4f}" for task in table)]
