@@ -7,14 +7,14 @@
     layers     ways to give every layer a learning rate of its own
 
 Every figure is the mean over five seeds of the final test loss, at the learning rate
-with the lowest final validation loss, chosen once for a row at the task's own settings.
-Weights are averaged, cosine's too, but for rows that say otherwise and for `layers`.
+with the lowest final validation loss, chosen once for a row at the task's own settings;
+`layers` shows all learning rates. Weights are averaged, cosine's too, but for rows that
+say otherwise.
 """
 
 import argparse
 import dataclasses
 import functools
-import itertools
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,12 +27,10 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
-from suite import candidates
+from suite import candidates, layer_study
 from suite.files import load_json, replacing
-from suite.markdown import markdown, number
-from suite.methods import PLAIN, Method, averaged, layer_by_layer, ours
-from suite.nets import MLP
-from suite.ranking import standard_error
+from suite.markdown import markdown
+from suite.methods import PLAIN, Method, averaged, ours
 from suite.results import save_json
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
@@ -45,10 +43,6 @@ RATES = (0.01, 0.03, 0.1, 0.3)
 FACTORS = (0.25, 1.0, 4.0)
 # Studies of methods at the task's own settings: nothing is varied.
 ONE_TABLE = ("variants", "layers")
-WHOLE = "whole network"
-# What to do with layers was chosen on the first four, and judged on the others.
-WITH_LAYERS = ("digits_mlp", "digits_cnn", "teacher", "teacher, 7 layers")
-WITH_LAYERS += ("pixels", "flower", "cancer")
 
 
 def on_validation(outputs: jax.Array, labels: jax.Array) -> MIEstimate:
@@ -119,39 +113,6 @@ def variants() -> dict[str, Method]:
     }
 
 
-def layers(base: str = "sgd") -> dict[str, Method]:
-    """The whole network's decay, and ways to tell layers apart beside it."""
-    by_gain = functools.partial(candidates.in_shares, base=base)
-    fixed = functools.partial(candidates.in_fixed_shares, base=base)
-    methods = {
-        WHOLE: ours("", log_time_rule, base),
-        "a decay for every layer": layer_by_layer("", base=base),
-        "more gain, larger share": by_gain(1.0),
-        "more gain, smaller share": by_gain(-1.0),
-        "first layer twice, last half": fixed(1.0),
-        "first layer half, last twice": fixed(-1.0),
-        "the same shares at random": fixed(1.0, shuffled=True),
-    }
-    return {name: averaged(m, keep_raw=False) for name, m in methods.items()}
-
-
-def layer_curves(
-    tasks: Iterable[Task], seeds: int, tick: Callable[[str], None]
-) -> dict[str, Any]:
-    """Final losses of :func:`layers`, [rates, seeds], by task and optimizer."""
-    table: dict[str, Any] = {}
-    for task, base in itertools.product(tasks, ("sgd", "adamw")):
-        for name, method in layers(base).items():
-            tick(f"{task.name}, {base}, {name}")
-            rates = np.asarray(method.trials, np.float32)
-            seen = train(task, method, rates, range(seeds), evaluations=1).first
-            table.setdefault(f"{task.name}, {base}", {})[name] = {
-                "rates": method.trials,
-                **{part: seen[part][:, :, -1] for part in ("valid_loss", "test_loss")},
-            }
-    return table
-
-
 def final_losses(
     task: Task, method: Method, seeds: int, **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -215,11 +176,7 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
     if name == "variants":
         return sweep(tuned, variants(), vary_epochs, seeds, (1.0,), tick)
     if name == "layers":
-        by_name = {task.name: task for task in tasks}
-        by_name["teacher, 7 layers"] = dataclasses.replace(
-            by_name["teacher"], name="teacher, 7 layers", model=MLP((64,) * 6, 10)
-        )
-        return layer_curves([by_name[n] for n in WITH_LAYERS], seeds, tick)
+        return layer_study.run(tasks, seeds, tick)
     kept = ("log_time_rule", "reduce_on_plateau")
     methods = {k: v for k, v in rules().items() if k in kept} | peers
     small = [task for task in tasks if task.name in ("digits_mlp", "teacher")]
@@ -227,55 +184,10 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
     return sweep(small, methods, vary, seeds, FACTORS, tick)
 
 
-def change(rows: dict[str, Any], name: str, near: bool = False) -> list[str]:
-    """Test loss against the whole network's, in percent, at each learning rate.
-
-    With its standard error over pairs of seeds. With `near`, one figure: the mean over
-    the whole network's best learning rate and its neighbours.
-    """
-    valid, base, own = (
-        np.nan_to_num(np.array(rows[row][part], float), nan=np.inf)
-        for row, part in (
-            (WHOLE, "valid_loss"),
-            (WHOLE, "test_loss"),
-            (name, "test_loss"),
-        )
-    )
-    with np.errstate(invalid="ignore"):
-        logs = np.log(own / base)
-    if near:
-        best = int(np.argmin(valid.mean(1)))
-        logs = logs[max(best - 1, 0) : best + 2].mean(0, keepdims=True)
-    ratios = np.expm1(logs) * 100
-    return [
-        f"{each.mean():+.1f} ± {standard_error(each.tolist()):.1f}"
-        if np.isfinite(each).all()
-        else "diverged"
-        for each in ratios
-    ]
-
-
-def layer_tables(table: dict[str, Any]) -> str:
-    """Near the best learning rate for all tasks, then at all rates for each task."""
-    names = list(next(iter(table.values())))
-    near = [
-        [name, *(change(rows, name, near=True)[0] for rows in table.values())]
-        for name in names[1:]
-    ]
-    parts = [markdown(["change of the loss, %", *table], near)]
-    for task, rows in table.items():
-        losses = np.array(rows[WHOLE]["test_loss"], float).mean(1)
-        lines = [[f"{WHOLE}, loss", *(number(loss, ".4f") for loss in losses)]]
-        lines += [[name, *change(rows, name)] for name in names[1:]]
-        rates = [f"{rate:g}" for rate in rows[WHOLE]["rates"]]
-        parts.append(markdown([task, *rates], lines))
-    return "\n".join(parts)
-
-
 def as_markdown(name: str, table: dict[str, Any]) -> str:
     """A table a task; for variants, one table with a column a task."""
     if name == "layers":
-        return layer_tables(table)
+        return layer_study.as_markdown(table)
     if name in ONE_TABLE:
         rows = [
             [row, *(f"{table[task][row]['1']:.4f}" for task in table)]
@@ -360,7 +272,9 @@ def main(argv: list[str] | None = None) -> None:
         text = as_markdown(name, table)
         with replacing(source.with_suffix(".md")) as part:
             part.write_text(text)
-        if name not in ONE_TABLE:
+        if name == "layers":
+            layer_study.draw(table, source.with_suffix(".png"))
+        elif name not in ONE_TABLE:
             draw(name, table, source.with_suffix(".png"))
         console.print(f"{name} ({jax.devices()[0].device_kind})\n\n{text}")
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import research
-from suite import candidates
+from suite import candidates, layer_study
 from suite.layers import apply_and_see, hidden_layers
 from suite.methods import Setting, ours
 from suite.nets import CNN, MLP, ResNet, Transformer
@@ -191,25 +191,39 @@ def test_shuffled_shares_have_an_order_for_each_start_at_all_learning_rates():
     np.testing.assert_allclose(tenfold, 10 * rates[4], rtol=1e-6)
 
 
-def test_layers_are_judged_by_pairs_of_runs_at_the_same_learning_rate():
+def test_layers_are_judged_by_pairs_of_runs_at_the_same_learning_rate(tmp_path):
     def row(*losses):
         return {"rates": [0.1, 0.2, 0.4], "valid_loss": losses, "test_loss": losses}
 
     rows = {
-        research.WHOLE: row([4.0, 2.0], [1.0, 2.0], [5.0, 5.0]),
-        "ours": row([2.0, 1.0], [1.1, 2.4], [5.0, None]),
+        layer_study.WHOLE: row([4.0, 2.0], [1.0, 2.0], [5.0, 5.0]),
+        layer_study.CHOSEN: row([2.0, 1.0], [1.1, 2.4], [5.0, None]),
         "late": row([4.0, 2.0], [1.0, 2.0], [10.0, 20.0]),
     }
-    assert research.change(rows, "ours") == [
-        "-50.0 ± 0.0",
-        "+15.0 ± 5.0",
-        "diverged",
-    ]
+    own = layer_study.change(rows, layer_study.CHOSEN)
+    np.testing.assert_allclose(own[:2], [[-50, 0], [15, 5]], atol=1e-9)
+    assert own[2][0] == math.inf
     pairs = [100 * (ratio ** (1 / 3) - 1) for ratio in (2.0, 4.0)]
-    error = abs(pairs[0] - pairs[1]) / 2
-    want = f"{sum(pairs) / 2:+.1f} ± {error:.1f}"
-    assert research.change(rows, "late", near=True) == [want]
+    mean, error = sum(pairs) / 2, abs(pairs[0] - pairs[1]) / 2
+    near = layer_study.change(rows, "late", near=True)
+    np.testing.assert_allclose(near, [[mean, error]])
+    rows["task"] = rows["late"]
     text = research.as_markdown("layers", {"task, sgd": rows})
-    assert f"| late | {want} |" in text
-    assert "| whole network, loss | 3.0000 | 1.5000 | 5.0000 |" in text
-    assert "| ours | -50.0 ± 0.0 | +15.0 ± 5.0 | diverged |" in text
+    late = f"{mean:+.1f} ± {error:.1f}"
+    assert f"| task, sgd | diverged | {late} | {late} |" in text
+    assert "| task, sgd | -50.0 ± 0.0 | +15.0 ± 5.0 | diverged |" in text
+    layer_study.draw({"task, sgd": rows}, tmp_path / "layers.png")
+    assert (tmp_path / "layers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_is_said_of_a_learning_rate_at_which_the_whole_network_diverges():
+    def row(*losses):
+        return {"rates": [0.1, 0.2], "valid_loss": losses, "test_loss": losses}
+
+    rows = {
+        layer_study.WHOLE: row([1.0, 2.0], [1.0, None]),
+        layer_study.CHOSEN: row([1.0, 2.0], [1.0, 2.0]),
+    }
+    assert np.isnan(layer_study.change(rows, layer_study.CHOSEN)[1]).all()
+    text = layer_study.as_markdown({"task, sgd": rows})
+    assert "| task, sgd | +0.0 ± 0.0 | - |" in text
