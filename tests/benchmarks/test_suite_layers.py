@@ -201,17 +201,18 @@ def test_layers_are_judged_by_pairs_of_runs_at_the_same_learning_rate(tmp_path):
         "late": row([4.0, 2.0], [1.0, 2.0], [10.0, 20.0]),
     }
     own = layer_study.change(rows, layer_study.CHOSEN)
-    np.testing.assert_allclose(own[:2], [[-50, 0], [15, 5]], atol=1e-9)
+    mean = math.sqrt(1.1 * 1.2)
+    error = mean * math.log(1.2 / 1.1) / 2
+    np.testing.assert_allclose(own[:2], [[-50, 0], [100 * mean - 100, 100 * error]])
     assert own[2][0] == math.inf
-    pairs = [100 * (ratio ** (1 / 3) - 1) for ratio in (2.0, 4.0)]
-    mean, error = sum(pairs) / 2, abs(pairs[0] - pairs[1]) / 2
+    mean, error = 8 ** (1 / 6), 8 ** (1 / 6) * math.log(2) / 6
     near = layer_study.change(rows, "late", near=True)
-    np.testing.assert_allclose(near, [[mean, error]])
+    np.testing.assert_allclose(near, [[100 * mean - 100, 100 * error]])
     rows["task"] = rows["late"]
     text = research.as_markdown("layers", {"task, sgd": rows})
-    late = f"{mean:+.1f} ± {error:.1f}"
+    late = f"{100 * mean - 100:+.1f} ± {100 * error:.1f}"
     assert f"| task, sgd | diverged | {late} | {late} |" in text
-    assert "| task, sgd | -50.0 ± 0.0 | +15.0 ± 5.0 | diverged |" in text
+    assert "| task, sgd | -50.0 ± 0.0 | +14.9 ± 5.0 | diverged |" in text
     layer_study.draw({"task, sgd": rows}, tmp_path / "layers.png")
     assert (tmp_path / "layers.png").read_bytes().startswith(b"\x89PNG")
 
