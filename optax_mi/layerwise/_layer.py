@@ -51,7 +51,7 @@ def reader_of_layer(
     """What calls a function with a group's activation, and the labels of its rows.
 
     An activation has a row for every label, or is of the first `max_rows` of more. The
-    function gets what `widen` makes of it, as `outputs`.
+    function gets what `widen` makes of both.
     """
     name = f"activations[{group!r}]"
 
@@ -72,9 +72,9 @@ def reader_of_layer(
         if rows < len(y):
             seen = {key: array[:rows] for key, array in seen.items()}
         try:
-            if widen is not None:
-                outputs = widen(outputs, **seen)
-            return use(**{**extra_args, "outputs": outputs, **seen})
+            seen = {"outputs": outputs, **seen}
+            seen = seen if widen is None else widen(**seen)
+            return use(**{**extra_args, **seen})
         except (TypeError, ValueError) as error:
             # Those of JAX are made of other things than a text.
             if type(error) not in (TypeError, ValueError):

@@ -61,26 +61,26 @@ def _update_all(
 ) -> Callable[[Sequence[Any], Sequence[dict[str, Any]]], list[Any]]:
     """What adds batches of outputs of one shape, with the same labels."""
 
-    # Outside jit it would compile anew at each call.
-    @jax.jit
-    def update(
+    def add(
         accumulators: Sequence[Any], outputs: Sequence[jax.Array], same: dict[str, Any]
     ) -> list[Any]:
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *accumulators)
-
-        def add(accumulator: Any, rows: jax.Array) -> Any:
+        def add_one(accumulator: Any, rows: jax.Array) -> Any:
             return _epoch.add(settings, accumulator, {"outputs": rows, **same})
 
-        after = jax.vmap(add)(stacked, jnp.stack(outputs))
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *accumulators)
+        after = jax.vmap(add_one)(stacked, jnp.stack(outputs))
         return [
             jax.tree.map(lambda part, i=i: part[i], after)
             for i in range(len(accumulators))
         ]
 
+    # Outside jit its loop would be compiled anew at each call.
+    add = jax.jit(add)
+
     def update_all(
         accumulators: Sequence[Any], batches: Sequence[dict[str, Any]]
     ) -> list[Any]:
         same = {key: batches[0].get(key) for key in ("labels", "weights")}
-        return update(accumulators, [batch["outputs"] for batch in batches], same)
+        return add(accumulators, [batch["outputs"] for batch in batches], same)
 
     return update_all

@@ -1,5 +1,6 @@
 """Layers that share an accumulator read what each alone would."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -147,6 +148,17 @@ def test_nothing_is_compiled_after_the_first_epoch_outside_jit():
             _, state = tx.update(PARAMS, state, PARAMS, **batch)
     assert not names
     assert all(d.epoch == 3 for d in mi_diagnostics(state).values())
+
+
+def test_labels_may_be_a_list_and_are_looked_at():
+    tx, (seen,) = make(), batches(1)
+    state = tx.init(PARAMS)
+    _, want = tx.update(PARAMS, state, PARAMS, **seen, outputs="of another")
+    listed = seen | {k: seen[k].tolist() for k in ("labels", "weights")}
+    _, got = tx.update(PARAMS, state, PARAMS, **listed)
+    chex.assert_trees_all_equal(got, want)
+    with pytest.raises(ValueError, match="labels"):
+        tx.update(PARAMS, state, PARAMS, **seen | {"labels": seen["labels"] + 2})
 
 
 @pytest.mark.parametrize("kind", ["explicit", "shard_map"])

@@ -15,6 +15,7 @@ from optax_mi.estimators.inputs import (
     Samples,
     as_array,
     check_kind,
+    ids_of_batch,
     read_vectors,
     streaming,
 )
@@ -61,7 +62,7 @@ class Widened(NamedTuple):
     """
 
     estimator: MIEstimator
-    widen: Callable[..., jax.Array]  # of outputs, labels and weights, checked
+    widen: Callable[..., dict[str, jax.Array]]  # of outputs, labels and weights
 
 
 class Tally(NamedTuple):
@@ -163,16 +164,24 @@ def _apart_from_features(settings: _Settings) -> _Settings:
 
 
 def _widened(kind: Kind, wide: _Settings) -> Widened:
+    classes = kind.num_classes or 1
+
     def widen(
         outputs: jax.typing.ArrayLike,
         labels: jax.typing.ArrayLike,
         weights: jax.typing.ArrayLike | None = None,
-    ) -> jax.Array:
+    ) -> dict[str, jax.Array]:
         # For its errors, which should speak of the columns that there are.
         read_vectors(outputs, labels, weights, batch=True, **kind._asdict())
         rows = as_array("outputs", outputs).astype(jnp.float32)
         more = wide.kind.features - kind.features
-        return jnp.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, more)])
+        seen = {
+            "outputs": jnp.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, more)]),
+            "labels": ids_of_batch("labels", labels, classes),
+        }
+        if weights is not None:
+            seen["weights"] = as_array("weights", weights)
+        return seen
 
     return Widened(_gaussian(wide), widen)
 
