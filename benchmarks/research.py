@@ -7,8 +7,9 @@
     layers     ways to give every layer a learning rate of its own
 
 Every figure is the mean over five seeds of the final test loss, at the learning rate
-with the lowest final validation loss, chosen once for a row at the task's own settings.
-Weights are averaged, cosine's too, but for rows that say otherwise and for `layers`.
+with the lowest final validation loss, chosen once for a row at the task's own settings;
+`layers` shows all learning rates. Weights are averaged, cosine's too, but for rows that
+say otherwise.
 """
 
 import argparse
@@ -26,24 +27,22 @@ import numpy as np
 import optax
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
-from suite import candidates
+from suite import candidates, layer_study
 from suite.files import load_json, replacing
 from suite.markdown import markdown
-from suite.methods import PLAIN, Method, averaged, layer_by_layer, ours
-from suite.nets import MLP
+from suite.methods import PLAIN, Method, averaged, ours
 from suite.results import save_json
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
 
 from optax_mi import average_params, eval_params
 from optax_mi.estimators import MIEstimate, contingency, measured
-from optax_mi.rules import DecayRule, log_time_rule, proportional_rule, residual_rule
+from optax_mi.rules import log_time_rule
 
 RATES = (0.01, 0.03, 0.1, 0.3)
 FACTORS = (0.25, 1.0, 4.0)
 # Studies of methods at the task's own settings: nothing is varied.
 ONE_TABLE = ("variants", "layers")
-Row = tuple[str, Callable[[float], float]]
 
 
 def on_validation(outputs: jax.Array, labels: jax.Array) -> MIEstimate:
@@ -114,37 +113,6 @@ def variants() -> dict[str, Method]:
     }
 
 
-def layers() -> dict[str, Method]:
-    """The whole network's decay, a decay for every layer, and what lies between.
-
-    All under the default rule before weights were averaged, and judged without average.
-    """
-    before = candidates.log_time
-    own_scale = functools.partial(candidates.log_time, knows=jnp.ones_like)
-
-    def gain() -> DecayRule:
-        return candidates.gained(own_scale())
-
-    return {
-        "whole network": ours("", before),
-        "whole network, twice the rate": ours("", lambda: before(rate=12.0)),
-        "layer by layer": layer_by_layer("", before),
-        "no noise on the layers": layer_by_layer("", before, noise=0.0),
-        "down to a third": layer_by_layer("", before, lowest=0.3),
-        "not weighted by U": layer_by_layer("", own_scale),
-        "MI gained since the first epoch": layer_by_layer("", gain),
-        "residual_rule": layer_by_layer("", residual_rule),
-        "proportional_rule": layer_by_layer("", proportional_rule),
-        "network's, times a layer's from 1 to a third": candidates.within_network(
-            before
-        ),
-        "the same, by MI gained": candidates.within_network(gain),
-        "network's, hidden layers a third": candidates.scaled_layers(1 / 3),
-        "network's, hidden layers three times": candidates.scaled_layers(3.0),
-        "cosine, told the horizon": PLAIN["sgd cosine"],
-    }
-
-
 def final_losses(
     task: Task, method: Method, seeds: int, **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -208,12 +176,7 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
     if name == "variants":
         return sweep(tuned, variants(), vary_epochs, seeds, (1.0,), tick)
     if name == "layers":
-        by_name = {task.name: task for task in tasks}
-        deep = dataclasses.replace(
-            by_name["teacher"], name="teacher, 7 layers", model=MLP((64,) * 6, 10)
-        )
-        chosen = [by_name[n] for n in ("digits_mlp", "digits_cnn", "teacher")]
-        return sweep([*chosen, deep], layers(), vary_epochs, seeds, (1.0,), tick)
+        return layer_study.run(tasks, seeds, tick)
     kept = ("log_time_rule", "reduce_on_plateau")
     methods = {k: v for k, v in rules().items() if k in kept} | peers
     small = [task for task in tasks if task.name in ("digits_mlp", "teacher")]
@@ -222,7 +185,9 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
 
 
 def as_markdown(name: str, table: dict[str, Any]) -> str:
-    """A table a task; for variants and layers, one table with a column a task."""
+    """A table a task; for variants, one table with a column a task."""
+    if name == "layers":
+        return layer_study.as_markdown(table)
     if name in ONE_TABLE:
         rows = [
             [row, *(f"{table[task][row]['1']:.4f}" for task in table)]
@@ -307,7 +272,9 @@ def main(argv: list[str] | None = None) -> None:
         text = as_markdown(name, table)
         with replacing(source.with_suffix(".md")) as part:
             part.write_text(text)
-        if name not in ONE_TABLE:
+        if name == "layers":
+            layer_study.draw(table, source.with_suffix(".png"))
+        elif name not in ONE_TABLE:
             draw(name, table, source.with_suffix(".png"))
         console.print(f"{name} ({jax.devices()[0].device_kind})\n\n{text}")
 

@@ -38,7 +38,7 @@ PUBLIC = {
     "optax_mi.estimators": optax_mi.estimators.__all__,
     "optax_mi.rules": optax_mi.rules.__all__,
     "optax_mi.flax": ["MITrainState", "capture_layers", "recompute_batch_stats"],
-    "optax_mi.plotting": ["plot_layers", "plot_range_test", "plot_training"],
+    "optax_mi.plotting": optax_mi.plotting.__all__,
 }
 
 

@@ -5,8 +5,21 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+from suite import known
 from suite.files import replacing
 from suite.images import INSTALLED, load_images, missing_files
-from suite.nets import PatchConv
+from suite.mixture import mixture_mi
+from suite.nets import MLP, PatchConv
+from suite.readers import spread
 
-__all__ = ["INSTALLED", "PatchConv", "load_images", "missing_files", "replacing"]
+__all__ = [
+    "INSTALLED",
+    "MLP",
+    "PatchConv",
+    "known",
+    "load_images",
+    "missing_files",
+    "mixture_mi",
+    "replacing",
+    "spread",
+]

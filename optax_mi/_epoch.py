@@ -108,6 +108,14 @@ def observe(
       ValueError: the batch is spread over devices, and no axis name says so, or the
         axis name is that of no axis.
     """
+    state = check_update(settings, state, extra_args)
+    return count_update(state, add(settings, state.estimator_state, extra_args))
+
+
+def check_update(
+    settings: Settings, state: Any, extra_args: dict[str, Any]
+) -> MIDecayState:
+    """The state with arrays of JAX; raises if it is none, or a keyword is missing."""
     if not isinstance(state, MIDecayState):
         raise TypeError(
             f"state must be an MIDecayState, got a {type(state).__name__}. Pass what "
@@ -115,19 +123,27 @@ def observe(
             "A checkpoint that was restored without a target is converted by "
             "optax_mi.restore_state(tx.init(params), saved)."
         )
+    _check_keywords(settings.estimator, extra_args)
     # Arrays of NumPy, from `jax.device_get` or flax's `from_bytes`, become JAX's.
-    state = jax.tree.map(jnp.asarray, state)
-    estimator, before = settings.estimator, state.estimator_state
-    _check_keywords(estimator, extra_args)
+    return jax.tree.map(jnp.asarray, state)
+
+
+def add(settings: Settings, before: Any, extra_args: dict[str, Any]) -> Any:
+    """The accumulator with a batch more, that of all devices."""
+    estimator = settings.estimator
     if settings.axis_name:
-        after = update_across(estimator, before, extra_args, settings.axis_name)
-    else:
-        after = estimator.update(before, **extra_args)
-        check_same_on_all_devices(before, after, asked=settings.axis_name is None)
+        return update_across(estimator, before, extra_args, settings.axis_name)
+    after = estimator.update(before, **extra_args)
+    check_same_on_all_devices(before, after, asked=settings.axis_name is None)
+    return after
+
+
+def count_update(state: MIDecayState, accumulator: Any) -> MIDecayState:
+    """The state with an update more in its epoch, and the accumulator after it."""
     return state._replace(
         num_updates=_increment(state.num_updates),
         updates_in_epoch=_increment(state.updates_in_epoch),
-        estimator_state=after,
+        estimator_state=accumulator,
     )
 
 

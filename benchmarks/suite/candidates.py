@@ -4,15 +4,19 @@ They are written for a benchmark: shorter than the library's, without its checks
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from optax_mi.rules import DecayRule
-from suite.methods import PLAIN, Method, Setting, by_layer, layer_decay, ours
+from optax_mi.rules import DecayRule, log_time_rule
+from suite.methods import Method, Setting, by_layer, layer_decay, ours
+
+# The largest share of a layer; the smallest is its inverse.
+SPAN = 2.0
 
 
 def log_time(
@@ -130,49 +134,109 @@ def significant(strength: float = 0.5, sigmas: float = 2.0) -> DecayRule:
     return DecayRule(init, update)
 
 
-def gained(rule: DecayRule) -> DecayRule:
-    """The rule on what has been learned since the first epoch.
+class Slopes(NamedTuple):
+    """What :func:`slope_rule` remembers."""
 
-    A layer that was never trained tells much of the labels already. That part says
-    nothing of its progress.
+    first_log_step: jax.Array  # ln of the steps of the first epoch; -1 before its end
+    first: jax.Array  # share of H(Y) known in that epoch
+    slope: jax.Array  # share of H(Y) gained since then, an e-fold of time
+
+
+def slope_rule() -> DecayRule:
+    """Leaves the learning rate as it is, and remembers how fast MI has grown.
+
+    What an untrained layer tells of the labels says nothing of its progress, so that
+    the first epoch is left out.
     """
 
-    def init() -> Any:
-        return jnp.full((), jnp.nan, jnp.float32), rule.init()
+    def init() -> Slopes:
+        zero = jnp.zeros((), jnp.float32)
+        return Slopes(zero - 1.0, zero, zero)
 
-    def update(state: Any, estimate: Any, learning_rate: Any, **context: Any) -> Any:
-        first, inner = state
-        first = jnp.where(jnp.isnan(first), estimate.mi, first)
-        gain = estimate._replace(mi=jnp.maximum(estimate.mi - first, 0.0))
-        learning_rate, inner = rule.update(inner, gain, learning_rate, **context)
-        return learning_rate, (first, inner)
+    def update(
+        state: Slopes, estimate: Any, learning_rate: Any, **context: Any
+    ) -> tuple[Any, Slopes]:
+        known, now = estimate.normalized, jnp.log(context["step"].astype(jnp.float32))
+        first = state.first_log_step < 0
+        since = jnp.where(first, 1.0, now - state.first_log_step)
+        later = state._replace(slope=(known - state.first) / since)
+        started = Slopes(now, known, state.slope)
+        return learning_rate, jax.tree.map(
+            lambda new, old: jnp.where(first, new, old), started, later
+        )
 
     return DecayRule(init, update)
 
 
-def within_network(rule: Callable[[], DecayRule], floor: float = 1 / 3) -> Method:
-    """The whole network's learning rate, times a layer's share of at least `floor`."""
+def shares_by_gain(slopes: jax.Array, power: float) -> jax.Array:
+    """Shares of layers [L] by their slopes, about from 1/2 to 2.
+
+    Their geometric mean is 1 over the layers, whatever their size: layers differ, and
+    the decay is no faster. A `power` of -1 gives the inverse.
+    """
+    # Of less than a hundredth of H(Y) an e-fold nobody can tell which is more.
+    logs = jnp.log(jnp.maximum(slopes, 0.0) + 0.01)
+    logs = jnp.clip(logs - logs.mean(), -math.log(SPAN), math.log(SPAN))
+    return jnp.exp(power * (logs - logs.mean()))
+
+
+def in_shares(power: float, base: str = "sgd") -> Method:
+    """The whole network's learning rate, times each layer's share by MI gained.
+
+    The parameters that follow the outputs are one layer.
+    """
+    whole = ours("", log_time_rule, base)
 
     def make(setting: Setting) -> optax.GradientTransformation:
-        lowest = {**dict.fromkeys(setting.layers, floor), "default": 1.0}
-        shares = layer_decay(setting, 1.0, lowest, rule())
-        return optax.chain(ours("", log_time).make(setting), shares)
+        sensor = layer_decay(setting, 1.0, 1.0, slope_rule())
+        layers = (*setting.layers, "default")
+
+        def update(updates: Any, state: Any, params: Any = None, **seen: Any) -> Any:
+            updates, state = sensor.update(updates, state, params, **seen)
+            inner = (state.inner_states[layer].inner_state for layer in layers)
+            slopes = jnp.stack([each.rule_state.slope for each in inner])
+            shares = shares_by_gain(slopes, power)
+            return _scaled(updates, setting, shares), state
+
+        return optax.chain(
+            whole.make(setting),
+            optax.GradientTransformationExtraArgs(sensor.init, update),
+        )
 
     return dataclasses.replace(
-        PLAIN["mi sgd"], make=make, needs_classes=True, watches_layers=True
+        whole, make=make, needs_classes=True, watches_layers=True
     )
 
 
-def scaled_layers(factor: float) -> Method:
-    """The whole network's learning rate, times a constant in the hidden layers."""
+def in_fixed_shares(power: float, base: str = "sgd", shuffled: bool = False) -> Method:
+    """The same with constant shares: the first layer twice, the last half.
+
+    A `power` of -1 gives the inverse; `shuffled`, every start has an order of its own.
+    """
+    whole = ours("", log_time_rule, base)
 
     def make(setting: Setting) -> optax.GradientTransformation:
-        scales = dict.fromkeys(setting.layers, optax.scale(factor))
+        shares = SPAN ** (power * jnp.linspace(1.0, -1.0, len(setting.layers) + 1))
+
+        def init(params: Any) -> jax.Array:
+            # A weight of the start is its seed, at all learning rates.
+            drawn = jnp.ravel(jax.tree.leaves(params)[-1])[0]
+            key = jax.random.key(jax.lax.bitcast_convert_type(drawn, jnp.uint32))
+            return jax.random.permutation(key, shares) if shuffled else shares
+
+        def update(updates: Any, state: Any, params: Any = None) -> Any:
+            del params
+            return _scaled(updates, setting, state), state
+
         return optax.chain(
-            ours("", log_time).make(setting),
-            optax.partition(
-                {**scales, "default": optax.identity()}, by_layer(setting.layers)
-            ),
+            whole.make(setting), optax.GradientTransformation(init, update)
         )
 
-    return dataclasses.replace(PLAIN["mi sgd"], make=make, watches_layers=True)
+    return dataclasses.replace(whole, make=make, watches_layers=True)
+
+
+def _scaled(updates: Any, setting: Setting, shares: jax.Array) -> Any:
+    """Updates times the share of their layer, in the order of the setting."""
+    factors = dict(zip((*setting.layers, "default"), shares, strict=True))
+    names = by_layer(setting.layers)(updates)
+    return jax.tree.map(lambda update, name: update * factors[name], updates, names)

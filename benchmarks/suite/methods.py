@@ -170,13 +170,13 @@ def ours(
 
 
 def layer_decay(
-    setting: Setting, lr_max: Any, lr_min: Any, rule: DecayRule, noise: float = 0.25
+    setting: Setting, lr_max: Any, lr_min: Any, rule: DecayRule
 ) -> optax.GradientTransformationExtraArgs:
     """`layerwise_mi_decay`: hidden layers are read as Gaussian, the rest by outputs."""
     classes = setting.num_classes
     return layerwise_mi_decay(
         {
-            layer: gaussian(features=columns, num_classes=classes, noise=noise)
+            layer: gaussian(features=columns, num_classes=classes, noise=0.25)
             for layer, columns in setting.layers.items()
         },
         by_layer(setting.layers),
@@ -188,22 +188,18 @@ def layer_decay(
     )
 
 
-def layer_by_layer(
-    name: str,
-    rule: Callable[[], DecayRule] = log_time_rule,
-    base: str = "sgd",
-    lowest: float = 0.01,
-    noise: float = 0.25,
-) -> Method:
-    """A decay for every layer, from the trial's lr_max down to a share `lowest` of it.
+def layer_by_layer(name: str, base: str = "sgd") -> Method:
+    """A decay for every layer, from the trial's lr_max down to a hundredth of it.
 
     The learning rate shown is that of the last layer.
     """
     optimizer = MOMENTUM if base == "sgd" else optax.adamw
 
     def make(setting: Setting) -> optax.GradientTransformation:
-        bounds = setting.trial, lowest * setting.trial
-        return optax.chain(optimizer(1.0), layer_decay(setting, *bounds, rule(), noise))
+        bounds = setting.trial, 0.01 * setting.trial
+        return optax.chain(
+            optimizer(1.0), layer_decay(setting, *bounds, log_time_rule())
+        )
 
     return Method(
         name,

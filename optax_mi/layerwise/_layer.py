@@ -1,7 +1,8 @@
 """The estimator of a layer: the activation of its group in place of the outputs."""
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,22 +14,49 @@ from optax_mi.estimators.inputs import as_array
 
 
 def estimator_of_layer(
-    group: str, estimator: MIEstimator, max_rows: int
+    group: str,
+    estimator: MIEstimator,
+    read: Callable[..., Any],
 ) -> MIEstimator:
-    """The estimator, which gets the group's activation as `outputs`.
-
-    An activation has a row for every label, or is of the first `max_rows` of more.
-    """
+    """The estimator, which gets what :func:`reader_of_layer` reads."""
     check_is(
         f"estimators[{group!r}]",
         estimator,
         MIEstimator,
         "gaussian(features=32, num_classes=num_classes, noise=0.25)",
     )
-    name = f"activations[{group!r}]"
 
     def update(
         state: Any,
+        *,
+        activations: Mapping[str, Any],
+        labels: Any,
+        weights: Any = None,
+        **extra_args: Any,
+    ) -> Any:
+        return read(
+            functools.partial(estimator.update, state),
+            activations=activations,
+            labels=labels,
+            weights=weights,
+            **extra_args,
+        )
+
+    return estimator._replace(update=update)
+
+
+def reader_of_layer(
+    group: str, max_rows: int, widen: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """What calls a function with a group's activation, and the labels of its rows.
+
+    An activation has a row for every label, or is of the first `max_rows` of more. The
+    function gets what `widen` makes of both.
+    """
+    name = f"activations[{group!r}]"
+
+    def read(
+        use: Callable[..., Any],
         *,
         activations: Mapping[str, Any],
         labels: Any,
@@ -44,14 +72,16 @@ def estimator_of_layer(
         if rows < len(y):
             seen = {key: array[:rows] for key, array in seen.items()}
         try:
-            return estimator.update(state, **{**extra_args, "outputs": outputs, **seen})
+            seen = {"outputs": outputs, **seen}
+            seen = seen if widen is None else widen(**seen)
+            return use(**{**extra_args, **seen})
         except (TypeError, ValueError) as error:
             # Those of JAX are made of other things than a text.
             if type(error) not in (TypeError, ValueError):
                 raise
             raise type(error)(_in_words_of_layers(str(error), name, h, y)) from error
 
-    return estimator._replace(update=update)
+    return read
 
 
 def _activation(activations: Any, group: str) -> Any:

@@ -18,8 +18,10 @@ from optax_mi._checks import check_is, check_static_int
 from optax_mi._decay import check_settings
 from optax_mi._epoch import MIDecayState, Settings
 from optax_mi.estimators import MIEstimator
-from optax_mi.layerwise._layer import estimator_of_layer
+from optax_mi.estimators.moments._gaussian import widen_alike
+from optax_mi.layerwise._layer import estimator_of_layer, reader_of_layer
 from optax_mi.layerwise._param_labels import check_labeller, check_labels
+from optax_mi.layerwise._watch import make_watch
 from optax_mi.rules import DecayRule
 
 DEFAULT = "default"
@@ -144,8 +146,17 @@ def layerwise_mi_decay(
         )
     max_rows = check_static_int("max_rows", max_rows, 1)
     check_labeller(param_labels)
+    wide = widen_alike(estimators)
+    readers = {
+        group: reader_of_layer(
+            group, max_rows, wide[group].widen if group in wide else None
+        )
+        for group in estimators
+    }
+    shared = {group: wide[group].estimator for group in wide}
     every = {
-        group: estimator_of_layer(group, e, max_rows) for group, e in estimators.items()
+        group: estimator_of_layer(group, shared.get(group, e), readers[group])
+        for group, e in estimators.items()
     }
     if default is not None:
         check_is(
@@ -190,7 +201,7 @@ def layerwise_mi_decay(
         )
         for group, estimator in every.items()
     }
-    watch = optax.partition({g: _watch(s) for g, s in settings.items()}, labels_of)
+    watch = make_watch(settings, shared, readers)
     scale = optax.partition({g: _scale(s) for g, s in settings.items()}, labels_of)
     end_epochs = [_end_epochs(settings, groups) for groups in _alike(every)]
 
@@ -198,7 +209,7 @@ def layerwise_mi_decay(
         names = named(params)
         check_labels(names, params)
         _check_groups(names, labels_of(params), params, every)
-        return watch.init(params)
+        return scale.init(params)
 
     def update_fn(
         updates: optax.Updates,
@@ -207,8 +218,8 @@ def layerwise_mi_decay(
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
         _check_state(state, every)
-        _, state = watch.update(updates, state, params, **extra_args)
         states = {group: s.inner_state for group, s in state.inner_states.items()}
+        states = watch(states, extra_args)
         for end in end_epochs:
             states |= end(states)
         state = PartitionState({group: MaskedState(s) for group, s in states.items()})
@@ -229,30 +240,12 @@ def _check_state(state: Any, groups: Mapping[str, Any]) -> None:
         )
 
 
-def _watch(settings: Settings) -> optax.GradientTransformationExtraArgs:
-    """Adds a batch to a group's epoch, and leaves the updates as they are."""
+def _scale(settings: Settings) -> optax.GradientTransformation:
+    """Multiplies updates by a group's learning rate, which others set."""
 
     def init_fn(params: optax.Params) -> MIDecayState:
         del params
         return _epoch.begin(settings)
-
-    def update_fn(
-        updates: optax.Updates,
-        state: MIDecayState,
-        params: optax.Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, MIDecayState]:
-        del params
-        return updates, _epoch.observe(settings, state, extra_args)
-
-    return optax.GradientTransformationExtraArgs(
-        init_fn,
-        update_fn,  # pyright: ignore[reportArgumentType]: optax's states are pytrees
-    )
-
-
-def _scale(settings: Settings) -> optax.GradientTransformation:
-    """Multiplies updates by a group's learning rate."""
 
     def update_fn(
         updates: optax.Updates,
@@ -263,7 +256,7 @@ def _scale(settings: Settings) -> optax.GradientTransformation:
         return _epoch.scale(settings, updates, state)
 
     return optax.GradientTransformation(
-        optax.init_empty_state,
+        init_fn,
         update_fn,  # pyright: ignore[reportArgumentType]: optax's states are pytrees
     )
 

@@ -4,6 +4,7 @@ import jax
 import layer_estimators
 import numpy as np
 import pytest
+from scipy.stats import norm
 from suite.known import bits, draw_labels
 from suite.mixture import mixture_mi
 
@@ -29,6 +30,18 @@ def test_the_truth_is_the_integral(one):
     assert abs(mi - integral(CENTRES, shares)) < 4 * error
 
 
+def test_what_a_layer_keeps_of_the_input_is_the_integral():
+    mi, error = mixture_mi(CENTRES, None, jax.random.key(0), draws=20_000)
+    assert 0 < error < 2e-3
+    # h(T) - h(noise), from the density of T on a grid.
+    t = np.linspace(-12.0, 12.0, 20_001)
+    density = norm.pdf(t[:, None], CENTRES[:, 0]).mean(1)
+    kept = -np.sum(density * np.log(density)) * (t[1] - t[0]) - norm.entropy()
+    assert abs(mi - kept) < 4 * error
+    # The same with a class for each input.
+    assert kept == pytest.approx(integral(CENTRES, np.eye(3)), rel=1e-6)
+
+
 def test_the_ends_of_the_truth():
     shares = np.array([[1, 0], [0, 1], [0.5, 0.5]], np.float32)
     apart, _ = mixture_mi(1e3 * CENTRES, shares, jax.random.key(0), draws=20_000)
@@ -36,6 +49,9 @@ def test_the_ends_of_the_truth():
     np.testing.assert_allclose(apart, np.log(2) * 2 / 3, rtol=1e-5)
     together, _ = mixture_mi(0 * CENTRES, shares, jax.random.key(0), draws=20_000)
     assert abs(together) < 1e-6
+    for scale, kept in ((1e3, np.log(3)), (0, 0)):
+        mi, _ = mixture_mi(scale * CENTRES, None, jax.random.key(0), draws=20_000)
+        np.testing.assert_allclose(mi, kept, rtol=1e-5, atol=1e-6)
 
 
 def test_no_bit_alone_knows_the_label():

@@ -9,7 +9,7 @@ import pytest
 
 from optax_mi import reduce_activations
 from optax_mi.estimators import contingency, gaussian, measured
-from optax_mi.layerwise._layer import estimator_of_layer
+from optax_mi.layerwise._layer import estimator_of_layer, reader_of_layer
 from tests.contract import LABELS, NUM_CLASSES, logits, scattered
 
 N = len(LABELS)
@@ -19,7 +19,7 @@ PAIRS = gaussian(features=2, label_features=3)
 
 
 def layer(estimator=VECTORS, max_rows=256):
-    return estimator_of_layer("fc1", estimator, max_rows)
+    return estimator_of_layer("fc1", estimator, reader_of_layer("fc1", max_rows))
 
 
 def update(activation, labels=LABELS, *, of=None, **extra):

@@ -10,9 +10,12 @@ import sys
 import chex
 import digits
 import fashion_mnist
+import information_plane
+import jax
 import layerwise_nnx
 import lr_range_test
 import no_knob
+import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
@@ -63,6 +66,11 @@ def test_the_demo_takes_its_options(tmp_path, monkeypatch, capsys):
         (layerwise_nnx.main, ["--seed", "-1"], "--seed: must be a whole number of at"),
         (layerwise_nnx.main, ["--output"], "--output: expected one argument"),
         (layerwise_nnx.main, ["--stages=3"], "unrecognized arguments: --stages=3"),
+        (information_plane.main, ["--epochs", "0"], "at least 1, got '0'"),
+        (information_plane.main, ["--epochs", "1.5"], "at least 1, got '1.5'"),
+        (information_plane.main, ["--seed", "-1"], "--seed: must be a whole number of"),
+        (information_plane.main, ["--output"], "--output: expected one argument"),
+        (information_plane.main, ["--noise=1"], "unrecognized arguments: --noise=1"),
         (no_knob.main, ["--optimizer", "adagrad"], "invalid choice: 'adagrad'"),
         (no_knob.main, ["--epochs", "0"], "at least 1, got '0'"),
         (lr_range_test.main, ["--steps", "19"], "at least 20, got '19'"),
@@ -215,6 +223,59 @@ def test_the_stages_of_a_resnet_get_learning_rates_of_their_own(tmp_path, capsys
     (shares,) = re.findall(last, printed)
     assert all(float(share) >= 80 for share in shares)
     assert (tmp_path / "layerwise_nnx.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_plane_measures_what_is_known():
+    """Points in groups far apart: X counts points, or groups where they coincide."""
+    key, label = jax.random.key(0), np.eye(2, dtype=np.float32)[[0, 0, 1, 1]]
+    ln2 = np.log(2)
+    for places, kept, told in (
+        # H(1/4), and H(Y) but for what the group of three leaves open.
+        ([0, 0, 0, 9], 2 * ln2 - 0.75 * np.log(3), 1.5 * ln2 - 0.75 * np.log(3)),
+        ([0, 0, 9, 9], ln2, ln2),
+        ([0, 9, 0, 9], ln2, 0.0),
+        ([5, 5, 5, 5], 0.0, 0.0),
+    ):
+        rows = np.array(places, np.float32)[:, None]
+        input_mi, label_mi, error = information_plane.measure(rows, label, key)
+        assert error < 2e-3
+        assert abs(input_mi - kept) < 2e-3
+        assert abs(label_mi - told) < 2e-3
+    two = information_plane.measure(np.float32([[-1], [1]]), label[1:3], key)
+    np.testing.assert_allclose(two, [ln2, ln2, 0], atol=2e-3)
+    # Noise of a quarter of the spread, whatever the scale and the place.
+    rows = np.float32([[-1], [0.1], [0.3], [1]])
+    one = information_plane.measure(rows, label, key)
+    np.testing.assert_allclose(
+        one, information_plane.measure(1000 * rows + 50, label, key), atol=1e-4
+    )
+    assert 0.1 < one[1] < ln2
+    assert ln2 < one[0] < 2 * ln2
+
+
+def test_the_moments_of_the_plane():
+    assert information_plane.moments(1) == [0, 1]
+    assert information_plane.moments(2) == [0, 1, 2]
+    later = information_plane.moments(128)
+    assert later[0] == 0
+    assert later[-1] == 128
+    assert 12 < len(later) < 17
+
+
+@pytest.mark.slow
+def test_the_layers_of_the_digits_move_through_the_plane(tmp_path, capsys):
+    information_plane.main(["--epochs=2", "--seed=1", f"--output={tmp_path}"])
+    printed = capsys.readouterr().out
+    rows = re.findall(r"│ +(\d+) │ +([\d.]+)% │(.*)│", printed)[-3:]
+    assert [epoch for epoch, *_ in rows] == ["0", "1", "2"]
+    assert float(rows[-1][1]) > 80 > float(rows[0][1])
+    for *_, cells in rows:
+        pairs = re.findall(r"([\d.]+), ([\d.]+)", cells)
+        assert len(pairs) == 4
+        assert all(0 < float(y) < float(x) < np.log(1797) for x, y in pairs)
+        assert all(float(y) < np.log(10) for _, y in pairs)
+    assert re.search(r"standard errors of the integrals: at most 0\.0\d+ nats", printed)
+    assert (tmp_path / "information_plane.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from optax_mi.estimators.inputs._class_ids import check_ids as check_ids
 from optax_mi.estimators.inputs._class_ids import class_ids as class_ids
 from optax_mi.estimators.inputs._read import are_ids as are_ids
 from optax_mi.estimators.inputs._read import flatten_leading as flatten_leading
+from optax_mi.estimators.inputs._read import ids_of_batch as ids_of_batch
 from optax_mi.estimators.inputs._read import read_classes as read_classes
 from optax_mi.estimators.inputs._read import read_logits as read_logits
 from optax_mi.estimators.inputs._read import read_vectors as read_vectors

@@ -90,7 +90,7 @@ def read_vectors(
         check_fits("outputs", outputs, single=True)
     outputs = as_array("outputs", outputs)
     if num_classes is not None:
-        labels = _ids("labels", labels, num_classes)
+        labels = ids_of_batch("labels", labels, num_classes)
         if batch:
             _check_not_one_hot(outputs, labels, num_classes)
         leading = labels.shape
@@ -143,7 +143,7 @@ def are_ids(outputs: Array, name: str = "outputs") -> bool:
     return any(jnp.issubdtype(dtype, kind) for kind in (jnp.integer, jnp.bool_))
 
 
-def _ids(name: str, ids: Array, num_classes: int) -> jax.Array:
+def ids_of_batch(name: str, ids: Array, num_classes: int) -> jax.Array:
     """Class ids as integers; what is not an array of JAX yet is looked at."""
     if isinstance(ids, jax.Array):
         return jax.lax.stop_gradient(check_ids(name, ids))
@@ -162,8 +162,8 @@ def _check_outputs(
     outputs: Array, labels: Array, num_classes: int
 ) -> tuple[jax.Array, jax.Array]:
     """Class ids and class labels, if they have the same shape."""
-    outputs = _ids("outputs", outputs, num_classes)
-    labels = _ids("labels", labels, num_classes)
+    outputs = ids_of_batch("outputs", outputs, num_classes)
+    labels = ids_of_batch("labels", labels, num_classes)
     if outputs.shape != labels.shape:
         raise ValueError(
             f"integer outputs are class ids and must have the shape of labels, "
@@ -176,7 +176,7 @@ def _check_logits(
     outputs: Array, labels: Array, num_classes: int
 ) -> tuple[jax.Array, jax.Array]:
     """Logits as float32 of shape labels.shape + (num_classes,), and class labels."""
-    labels = _ids("labels", labels, num_classes)
+    labels = ids_of_batch("labels", labels, num_classes)
     outputs = as_array("outputs", host_logits("outputs", outputs, labels))
     shape = (*labels.shape, num_classes)
     if num_classes == 2 and outputs.shape in (labels.shape, (*labels.shape, 1)):

@@ -1,6 +1,7 @@
 """Mutual information of Gaussian vectors, batch by batch."""
 
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,9 @@ from optax_mi.estimators.arithmetic import _sums
 from optax_mi.estimators.inputs import (
     Kind,
     Samples,
+    as_array,
     check_kind,
+    ids_of_batch,
     read_vectors,
     streaming,
 )
@@ -34,6 +37,32 @@ from optax_mi.estimators.moments._moments import (
 # train step that is called from Python more than the arithmetic does. XLA copies the
 # vector once an update, which costs more than that from some hundred columns on.
 _RAVELLED = 128
+# Up to so many columns layers share an accumulator. That of the widest layer takes
+# longer than theirs by the square of what they lack.
+_SHARED = 64
+
+
+class _Settings(NamedTuple):
+    """What :func:`gaussian` was asked for, checked."""
+
+    kind: Kind
+    shrinkage: Shrinkage
+    noise: float
+    corrects: bool
+
+
+# From what reads an accumulator to what it was made for.
+_MADE: dict[Any, _Settings] = {}
+
+
+class Widened(NamedTuple):
+    """An estimator for more columns than a layer has, and what adds those.
+
+    They are 0, and constant columns are left out of an estimate.
+    """
+
+    estimator: MIEstimator
+    widen: Callable[..., dict[str, jax.Array]]  # of outputs, labels and weights
 
 
 class Tally(NamedTuple):
@@ -101,14 +130,66 @@ def gaussian(
     corrects = check_shrinkage(shrinkage, bias_correction)
     noise = check_noise(noise, shrinkage)
     shrinkage = shrinkage if isinstance(shrinkage, str) else float(shrinkage)
-    return _gaussian(kind, shrinkage, noise, corrects)
+    return _gaussian(_Settings(kind, shrinkage, noise, corrects))
+
+
+def widen_alike(estimators: Mapping[str, MIEstimator]) -> dict[str, Widened]:
+    """The widest estimator for each of those that differ in `features` alone.
+
+    Those of classes, and of two columns at least: a single one may have no axis.
+    """
+    made = {
+        name: _MADE.get(estimator.estimate)
+        for name, estimator in estimators.items()
+        if isinstance(estimator, MIEstimator)
+    }
+    made = {
+        name: settings
+        for name, settings in made.items()
+        if settings
+        and settings.kind.num_classes
+        and 1 < settings.kind.features <= _SHARED
+    }
+    widest: dict[_Settings, _Settings] = {}
+    for settings in sorted(made.values(), key=lambda s: s.kind.features):
+        widest[_apart_from_features(settings)] = settings
+    return {
+        name: _widened(settings.kind, widest[_apart_from_features(settings)])
+        for name, settings in made.items()
+    }
+
+
+def _apart_from_features(settings: _Settings) -> _Settings:
+    return settings._replace(kind=settings.kind._replace(features=0))
+
+
+def _widened(kind: Kind, wide: _Settings) -> Widened:
+    classes = kind.num_classes or 1
+
+    def widen(
+        outputs: jax.typing.ArrayLike,
+        labels: jax.typing.ArrayLike,
+        weights: jax.typing.ArrayLike | None = None,
+    ) -> dict[str, jax.Array]:
+        # For its errors, which should speak of the columns that there are.
+        read_vectors(outputs, labels, weights, batch=True, **kind._asdict())
+        rows = as_array("outputs", outputs).astype(jnp.float32)
+        more = wide.kind.features - kind.features
+        seen = {
+            "outputs": jnp.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, more)]),
+            "labels": ids_of_batch("labels", labels, classes),
+        }
+        if weights is not None:
+            seen["weights"] = as_array("weights", weights)
+        return seen
+
+    return Widened(_gaussian(wide), widen)
 
 
 # Layers whose estimators are the same object share what reads them.
 @functools.lru_cache
-def _gaussian(
-    kind: Kind, shrinkage: Shrinkage, noise: float, corrects: bool
-) -> MIEstimator:
+def _gaussian(settings: _Settings) -> MIEstimator:
+    kind, shrinkage, noise, corrects = settings
     classes = kind.num_classes or 1
     columns = kind.features + (kind.label_features or 0)
 
@@ -159,6 +240,7 @@ def _gaussian(
 
     bounded = kind.num_classes is not None
     read = functools.partial(read_vectors, batch=True, **kind._asdict())
+    _MADE[estimate] = settings
     return streaming(init, read, add, estimate, merge, bounded)
 
 

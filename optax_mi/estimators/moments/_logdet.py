@@ -56,6 +56,10 @@ from optax_mi.estimators.moments._moments import Moments
 # In steps of the dtype, relative to the diagonal. With 1, collinear columns at d = 512
 # move the estimate by 1e-6 nats in place of 1e-7; with d, all others by 1e-4.
 _RIDGE = 4.0
+# From this noise on a ridge has nothing to do: the covariance in units of its diagonal
+# has no eigenvalue below r**2 / (1 + r**2), and that of the class means in units of
+# the one within them none above 1 / r**2.
+_MUCH_NOISE = 0.1
 # Float32 takes squares of numbers below this for 0, or nearly.
 _VANISHES = 1e-18
 
@@ -193,13 +197,15 @@ def _classes(
     correlation, shrunk = _shrink(correlation, varies, shrinkage, count)
     scale = _inverse_root(spread, varies)
     offsets = offsets * scale[None]
-    lower = _cholesky(correlation)
+    # The loop for a ridge makes a program that much longer to compile.
+    cholesky = _cholesky_of_definite if noise >= _MUCH_NOISE else _cholesky
+    lower = cholesky(correlation)
     white = solve_triangular(lower, offsets.T, lower=True)
     # Where W is the identity, B is gram(white.T), and gram(white) has the eigenvalues
     # of it that are not 0: with few classes it is the smaller one, and errs less.
     few = len(shares) < len(correlation)
     between = gram(white if few else white.T)
-    whole = _cholesky(jnp.eye(len(between), dtype=between.dtype) + between)
+    whole = cholesky(jnp.eye(len(between), dtype=between.dtype) + between)
     # With the eigenvalues of (W + B)^-1 B.
     if few:
         ratio = cho_solve((whole, True), between)
@@ -309,6 +315,11 @@ def _shrink(
     return _unit_diagonal((1.0 - share) * correlation), share
 
 
+def _cholesky_of_definite(matrix: jax.Array) -> jax.Array:
+    """Cholesky factor, of nan where the matrix is not definite."""
+    return jnp.linalg.cholesky(matrix, symmetrize_input=False)
+
+
 def _cholesky(matrix: jax.Array) -> jax.Array:
     """Cholesky factor of the matrix + ridge * its diagonal, so that it is definite.
 
@@ -326,7 +337,7 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
     def larger(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         ridge = 8.0 * state[0]
         matrix = unit + ridge * identity
-        return ridge, jnp.linalg.cholesky(matrix, symmetrize_input=False)
+        return ridge, _cholesky_of_definite(matrix)
 
     # Nothing is finite before the first turn.
     ridge = jnp.asarray(_RIDGE / 8.0 * jnp.finfo(matrix.dtype).eps, matrix.dtype)

@@ -69,8 +69,10 @@ def increments(
         added = jnp.sum(weights, keepdims=True)
         sums = weighted_sum(weights, rows)
     else:
-        added = sum_by_label(labels, kept, num_classes)[:, 0]
-        sums = sum_by_label(labels, kept * rows, num_classes)
+        # One table, where two are as many programs more to compile.
+        table = jnp.concatenate([kept * rows, kept], -1)
+        table = sum_by_label(labels, table, num_classes)
+        sums, added = table[:, :-1], table[:, -1]
     means = sums / jnp.where(added > 0, added, 1.0)[:, None]
     delta = means - before.means
     share = _share(added, before.weights)

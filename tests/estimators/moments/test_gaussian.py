@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn.covariance import oas
 
+from optax_mi.estimators import contingency
 from optax_mi.estimators.moments import _gaussian
-from optax_mi.estimators.moments._gaussian import gaussian
+from optax_mi.estimators.moments._gaussian import gaussian, widen_alike
 from optax_mi.estimators.moments._gaussian_mi import gaussian_mi
 from tests.estimators.moments.helpers import class_truth, real_truth, shrunk_truth
 
@@ -292,3 +293,22 @@ def test_batches_that_do_not_fit_are_told_how():
         ours = KINDS[kind]
         with pytest.raises(error, match=message):
             ours.estimator.update(ours.init(), **signal)
+
+
+def test_layers_of_unlike_columns_share_the_widest_that_is_not_wide():
+    settings = {"num_classes": 4, "noise": 0.25}
+    columns = {"few": 3, "more": 7, "wide": 65, "single": 1}
+    of = {name: gaussian(features=d, **settings) for name, d in columns.items()}
+    of["other noise"] = gaussian(features=5, num_classes=4, noise=0.5)
+    of["real"] = gaussian(features=3, label_features=4, noise=0.25)
+    of["ours"] = contingency(num_classes=4)
+    wide = widen_alike(of)
+    assert list(wide) == ["few", "more", "other noise"]
+    assert wide["few"].estimator is wide["more"].estimator is of["more"]
+    assert wide["other noise"].estimator is of["other noise"]
+    rows, labels = np.ones((9, 3), np.float16), np.arange(9) % 4
+    seen = wide["few"].widen(rows, labels)
+    assert seen.keys() == {"outputs", "labels"}
+    np.testing.assert_array_equal(seen["outputs"], np.pad(rows, [(0, 0), (0, 4)]))
+    with pytest.raises(ValueError, match="last axis of 3"):
+        wide["few"].widen(np.ones((9, 7)), labels)

@@ -212,6 +212,22 @@ def test_noise_bounds_what_classes_far_apart_are_read_as():
         np.testing.assert_allclose(seen.mi, bounds[1], rtol=1e-4)
 
 
+@pytest.mark.parametrize("noise", [0.099, _logdet._MUCH_NOISE])
+@pytest.mark.parametrize("far", [1.0, 1e4])
+def test_noise_serves_collinear_and_constant_columns_with_a_ridge_or_without(
+    noise, far
+):
+    z, labels = class_data()
+    z = z + far * labels[:, None]
+    x = np.c_[z, z @ np.ones((3, 3)), 0 * z + 0.1].astype(np.float32)
+    seen = raw(x, labels, num_classes=4, noise=noise, bias_correction=None)
+    means = np.stack([x[labels == c].mean(0, dtype=float) for c in range(4)])[labels]
+    within, whole = (np.cov(a.T, bias=True) for a in (x - means, x.astype(float)))
+    added = noise**2 * np.trace(whole) * np.eye(9)
+    wanted = np.subtract(*(np.linalg.slogdet(s + added)[1] for s in (whole, within)))
+    np.testing.assert_allclose(seen.mi, wanted / 2, rtol=2e-5)
+
+
 def test_oas_is_that_of_scikit_learn():
     x, y = (a.astype(float) for a in real_data(samples=12, columns=8, others=5))
     # Nothing to learn from a column that does not vary.

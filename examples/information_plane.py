@@ -1,0 +1,116 @@
+"""Draws the information plane of a network that learns the UCI digits.
+
+X is one of the 1797 images, all as likely, and T a layer with Gaussian noise on it,
+whose standard deviation is a quarter of the layer's spread. T is then a mixture of
+1797 known Gaussians, and I(X; T) and I(T; Y) are integrals over it: nothing is
+estimated from samples, and all inputs are seen, in training as in measuring.
+"""
+
+import functools
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import numpy as np
+from arguments import OneLineParser, at_least
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from shared import MLP, known, mixture_mi, replacing, spread
+
+from optax_mi.plotting import plot_information_plane
+
+# Standard deviation of the noise, as a share of the layer's spread.
+NOISE = 0.25
+# Read after the activation, but for the last, which are the logits.
+LAYERS = {f"dense {i + 1}": f"Dense_{i}" for i in range(4)}
+
+
+def digits() -> known.Case:
+    """A network of tanh, all images, and the label of each."""
+    case = next(case for case in known.cases() if case.name == "digits, MLP")
+    model = MLP((64, 64, 64), 10, nn.tanh)
+    return case._replace(model=model, layers=LAYERS, activation=nn.tanh)
+
+
+def moments(epochs: int) -> list[int]:
+    """The untrained network, and some 15 epochs, close together at first."""
+    later = np.geomspace(1, epochs, 15).round().astype(int)
+    return sorted({0, *map(int, later)})
+
+
+def measure(
+    rows: np.ndarray, shares: np.ndarray, key: jax.Array
+) -> tuple[float, float, float]:
+    """I(X; T) and I(T; Y) of a layer, nats, and the larger of their standard errors.
+
+    Args:
+      rows: what the layer puts out for every input, [M, d].
+      shares: p(y | x) of every input, [M, C].
+      key: of the points at which the integrand is taken.
+    """
+    centres = rows / (NOISE * spread(rows))
+    input_mi, input_error = mixture_mi(centres, None, key)
+    label_mi, label_error = mixture_mi(centres, shares, key)
+    return input_mi, label_mi, max(input_error, label_error)
+
+
+def run(
+    seed: int, epochs: int
+) -> Iterator[tuple[int, float, dict[str, tuple[float, float, float]]]]:
+    """Trains, and yields epochs, accuracies and what each layer holds."""
+    case = digits()
+    for epoch, seen in known.train(case, moments(epochs), 0.002, seed):
+        # The same noise each time, so that it does not blur the changes.
+        key = jax.random.key(seed)
+        told = {layer: measure(h, case.shares, key) for layer, h in seen.items()}
+        right = seen["dense 4"].argmax(1) == case.shares.argmax(1)
+        yield epoch, float(right.mean()), told
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the demo."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
+    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=128)
+    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
+    args = parser.parse_args(argv)
+
+    console = Console()
+    table = Table(title="I(X; T), I(T; Y) in nats, noise on each layer")
+    for column in ("epoch", "right", *LAYERS):
+        table.add_column(column, justify="right")
+    history = []
+    with Live(table, console=console):
+        for epoch, right, told in run(args.seed, args.epochs):
+            history.append((epoch, told))
+            cells = (f"{mi_x:.2f}, {mi_y:.2f}" for mi_x, mi_y, _ in told.values())
+            table.add_row(f"{epoch}", f"{right:.1%}", *cells)
+    error = max(error for _, told in history for *_, error in told.values())
+    console.print(f"\nstandard errors of the integrals: at most {error:.4f} nats")
+
+    def paths(place: int) -> dict[str, list[float]]:
+        return {layer: [told[layer][place] for _, told in history] for layer in LAYERS}
+
+    shares = digits().shares
+    prior = shares.mean(0)
+    figure = plot_information_plane(
+        input_mi=paths(0),
+        label_mi=paths(1),
+        epochs=[epoch for epoch, _ in history],
+        label_entropy=float(-(prior * np.log(prior)).sum()),
+        input_entropy=math.log(len(shares)),
+        width=5.0,
+        title="UCI digits, noise of a quarter of each layer's spread",
+    )
+    path = args.output / "information_plane.png"
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150)
+    console.print(f"figure saved as {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""How the layers' accumulators take a batch: those that are alike as one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_mi import _epoch
+from optax_mi._epoch import MIDecayState, Settings
+from optax_mi.estimators import MIEstimator
+
+States = Mapping[str, MIDecayState]
+
+
+def make_watch(
+    settings: Mapping[str, Settings],
+    shared: Mapping[str, MIEstimator],
+    readers: Mapping[str, Callable[..., Any]],
+) -> Callable[[States, dict[str, Any]], dict[str, MIDecayState]]:
+    """What adds a batch to the epochs of all groups.
+
+    Groups with the same estimator in `shared`, which gets what the group's reader makes
+    of the keywords, are updated as one: it is compiled once, and takes less time.
+    """
+    alike: dict[Any, list[str]] = {}
+    for group, estimator in shared.items():
+        alike.setdefault(estimator.estimate, []).append(group)
+    together = [groups for groups in alike.values() if len(groups) > 1]
+    updates = [
+        _update_all(settings[group]._replace(estimator=shared[group]))
+        for group, *_ in together
+    ]
+
+    def watch(states: States, extra_args: dict[str, Any]) -> dict[str, MIDecayState]:
+        after = {}
+        for groups, update in zip(together, updates, strict=True):
+            checked = [
+                _epoch.check_update(settings[group], states[group], extra_args)
+                for group in groups
+            ]
+            batches = [readers[group](dict, **extra_args) for group in groups]
+            if len({batch["outputs"].shape for batch in batches}) == 1:
+                new = update([state.estimator_state for state in checked], batches)
+                after |= {
+                    group: _epoch.count_update(state, accumulator)
+                    for group, state, accumulator in zip(
+                        groups, checked, new, strict=True
+                    )
+                }
+        return {
+            group: after.get(group) or _epoch.observe(s, states[group], extra_args)
+            for group, s in settings.items()
+        }
+
+    return watch
+
+
+def _update_all(
+    settings: Settings,
+) -> Callable[[Sequence[Any], Sequence[dict[str, Any]]], list[Any]]:
+    """What adds batches of outputs of one shape, with the same labels."""
+
+    def add(
+        accumulators: Sequence[Any], outputs: Sequence[jax.Array], same: dict[str, Any]
+    ) -> list[Any]:
+        def add_one(accumulator: Any, rows: jax.Array) -> Any:
+            return _epoch.add(settings, accumulator, {"outputs": rows, **same})
+
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *accumulators)
+        after = jax.vmap(add_one)(stacked, jnp.stack(outputs))
+        return [
+            jax.tree.map(lambda part, i=i: part[i], after)
+            for i in range(len(accumulators))
+        ]
+
+    # Outside jit its loop would be compiled anew at each call.
+    add = jax.jit(add)
+
+    def update_all(
+        accumulators: Sequence[Any], batches: Sequence[dict[str, Any]]
+    ) -> list[Any]:
+        same = {key: batches[0].get(key) for key in ("labels", "weights")}
+        return add(accumulators, [batch["outputs"] for batch in batches], same)
+
+    return update_all

@@ -1,0 +1,120 @@
+"""What the figures share: colors, checks, the ceiling and scales of learning rates."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import (
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    StrMethodFormatter,
+)
+
+MI_COLOR, LR_COLOR, FAINT, QUIET = "#1b6ca8", "#c44e2b", "#9a9a9a", "#666666"
+
+
+def read_curves(curves: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Every curve as float64 [E]; raises unless all have as many values, and some.
+
+    A gap may be nan, and what is named "entropy" infinite.
+    """
+    rows = {}
+    for name, values in curves.items():
+        try:
+            rows[name] = np.asarray(values, float)
+        except (TypeError, ValueError):
+            rows[name] = np.array(math.nan)
+        if rows[name].ndim != 1:
+            raise TypeError(
+                f"{name} must be a sequence of numbers, one per epoch, got "
+                f"{values!r:.60}."
+            )
+        if name != "entropy" and np.isinf(rows[name]).any():
+            raise ValueError(f"{name} must be finite, got {values!r:.60}.")
+    lengths = {name: len(row) for name, row in rows.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"All curves need one value per epoch, got lengths {lengths}.")
+    return rows
+
+
+def read_layers(
+    layers: Mapping[str, Any], **curves: Any
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    """From each name in `layers` to its curves by layer, and the other curves.
+
+    Raises unless all of `layers` are mappings of the same keys, and all fit.
+    """
+    for name, curves_of in layers.items():
+        if not isinstance(curves_of, Mapping) or not curves_of:
+            raise TypeError(
+                f"{name} must be a mapping from each layer to its values, got "
+                f"{curves_of!r:.60}."
+            )
+    (first, order), *others = layers.items()
+    for name, curves_of in others:
+        if set(curves_of) != set(order):
+            raise ValueError(
+                f"{first} and {name} must have the same layers, got {list(order)} and "
+                f"{list(curves_of)}."
+            )
+    flat = {
+        f"{name}[{layer!r}]": layers[name][layer] for name in layers for layer in order
+    }
+    rows = read_curves({**curves, **flat})
+    nested = {
+        name: {layer: rows[f"{name}[{layer!r}]"] for layer in order} for name in layers
+    }
+    return nested, {name: rows[name] for name in curves}
+
+
+def draw_ceiling(axes: Axes, epochs: range, entropy: np.ndarray, label: str) -> float:
+    """The entropy of the labels, and its largest value; of real labels nothing, 0."""
+    if not math.isfinite(top := np.nanmax(entropy, initial=0.0)):
+        return 0.0
+    dash = "_" if len(epochs) == 1 else ""
+    axes.plot(epochs, entropy, f"{dash}--", color=FAINT, linewidth=1.2, markersize=12)
+    axes.annotate(
+        label,
+        (epochs[-1], entropy[-1]),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=QUIET,
+    )
+    return float(top)
+
+
+def marker_of(epochs: range) -> dict[str, Any]:
+    """A dot an epoch, unless there are so many that they hide the line."""
+    return {"marker": "o" if len(epochs) <= 60 else "", "markersize": 3}
+
+
+def label_epochs(axes: Axes, epochs: range) -> None:
+    """Whole numbers below the axes, also below a single epoch."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    if len(epochs) == 1:
+        axes.set_xticks(epochs)
+
+
+def label_rates(axes: Axes) -> None:
+    """A log scale of learning rates, whose labels are apart and are at least two."""
+    axes.set(yscale="log", ylabel="learning rate")
+    rates = axes.dataLim.intervaly
+    if rates[0] == rates[1] > 0:
+        axes.set_ylim(rates[0] / 2, 2 * rates[0])
+    low, high = axes.get_ylim()
+    if high >= 100 * low:
+        return
+    # Matplotlib writes no label between powers of ten, or one at each of 1 to 9.
+    axes.yaxis.set_major_locator(
+        MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+        if high < 5 * low
+        else LogLocator(subs=(1, 2, 5))
+    )
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
