@@ -155,6 +155,8 @@ def draw(table: dict[str, Any], path: Path) -> None:
         ax.axhline(0.0, color="0.8", zorder=0)
         ax.set(xscale="log", ylim=(-15, 15))
         ax.set_title(run, fontsize=10)
+    for ax in axes.flat[: len(table)][-columns:]:
+        ax.set_xlabel("learning rate")
     for ax in axes[:, 0]:
         ax.set_ylabel("change of the loss, %")
     handles, labels = axes[0, 0].get_legend_handles_labels()

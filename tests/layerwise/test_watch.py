@@ -140,7 +140,7 @@ def test_layers_of_another_number_of_rows_read_the_same():
 
 def test_nothing_is_compiled_after_the_first_epoch_outside_jit():
     tx, seen = make(), list(batches(3 * STEPS))
-    state = tx.init(PARAMS)
+    state, update = tx.init(PARAMS), jax.jit(tx.update)
     for batch in seen[: 2 * STEPS]:
         _, state = tx.update(PARAMS, state, PARAMS, **batch)
     with compilations() as names:
@@ -207,3 +207,19 @@ def test_errors_speak_of_a_layers_own_columns(changes, match):
     seen["activations"] |= changes
     with pytest.raises(ValueError, match=match):
         jax.eval_shape(tx.update, PARAMS, tx.init(PARAMS), **seen)
+
+
+def test_a_function_of_the_users_own_is_called():
+    plain = gaussian(features=5, num_classes=CLASSES, noise=0.25)
+
+    def nothing(state, *, outputs, **seen):
+        return plain.update(state, outputs=0.0 * outputs, **seen)
+
+    of = {**estimators(), "first": plain._replace(update=nothing)}
+    tx = make(of)
+    state, update = tx.init(PARAMS), jax.jit(tx.update)
+    for batch in batches(STEPS):
+        _, state = update(PARAMS, state, **batch)
+    found = mi_diagnostics(state)
+    assert found["first"].mi == 0.0
+    assert found["last"].mi > 0.1

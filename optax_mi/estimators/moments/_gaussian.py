@@ -1,6 +1,7 @@
 """Mutual information of Gaussian vectors, batch by batch."""
 
 import functools
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -51,8 +52,8 @@ class _Settings(NamedTuple):
     corrects: bool
 
 
-# From what reads an accumulator to what it was made for.
-_MADE: dict[Any, _Settings] = {}
+# From what reads an accumulator to what it was made for, while there is such a reader.
+_MADE: weakref.WeakKeyDictionary[Any, _Settings] = weakref.WeakKeyDictionary()
 
 
 class Widened(NamedTuple):
@@ -149,6 +150,8 @@ def widen_alike(estimators: Mapping[str, MIEstimator]) -> dict[str, Widened]:
         if settings
         and settings.kind.num_classes
         and 1 < settings.kind.features <= _SHARED
+        # Not one with a function of the user's own in it.
+        and _gaussian(settings) == estimators[name]
     }
     widest: dict[_Settings, _Settings] = {}
     for settings in sorted(made.values(), key=lambda s: s.kind.features):
