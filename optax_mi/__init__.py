@@ -36,11 +36,13 @@ from optax_mi._restore import restore_state as restore_state
 # What goes wrong, in words.
 from optax_mi._warnings import mi_warnings as mi_warnings
 
-# A learning rate for every layer.
+# A learning rate for every layer, and layers that rest.
+from optax_mi.layerwise import freezable as freezable
 from optax_mi.layerwise import label_by_layer as label_by_layer
 from optax_mi.layerwise import label_by_path as label_by_path
 from optax_mi.layerwise import layerwise_mi_decay as layerwise_mi_decay
 from optax_mi.layerwise import reduce_activations as reduce_activations
+from optax_mi.layerwise import stop_gradients as stop_gradients
 
 # Which learning rates to decay between.
 from optax_mi.range_test import AutoResult as AutoResult
@@ -63,6 +65,7 @@ __all__ = [
     "check_setup",
     "estimators",
     "eval_params",
+    "freezable",
     "label_by_layer",
     "label_by_path",
     "layerwise_mi_decay",
@@ -75,4 +78,5 @@ __all__ = [
     "reduce_activations",
     "restore_state",
     "rules",
+    "stop_gradients",
 ]

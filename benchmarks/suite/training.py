@@ -92,7 +92,7 @@ def train(
     rows = len(loaded[0].train[0])
     if rows < task.batch:
         raise ValueError(f"{task.name}: batch={task.batch} of only {rows} rows")
-    orders = np.stack([_order(seed, rows, total, task.batch) for seed in seeds])
+    orders = np.stack([batch_order(seed, rows, total, task.batch) for seed in seeds])
     orders = orders.reshape(len(seeds), evaluations, chunk, task.batch)
     data: Data = jax.tree.map(lambda *parts: np.stack(parts), *loaded)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
@@ -286,7 +286,7 @@ def make_loss(
     return loss_fn
 
 
-def _order(seed: int, rows: int, steps: int, batch: int) -> np.ndarray:
+def batch_order(seed: int, rows: int, steps: int, batch: int) -> np.ndarray:
     """Rows of each batch, [steps * batch]: shuffled anew each pass, none cut short."""
     rng = np.random.default_rng([seed, 1])
     each = rows // batch * batch
