@@ -56,21 +56,26 @@ GROWTH = 0.05
 SAME = 1.005
 
 
+def steps_of_epoch(net: Net) -> int:
+    """An even number, for steps that take turns."""
+    assert net.task.steps_per_epoch
+    return net.task.steps_per_epoch // 2 * 2
+
+
 class Way:
     """A way to train: which layers rest in which epoch, and in which of its steps."""
 
-    averages_inside = True
+    rests_at_average = True
 
     def __init__(self, net: Net) -> None:
         """Makes the transformation and the compiled epoch."""
-        trained = optax.chain(
-            net.optimizer, mi_decay(net.rate, num_classes=net.task.num_classes)
-        )
-        average = average_params()
-        if self.averages_inside:
-            trained, average = optax.chain(trained, average), optax.identity()
         self.net = net
-        self.tx = optax.chain(freezable(trained, net.labels), average, *self.watch())
+        self.tx = optax.chain(
+            freezable(net.optimizer, net.labels),
+            mi_decay(net.rate, num_classes=net.task.num_classes),
+            average_params(),
+            *self.watch(),
+        )
         self.train = jax.jit(self._train, static_argnames="rests")
 
     def watch(self) -> list[optax.GradientTransformation]:
@@ -84,6 +89,18 @@ class Way:
         """
         del share, known
         return ((),)
+
+    def settle(self, run: Any, frozen: Frozen) -> Any:
+        """The run with layers that go to rest at their average."""
+        params, state = run
+        average = eval_params(state, params)
+        params = jax.tree.map(
+            lambda layer, x, p: x if layer in frozen else p,
+            self.net.labels(params),
+            average,
+            params,
+        )
+        return params, state
 
     def _train(
         self, run: Any, rows: jax.Array, x: Any, y: Any, rests: tuple[Frozen, ...]
@@ -137,7 +154,7 @@ class ByMI(Way):
                 net.labels,
                 1.0,
                 1.0,
-                steps_per_epoch=net.task.steps_per_epoch,
+                steps_per_epoch=steps_of_epoch(net),
                 default=contingency(num_classes=classes),
             )
         ]
@@ -170,7 +187,7 @@ class BySchedule(Way):
 class EveryOther(Way):
     """The first half of the layers rest in every other step, at their last weights."""
 
-    averages_inside = False
+    rests_at_average = False
 
     def rests(self, share: float, known: list[dict[str, float]]) -> tuple[Frozen, ...]:
         """Two steps that take turns."""
@@ -193,14 +210,15 @@ def train(way: Way, seed: int, epochs: int, tick: Callable[[], None]) -> dict[st
     x, y = map(jnp.asarray, data.train)
     params = untrained(task, jax.random.key(seed), data.train[0][:1])
     run = params, way.tx.init(params)
-    # Even, for steps that take turns.
-    steps = (task.steps_per_epoch or 0) // 2 * 2
+    steps = steps_of_epoch(net)
     order = batch_order(seed, len(x), epochs * steps, task.batch)
     curves: dict[str, list[Any]] = {
         name: [] for name in ("losses", "accuracies", "rests", "known")
     }
     for epoch, rows in enumerate(order.reshape(epochs, steps, task.batch)):
         rests = way.rests(epoch / epochs, curves["known"])
+        if way.rests_at_average:
+            run = way.settle(run, rests[0])
         run = way.train(run, rows, x, y, rests=rests)
         shown = with_batch_stats(task, eval_params(run[1], run[0]), data.train[0])
         loss, hits = judge_rows(task, shown, *data.test)

@@ -4,17 +4,21 @@ The backward pass ends where no parameter before wants a gradient. JAX must know
 when it compiles: which layers rest is a static argument, one program for each answer.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from optax_mi._average import AverageParamsState, eval_params
+from optax_mi._average import AverageParamsState
 from optax_mi._checks import check_is
+from optax_mi._epoch import MIDecayState
 from optax_mi._find import find_states
 from optax_mi.layerwise._param_labels import check_labeller, check_labels
+
+# What belongs to the whole network, by what its states are.
+_OUTSIDE = {MIDecayState: "mi_decay", AverageParamsState: "average_params"}
 
 
 def freezable(
@@ -22,34 +26,36 @@ def freezable(
 ) -> optax.GradientTransformationExtraArgs:
     """Lets groups of parameters rest, in steps that say so.
 
-    Updates of what rests are zero, and the optimizer's moments of it stay as they are,
-    so that it trains on later as if nothing had been. Where the optimizer averages the
-    parameters by :func:`optax_mi.average_params`, they rest at their average.
+    Each group has an optimizer of its own, as under `optax.partition`. In a step in
+    which the group rests, its updates are zero and its optimizer's state stays as it
+    is, moments and counts: it trains on later as if that step had not been.
 
     :func:`stop_gradients` ends the backward pass in the same step, which saves the
     time. Each set of groups is a program of its own.
 
     .. code-block:: python
 
-        @functools.partial(jax.jit, static_argnames="frozen")
-        def train_step(params, opt_state, x, y, frozen):
-            def loss_fn(params):
-                params = stop_gradients(params, label_by_layer(), frozen)
-                ...
-            updates, opt_state = tx.update(grads, opt_state, params, frozen=frozen)
+        tx = optax.chain(
+            freezable(optax.adamw(1.0), label_by_layer()),
+            mi_decay(1e-3, num_classes=10),
+            average_params(),
+        )
 
     Args:
-      optimizer: the whole of it, with weight decay, learning rate and average.
+      optimizer: what keeps moments and decays weights. What belongs to the whole
+        network goes around: :func:`mi_decay`, :func:`average_params`, a limit on the
+        norm of all gradients.
       param_labels: the group of every parameter, as in :func:`layerwise_mi_decay`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` with the state of `optimizer`. Its
-      `update` takes `frozen`, the groups that rest in this step: static, none by
-      default. It hands other keywords on to `optimizer`.
+      An `optax.GradientTransformationExtraArgs`. Its `update` takes `frozen`, the
+      groups that rest in this step: static, none by default. It hands other keywords on
+      to `optimizer`.
 
     Raises:
-      TypeError, ValueError: `optimizer` is no transformation, `param_labels` does not
-        fit the params, or `frozen` is no collection of its groups.
+      TypeError, ValueError: `optimizer` is no transformation, or has `mi_decay` or
+        `average_params` in it; `param_labels` does not fit the params; `frozen` is no
+        collection of its groups.
 
     Example:
       >>> import jax.numpy as jnp
@@ -71,7 +77,26 @@ def freezable(
     """
     check_is("optimizer", optimizer, optax.GradientTransformation, "optax.sgd(0.1)")
     check_labeller(param_labels)
-    inner = optax.with_extra_args_support(optimizer)
+    rest = optax.GradientTransformation(optimizer.init, _stay)
+
+    def by_group(
+        params: optax.Params, frozen: Collection[str]
+    ) -> optax.GradientTransformationExtraArgs:
+        names = _names(param_labels, params)
+        groups = _check_frozen(frozen, names)
+        return optax.partition(
+            {group: rest if group in frozen else optimizer for group in groups}, names
+        )
+
+    def init_fn(params: optax.Params) -> Any:
+        state = by_group(params, ()).init(params)
+        for kind, name in _OUTSIDE.items():
+            if find_states("state", state, lambda node, of=kind: isinstance(node, of)):
+                raise ValueError(
+                    f"optimizer has {name} in it, once for each group. Put it around: "
+                    f"optax.chain(freezable(...), {name}(...))."
+                )
+        return state
 
     def update_fn(
         updates: optax.Updates,
@@ -81,24 +106,9 @@ def freezable(
         frozen: Collection[str] = (),
         **extra_args: Any,
     ) -> tuple[optax.Updates, Any]:
-        rests = _resting(param_labels, updates, frozen)
-        updates, new_state = inner.update(updates, state, params, **extra_args)
-        if not frozen:
-            return updates, new_state
-        copies = optax.tree.map_params(
-            inner,
-            lambda leaf, rest: leaf if _is_masked(leaf) else rest,
-            state,
-            rests,
-            transform_non_params=lambda _: False,
-            is_leaf=_is_masked,
-        )
-        kept = jax.tree.map(
-            lambda rest, old, new: old if rest else new, copies, state, new_state
-        )
-        return _to_average(rests, updates, state, params), kept
+        return by_group(updates, frozen).update(updates, state, params, **extra_args)
 
-    return optax.GradientTransformationExtraArgs(inner.init, update_fn)
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def stop_gradients(params: Any, param_labels: Any, frozen: Collection[str]) -> Any:
@@ -128,50 +138,40 @@ def stop_gradients(params: Any, param_labels: Any, frozen: Collection[str]) -> A
       0.0 2.0
     """
     check_labeller(param_labels)
-    return jax.tree.map(
-        lambda rest, p: jax.lax.stop_gradient(p) if rest else p,
-        _resting(param_labels, params, frozen),
-        params,
-    )
+    names = _names(param_labels, params)
+    _check_frozen(frozen, names)
+
+    def cut(name: str, part: Any) -> Any:
+        # One name may stand for all below a node.
+        return jax.lax.stop_gradient(part) if name in frozen else part
+
+    return jax.tree.map(cut, names, params)
 
 
-def _resting(param_labels: Any, params: Any, frozen: Collection[str]) -> Any:
-    """Of every parameter, whether its group rests."""
-    if isinstance(frozen, str) or not isinstance(frozen, Collection):
+def _stay(
+    updates: optax.Updates, state: Any, params: optax.Params | None = None
+) -> tuple[optax.Updates, Any]:
+    del params
+    return jax.tree.map(jnp.zeros_like, updates), state
+
+
+def _names(param_labels: Any, params: Any) -> Any:
+    names = param_labels(params) if callable(param_labels) else param_labels
+    check_labels(names, params)
+    return names
+
+
+def _check_frozen(frozen: Any, names: Any) -> list[str]:
+    """All groups; raises unless `frozen` is a collection of some."""
+    if isinstance(frozen, str | Mapping) or not isinstance(frozen, Collection):
         raise TypeError(
             f"frozen must be a collection of groups, got {frozen!r:.60}. It is static: "
             'jax.jit(train_step, static_argnames="frozen") takes a tuple of strings.'
         )
-    names = param_labels(params) if callable(param_labels) else param_labels
-    check_labels(names, params)
-    named = set(jax.tree.leaves(names))
-    if unknown := [group for group in frozen if group not in named]:
+    groups = sorted(set(jax.tree.leaves(names)))
+    if unknown := [group for group in frozen if group not in groups]:
         raise ValueError(
             f"frozen has groups without parameters, {unknown}: param_labels names "
-            f"{sorted(named)}."
+            f"{groups}."
         )
-    # One name may stand for all below a node.
-    return jax.tree.map(
-        lambda name, part: jax.tree.map(lambda _: name in frozen, part), names, params
-    )
-
-
-def _to_average(rests: Any, updates: Any, state: Any, params: Any) -> Any:
-    """The updates; of what rests, those that lead to the average, or none."""
-    if not find_states("state", state, _is_average):
-        return jax.tree.map(lambda r, u: jnp.zeros_like(u) if r else u, rests, updates)
-    return jax.tree.map(
-        lambda r, u, p, x: (x - p).astype(u.dtype) if r else u,
-        rests,
-        updates,
-        params,
-        eval_params(state, params),
-    )
-
-
-def _is_masked(node: Any) -> bool:
-    return isinstance(node, optax.MaskedNode)
-
-
-def _is_average(node: Any) -> bool:
-    return isinstance(node, AverageParamsState)
+    return groups

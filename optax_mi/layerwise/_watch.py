@@ -27,6 +27,9 @@ def make_watch(
     for group, estimator in shared.items():
         alike.setdefault(estimator.estimate, []).append(group)
     together = [groups for groups in alike.values() if len(groups) > 1]
+    shapes = {
+        group: jax.eval_shape(estimator.init) for group, estimator in shared.items()
+    }
     updates = [
         _update_all(settings[group]._replace(estimator=shared[group]))
         for group, *_ in together
@@ -39,6 +42,8 @@ def make_watch(
                 _epoch.check_update(settings[group], states[group], extra_args)
                 for group in groups
             ]
+            for group, state in zip(groups, checked, strict=True):
+                _check_width(group, state, shapes[group])
             batches = [readers[group](dict, **extra_args) for group in groups]
             if len({batch["outputs"].shape for batch in batches}) == 1:
                 new = update([state.estimator_state for state in checked], batches)
@@ -54,6 +59,20 @@ def make_watch(
         }
 
     return watch
+
+
+def _check_width(group: str, state: MIDecayState, expected: Any) -> None:
+    """Raises unless the accumulator is of the columns of the widest layer."""
+    found, wanted = (
+        [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+        for tree in (state.estimator_state, expected)
+    )
+    if found != wanted:
+        raise TypeError(
+            f"state must have an accumulator as wide as that of the widest layer for "
+            f"{group!r}, of the shapes {wanted}, got {found}: it is of other "
+            "estimators. Pass what tx.init(params) returned."
+        )
 
 
 def _update_all(

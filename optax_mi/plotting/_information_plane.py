@@ -159,6 +159,11 @@ def _check_bound(
             raise ValueError(
                 f"{name}[{layer!r}] must not have nan: leave the epoch out."
             )
+        if values.min() < -0.1 * most:
+            raise ValueError(
+                f"{name}[{layer!r}] must not be negative, got {values.min():.4g}: "
+                "information in nats is at least 0."
+            )
         if values.max() > 1.1 * most:
             raise ValueError(
                 f"{name}[{layer!r}] must not exceed {entropy_name}={most:.4g}, got "

@@ -20,13 +20,13 @@ from optax_mi import (
     mi_decay,
     stop_gradients,
 )
+from optax_mi.flax import MITrainState
 
 PARAMS = {
     "body": {"w": jnp.ones((3, 4)), "b": jnp.ones(4)},
     "head": {"w": jnp.ones((4, 2))},
 }
 GRADS = jax.tree.map(lambda p: 0.1 * jnp.ones_like(p), PARAMS)
-ZEROS = jax.tree.map(jnp.zeros_like, PARAMS["body"])
 
 OPTIMIZERS = {
     "sgd": optax.sgd(0.1),
@@ -34,17 +34,13 @@ OPTIMIZERS = {
     "adamw": optax.adamw(0.1),
     "clipped": optax.chain(optax.clip(0.05), optax.adam(0.1)),
     "injected": optax.inject_hyperparams(optax.adam)(learning_rate=0.1),
-    "masked": optax.masked(
-        optax.adam(0.1), {"body": {"w": True, "b": False}, "head": True}
-    ),
-    "partition": optax.partition(
-        {"body": optax.adam(0.1), "head": optax.sgd(0.1, momentum=0.9)},
-        label_by_layer(),
-    ),
     "accumulated": optax.MultiSteps(optax.adam(0.1), 2).gradient_transformation(),
     "adafactor": optax.adafactor(0.1),
     "lion": optax.lion(0.1),
     "muon": contrib.muon(0.1),
+    "sm3": optax.sm3(0.1),
+    "flat": optax.flatten(optax.adam(0.1)),
+    "scheduled": optax.adam(optax.linear_schedule(0.1, 0.0, 5)),
     "schedule-free": contrib.schedule_free_adamw(0.1),
 }
 
@@ -54,88 +50,118 @@ def equal(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-def of_body(state):
-    """The parts of a state that are of the body, counts aside."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return [
-        leaf
-        for path, leaf in leaves
-        if any(getattr(key, "key", None) == "body" for key in path)
-        and not jax.tree_util.keystr(path).endswith(".count")
-    ]
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_what_rests_stays_and_its_state_waits(optimizer):
-    tx = freezable(optimizer, label_by_layer())
-    update = jax.jit(tx.update, static_argnames="frozen")
-    params, state = PARAMS, tx.init(PARAMS)
-    for _ in range(3):
-        updates, state = update(GRADS, state, params)
-        params = optax.apply_updates(params, updates)
-    before, waits = params, of_body(state)
-    for _ in range(4):
-        updates, state = update(GRADS, state, params, frozen=("body",))
-        equal(updates["body"], ZEROS)
-        params = optax.apply_updates(params, updates)
-    equal(params["body"], before["body"])
-    equal(of_body(state), waits)
-    assert not np.array_equal(params["head"]["w"], before["head"]["w"])
-
-
-def test_the_rest_trains_as_if_alone():
-    tx, alone = freezable(optax.adam(0.1), label_by_layer()), optax.adam(0.1)
-    params, state = PARAMS, tx.init(PARAMS)
-    head, head_state = PARAMS["head"], alone.init(PARAMS["head"])
-    for _ in range(5):
-        updates, state = tx.update(GRADS, state, params, frozen=("body",))
-        params = optax.apply_updates(params, updates)
-        updates, head_state = alone.update(GRADS["head"], head_state, head)
-        head = optax.apply_updates(head, updates)
-    equal(params["head"], head)
-
-
-def test_without_frozen_it_is_the_optimizer():
-    tx, plain = freezable(optax.adamw(0.1), label_by_layer()), optax.adamw(0.1)
-    state = plain.init(PARAMS)
-    equal(tx.init(PARAMS), state)
-    for frozen in ((), [], frozenset()):
-        equal(
-            tx.update(GRADS, state, PARAMS, frozen=frozen),
-            plain.update(GRADS, state, PARAMS),
+def gradients(number):
+    """Of every parameter, others in each step."""
+    for seed in range(number):
+        rng = np.random.default_rng(seed)
+        yield jax.tree.map(
+            lambda p, rng=rng: rng.normal(size=p.shape).astype(np.float32), PARAMS
         )
 
 
-def test_what_is_averaged_rests_at_its_average():
-    optimizer = optax.chain(optax.sgd(0.1, momentum=0.9), average_params())
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_a_group_trains_as_if_the_steps_it_rested_had_not_been(optimizer):
+    """Against an optimizer of each group alone, which never sees those steps."""
     tx = freezable(optimizer, label_by_layer())
+    update = jax.jit(tx.update, static_argnames="frozen")
+    alone = jax.jit(optimizer.update)
     params, state = PARAMS, tx.init(PARAMS)
-    for _ in range(5):
-        updates, state = tx.update(GRADS, state, params)
+    own = {group: (part, optimizer.init(part)) for group, part in PARAMS.items()}
+    rests = [(), (), ("body",), ("body",), ("body",), (), ("head",), (), ()]
+    for frozen, grads in zip(rests, gradients(len(rests)), strict=True):
+        updates, state = update(grads, state, params, frozen=frozen)
         params = optax.apply_updates(params, updates)
-    average = eval_params(state, params)
-    assert not np.allclose(average["body"]["w"], params["body"]["w"])
-    for _ in range(3):
-        updates, state = tx.update(GRADS, state, params, frozen=("body",))
-        params = optax.apply_updates(params, updates)
-        for part, mean in zip(
-            jax.tree.leaves(params["body"]),
-            jax.tree.leaves(average["body"]),
-            strict=True,
+        for group, (part, part_state) in own.items():
+            if group in frozen:
+                assert not any(np.any(u) for u in jax.tree.leaves(updates[group]))
+                continue
+            change, part_state = alone(grads[group], part_state, part)
+            own[group] = optax.apply_updates(part, change), part_state
+    for group, (part, _) in own.items():
+        for x, y in zip(
+            jax.tree.leaves(params[group]), jax.tree.leaves(part), strict=True
         ):
-            np.testing.assert_allclose(part, mean, rtol=1e-6)
-    equal(eval_params(state, params)["body"], average["body"])
+            np.testing.assert_allclose(x, y, rtol=1e-6)
 
 
-def test_other_keywords_reach_the_optimizer():
-    tx = freezable(
-        optax.chain(optax.sgd(1.0), mi_decay(0.1, num_classes=2)), label_by_layer()
+def test_what_rests_is_out_of_reach_of_nan():
+    tx = freezable(optax.adam(0.1), label_by_layer())
+    broken = {**GRADS, "body": jax.tree.map(lambda g: g * jnp.nan, GRADS["body"])}
+    updates, state = tx.update(broken, tx.init(PARAMS), PARAMS, frozen=("body",))
+    assert not any(np.isnan(u).any() for u in jax.tree.leaves((updates, state)))
+
+
+def test_any_collection_of_groups_will_do():
+    tx = freezable(optax.adamw(0.1), label_by_layer())
+    state = tx.init(PARAMS)
+    for frozen in ((), [], frozenset()):
+        updates, _ = tx.update(GRADS, state, PARAMS, frozen=frozen)
+        assert np.any(updates["body"]["w"])
+    for frozen in (("body",), ["body"], {"body"}):
+        updates, _ = tx.update(GRADS, state, PARAMS, frozen=frozen)
+        assert not np.any(updates["body"]["w"])
+
+
+@pytest.mark.parametrize(
+    ("inner", "name"),
+    [
+        (mi_decay(0.1, num_classes=2), "mi_decay"),
+        (average_params(), "average_params"),
+    ],
+)
+def test_what_belongs_to_the_whole_network_goes_around(inner, name):
+    tx = freezable(optax.chain(optax.sgd(1.0), inner), label_by_layer())
+    with pytest.raises(ValueError, match=f"optimizer has {name} in it"):
+        tx.init(PARAMS)
+
+
+def test_decay_and_average_around_it():
+    tx = optax.chain(
+        freezable(optax.sgd(1.0), label_by_layer()),
+        mi_decay(0.1, num_classes=2),
+        average_params(),
     )
     y = jnp.arange(8) % 2
-    updates, _ = tx.update(
-        GRADS, tx.init(PARAMS), frozen=("body",), outputs=jnp.eye(2)[y], labels=y
-    )
+    seen = {"outputs": jnp.eye(2)[y], "labels": y}
+    params, state = PARAMS, tx.init(PARAMS)
+    updates, state = tx.update(GRADS, state, params, frozen=("body",), **seen)
     np.testing.assert_allclose(updates["head"]["w"], -0.01)
+    params = optax.apply_updates(params, updates)
+    equal(eval_params(state, params)["body"], PARAMS["body"])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"body": "body", "head": "head"},
+        {"body": {"w": "body", "b": "body"}, "head": "x"},
+    ],
+)
+def test_labels_may_be_a_tree(labels):
+    tx = freezable(optax.adam(0.1), labels)
+    updates, _ = tx.update(GRADS, tx.init(PARAMS), PARAMS, frozen=("body",))
+    assert not np.any(updates["body"]["w"])
+    assert np.any(updates["head"]["w"])
+
+
+def test_an_outer_transformation_may_hide_parameters():
+    mask = {"body": {"w": True, "b": False}, "head": {"w": True}}
+    tx = optax.masked(freezable(optax.adam(0.1), label_by_layer()), mask)
+    state = tx.init(PARAMS)
+    updates, _ = tx.update(GRADS, state, PARAMS, frozen=("body",))
+    assert not np.any(updates["body"]["w"])
+    equal(updates["body"]["b"], GRADS["body"]["b"])
+
+
+def test_a_train_state_passes_it_on():
+    state = MITrainState.create(
+        apply_fn=None,
+        params=PARAMS,
+        tx=freezable(optax.adam(0.1), label_by_layer()),
+    )
+    after = state.apply_gradients(grads=GRADS, extra_args={"frozen": ("body",)})
+    equal(after.params["body"], PARAMS["body"])
+    assert not np.array_equal(after.params["head"]["w"], PARAMS["head"]["w"])
 
 
 class Deep(nn.Module):
@@ -199,7 +225,7 @@ class Net(nnx.Module):
 
 def test_it_serves_nnx():
     model, x = Net(nnx.Rngs(0)), jnp.ones((5, 3))
-    tx = freezable(optax.chain(optax.adam(0.1), average_params()), label_by_layer())
+    tx = optax.chain(freezable(optax.adam(0.1), label_by_layer()), average_params())
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
     @functools.partial(nnx.jit, static_argnames="frozen")
@@ -224,6 +250,7 @@ def test_it_serves_nnx():
     [
         ("body", TypeError, "collection of groups, got 'body'"),
         (1, TypeError, "collection of groups, got 1"),
+        ({"body": False}, TypeError, "collection of groups, got {'body': False}"),
         (("torso",), ValueError, r"\['torso'\]: param_labels names \['body', 'head'\]"),
     ],
 )
@@ -242,10 +269,3 @@ def test_wrong_arguments_are_refused():
         freezable(optax.sgd(0.1), label_by_layer)
     with pytest.raises(TypeError, match=r"Call it: label_by_layer\(\)"):
         stop_gradients(PARAMS, label_by_layer, ())
-
-
-def test_params_are_asked_for_where_they_are_averaged():
-    optimizer = optax.chain(optax.sgd(0.1), average_params())
-    tx = freezable(optimizer, label_by_layer())
-    with pytest.raises(ValueError, match="params"):
-        tx.update(GRADS, tx.init(PARAMS), frozen=("body",))

@@ -140,7 +140,7 @@ def test_layers_of_another_number_of_rows_read_the_same():
 
 def test_nothing_is_compiled_after_the_first_epoch_outside_jit():
     tx, seen = make(), list(batches(3 * STEPS))
-    state, update = tx.init(PARAMS), jax.jit(tx.update)
+    state = tx.init(PARAMS)
     for batch in seen[: 2 * STEPS]:
         _, state = tx.update(PARAMS, state, PARAMS, **batch)
     with compilations() as names:
@@ -223,3 +223,12 @@ def test_a_function_of_the_users_own_is_called():
     found = mi_diagnostics(state)
     assert found["first"].mi == 0.0
     assert found["last"].mi > 0.1
+
+
+def test_a_state_of_narrower_layers_is_told():
+    tx = make()
+    narrow = gaussian(features=4, num_classes=CLASSES, noise=0.25)
+    other = make(dict.fromkeys(COLUMNS, narrow))
+    batch = next(iter(batches(1)))
+    with pytest.raises(TypeError, match="as wide as that of the widest layer"):
+        tx.update(PARAMS, other.init(PARAMS), **batch)

@@ -176,6 +176,11 @@ def test_a_single_epoch_and_vectors():
         ({"epochs": [-1, 0, 1]}, ValueError, "^epochs must rise from 0 or more"),
         ({"epochs": 3}, TypeError, "^epochs must be a sequence of numbers"),
         (
+            {"input_mi": {**RUN["input_mi"], "conv": [4.0, -3.0, 3.5]}},
+            ValueError,
+            r"^input_mi\['conv'\] must not be negative, got -3",
+        ),
+        (
             {"label_mi": {**RUN["label_mi"], "conv": [1.0, math.nan, 1.2]}},
             ValueError,
             r"^label_mi\['conv'\] must not have nan: leave the epoch out",
