@@ -304,34 +304,38 @@ def as_table(result: dict[str, Any]) -> str:
     """A row a way to train."""
     rows, base = [], result["rows"]["all train"]["runs"]
     for name, row in result["rows"].items():
-        figures: dict[str, list[float]] = {}
+        found: dict[str, list[float]] = {}
         for run, other in zip(row["runs"], base, strict=True):
             losses, end = np.asarray(run["losses"]), other["losses"][-1]
             times = spent(row, run, "time")
+            whole = spent(result["rows"]["all train"], other, "time")
+            stopped = np.interp(times[-1], whole, other["losses"])
             for key, value in (
                 ("loss", losses[-1]),
                 ("change", 100 * (losses[-1] / end - 1)),
+                ("stopped", 100 * (stopped / end - 1)),
                 ("accuracy", run["accuracies"][-1]),
                 ("time", times[-1]),
                 ("flops", spent(row, run, "flops")[-1]),
                 ("until", until(losses, times, SAME * end)),
             ):
-                figures.setdefault(key, []).append(float(value))
-        mean = {key: float(np.mean(values)) for key, values in figures.items()}
-        error = float(scipy.stats.sem(figures["change"]))
+                found.setdefault(key, []).append(float(value))
+        mean = {key: float(np.mean(values)) for key, values in found.items()}
+        error = float(scipy.stats.sem(found["change"]))
         rows.append(
             [
                 name,
                 f"{mean['loss']:.4f}",
                 f"{mean['change']:+.1f} ± {error:.1f} %",
+                f"{mean['stopped']:+.1f} %",
                 f"{mean['accuracy']:.1%}",
                 f"{mean['time']:.2f}",
                 f"{mean['flops']:.2f}",
                 number(mean["until"], ".2f"),
             ]
         )
-    header = ["", "test loss", "change", "accuracy", "time", "FLOPs", "time to goal"]
-    return markdown(header, rows)
+    figures = ("test loss", "change", "stopped then", "accuracy", "time", "FLOPs")
+    return markdown(["", *figures, "time to goal"], rows)
 
 
 def main(argv: list[str] | None = None) -> None:

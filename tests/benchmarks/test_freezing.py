@@ -99,9 +99,14 @@ def test_a_table_compares_pairs_of_runs():
         "rest": {**ROW, "runs": [RUN, {**RUN, "losses": [4.0, 3.0, 2.0, 2.2]}]},
     }
     lines = as_table({"rows": rows, "epochs": 4}).splitlines()
-    assert lines[2].endswith(" 2.0000 | +0.0 ± 0.0 % | 40.0% | 1.00 | 1.00 | 0.75 |")
-    # -50 % and +10 %; the goal is met after three epochs in both
-    assert lines[3].endswith(" 1.6000 | -20.0 ± 30.0 % | 40.0% | 0.75 | 0.88 | 0.62 |")
+    assert lines[2].endswith(
+        " 2.0000 | +0.0 ± 0.0 % | +0.0 % | 40.0% | 1.00 | 1.00 | 0.75 |"
+    )
+    # -50 % and +10 %; stopped after three quarters of the time, the first row has 2.0;
+    # the goal is met after three epochs in both
+    assert lines[3].endswith(
+        " 1.6000 | -20.0 ± 30.0 % | +0.0 % | 40.0% | 0.75 | 0.88 | 0.62 |"
+    )
 
 
 @pytest.mark.parametrize(
