@@ -1,12 +1,12 @@
 """What layers that rest save of a run, and what they cost: images and text.
 
-A CNN and a ResNet on Fashion-MNIST and a transformer on text train for so many epochs
-that more gain little: with all layers to the end; with the first layers at rest once
-their MI has stopped growing; with the schedule of FreezeOut, which is told the end; and
-with the first half of those layers at rest in every other step. All are under
-`mi_decay`, and the averaged weights are judged. A run's time is the number of its steps
-with so many layers at rest, times what such a step takes, timed in interleaved pairs
-with a step of the first row; beside it are FLOPs, as XLA counts them.
+A CNN and a ResNet on Fashion-MNIST and a transformer on text train with all layers to
+the end; with the first layers at rest once their MI has stopped growing; with the
+schedule of FreezeOut, which is told the end; and with the first half of those layers at
+rest in every other step. All are under `mi_decay`, and the averaged weights are judged.
+A run's time is the number of its steps with so many layers at rest, times what such a
+step takes, timed in interleaved pairs with a step of the first row; beside it are
+FLOPs, as XLA counts them.
 """
 
 import argparse
