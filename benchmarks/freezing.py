@@ -29,11 +29,16 @@ from rich.console import Console
 from suite.files import load_json, replacing
 from suite.frozen import Frozen, Net, make_nets
 from suite.images import INSTALLED, missing_fashion
-from suite.layers import seen_of
 from suite.markdown import markdown, number
 from suite.progress import bars
 from suite.results import machine, save_json
-from suite.training import batch_order, judge_rows, untrained, with_batch_stats
+from suite.training import (
+    batch_order,
+    judge_rows,
+    make_loss,
+    untrained,
+    with_batch_stats,
+)
 from timing import compare, median_interval
 
 from optax_mi import (
@@ -46,7 +51,6 @@ from optax_mi import (
     stop_gradients,
 )
 from optax_mi.estimators import contingency, gaussian
-from optax_mi.flax import capture_layers
 
 # FreezeOut's default: the first layer stops after this share of the run, cubed.
 FIRST = 0.8
@@ -107,23 +111,16 @@ class Way:
     ) -> Any:
         """Steps on so many batches."""
         task, net = self.net.task, self.net
-
-        def loss_fn(
-            params: Any, x: jax.Array, labels: jax.Array, frozen: Frozen
-        ) -> Any:
-            params = stop_gradients(params, net.labels, frozen)
-            (outputs, _), seen = capture_layers(
-                task.model, params, x, layers=net.layers, mutable=["batch_stats"]
-            )
-            losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
-            return losses.mean(), seen_of(outputs, seen, labels)
+        loss_fn = make_loss(task, net.layers)
 
         def step(run: Any, rows: jax.Array, frozen: Frozen) -> Any:
             params, state = run
-            inputs = task.prepare(x[rows])
-            grads, seen = jax.grad(loss_fn, has_aux=True)(
-                params, inputs, y[rows], frozen
-            )
+
+            def loss_of(params: Any) -> Any:
+                cut = stop_gradients(params, net.labels, frozen)
+                return loss_fn(cut, task.prepare(x[rows]), y[rows])
+
+            grads, seen = jax.grad(loss_of, has_aux=True)(params)
             updates, state = self.tx.update(grads, state, params, frozen=frozen, **seen)
             return optax.apply_updates(params, updates), state
 

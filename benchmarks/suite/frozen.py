@@ -7,10 +7,10 @@ from pathlib import Path
 import optax
 
 from optax_mi import label_by_path
-from suite.data import text
 from suite.fashion import fashion_tasks
+from suite.methods import MOMENTUM
 from suite.nets import Transformer
-from suite.tasks import Task
+from suite.tasks import Task, bundled_tasks
 from suite.text import VOCABULARY
 
 Frozen = tuple[str, ...]
@@ -44,25 +44,16 @@ class Net:
         return label_by_path(self.groups | {".*": "rest"})
 
 
-def momentum() -> optax.GradientTransformation:
-    """What the images' networks are trained with."""
-    return optax.sgd(1.0, momentum=0.9)
-
-
 def make_nets(data_dir: Path) -> dict[str, Net]:
     """The three networks."""
     images = fashion_tasks(data_dir)
-    words = Task(
-        "text",
-        "characters of Python's help texts, transformer of four layers",
-        Transformer(VOCABULARY, width=64, layers=4, heads=4),
-        VOCABULARY,
+    text = next(task for task in bundled_tasks() if task.name == "text")
+    words = dataclasses.replace(
         text,
-        steps=0,
+        title="characters of Python's help texts, transformer of four layers",
+        model=Transformer(VOCABULARY, width=64, layers=4, heads=4),
         batch=32,
         steps_per_epoch=400,
-        target=0.0,
-        held_out=True,
     )
     blocks = range(3)
     return {
@@ -70,7 +61,7 @@ def make_nets(data_dir: Path) -> dict[str, Net]:
             images["cnn-clean"],
             8,
             0.06,
-            momentum(),
+            MOMENTUM(1.0),
             {"conv 1": "PatchConv_0", "conv 2": "PatchConv_1"},
             (8, 16),
             {"PatchConv_0/": "conv 1", "PatchConv_1/": "conv 2"},
@@ -79,7 +70,7 @@ def make_nets(data_dir: Path) -> dict[str, Net]:
             images["resnet-clean"],
             10,
             0.1,
-            momentum(),
+            MOMENTUM(1.0),
             {
                 "stem": "BatchNorm_0",
                 "stage 1": "BatchNorm_2",

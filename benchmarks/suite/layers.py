@@ -13,17 +13,15 @@ def apply_and_see(
     model: Any, variables: Any, x: jax.Array, labels: Any, layers: Iterable[str]
 ) -> tuple[Any, dict[str, Any]]:
     """The outputs, and what `layerwise_mi_decay` is told: a row for each label."""
-    outputs, activations = capture_layers(model, variables, x, layers=layers)
-    return outputs, seen_of(outputs, activations, labels)
-
-
-def seen_of(outputs: Any, activations: dict[str, Any], labels: Any) -> dict[str, Any]:
-    """What a transformation that looks at layers is told: a row for each label."""
+    # Batch norms leave statistics behind, which are computed anew to judge.
+    (outputs, _), activations = capture_layers(
+        model, variables, x, layers=layers, mutable=["batch_stats"]
+    )
     rows = {
         name: h.reshape(labels.size, *h.shape[labels.ndim :])
         for name, h in activations.items()
     }
-    return {
+    return outputs, {
         "activations": reduce_activations(rows),
         "outputs": outputs.reshape(labels.size, -1),
         "labels": labels.ravel(),

@@ -27,9 +27,7 @@ def make_watch(
     for group, estimator in shared.items():
         alike.setdefault(estimator.estimate, []).append(group)
     together = [groups for groups in alike.values() if len(groups) > 1]
-    shapes = {
-        group: jax.eval_shape(estimator.init) for group, estimator in shared.items()
-    }
+    shapes = [jax.eval_shape(shared[group].init) for group, *_ in together]
     updates = [
         _update_all(settings[group]._replace(estimator=shared[group]))
         for group, *_ in together
@@ -37,13 +35,13 @@ def make_watch(
 
     def watch(states: States, extra_args: dict[str, Any]) -> dict[str, MIDecayState]:
         after = {}
-        for groups, update in zip(together, updates, strict=True):
+        for groups, update, shape in zip(together, updates, shapes, strict=True):
             checked = [
                 _epoch.check_update(settings[group], states[group], extra_args)
                 for group in groups
             ]
             for group, state in zip(groups, checked, strict=True):
-                _check_width(group, state, shapes[group])
+                _check_width(group, state, shape)
             batches = [readers[group](dict, **extra_args) for group in groups]
             if len({batch["outputs"].shape for batch in batches}) == 1:
                 new = update([state.estimator_state for state in checked], batches)

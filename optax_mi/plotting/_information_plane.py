@@ -63,8 +63,8 @@ def plot_information_plane(
     Raises:
       TypeError, ValueError: `input_mi` or `label_mi` is no mapping or has no layers;
         they have other layers; values are not one finite number per epoch, or exceed
-        the entropy by a tenth; `epochs` do not rise from 0 or more; an entropy or the
-        width is out of its range.
+        the entropy, or fall below 0, by a tenth of it; `epochs` do not rise from 0 or
+        more; an entropy or the width is out of its range.
 
     Example:
       >>> from optax_mi.plotting import plot_information_plane
@@ -151,7 +151,7 @@ def plot_information_plane(
 def _check_bound(
     name: str, layers: Mapping[str, np.ndarray], entropy_name: str, entropy: Any
 ) -> None:
-    """Raises unless the entropy is positive, and all readings fit below it, roughly."""
+    """Raises unless the entropy is positive, and all readings lie below it, roughly."""
     check_number(entropy_name, entropy, lambda h: h > 0, "positive and in nats")
     most = float(entropy)
     for layer, values in layers.items():
