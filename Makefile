@@ -1,13 +1,14 @@
 # Each target sets up what it needs in .venv, from the versions in constraints.txt.
 PYTHON ?= python3
 VENV := .venv
+BMI := .venv-bmi
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
 PYTHONS ?= 3.11 3.12 3.13
 .DEFAULT_GOAL := help
 .PHONY: help demo data fashion test test-all test-matrix coverage mutants lint format \
-  docs bench bench-compare bench-gpu constraints clean
+  docs bmi bench bench-compare bench-public bench-gpu constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,16 +58,22 @@ docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
+bmi: $(BMI)/.installed  ## set up benchmark-mi, a peer that needs another JAX, in .venv-bmi
+
 bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## time the train step, estimators and the range test against peers
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/layerwise_overhead.py
 	$(BIN)/python benchmarks/average_overhead.py
 	$(BIN)/python benchmarks/range_speed.py
+	-@$(MAKE) --no-print-directory bmi
 	$(BIN)/python benchmarks/estimators.py
 
 bench-compare: $(VENV)/.installed-bench  ## compare ways to train, in short
 	$(BIN)/python benchmarks/compare.py --short --seeds 2 --trials 3 \
 	  --tasks digits_mlp,teacher,flower --methods core
+
+bench-public: $(VENV)/.installed-bench bmi  ## measure estimators on the tasks of benchmark-mi
+	$(BIN)/python benchmarks/public_mi.py
 
 bench-gpu: $(VENV)/.installed-bench  ## measure everything on an NVIDIA card, in eight minutes
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt 'jax[cuda12]'
@@ -77,13 +84,19 @@ constraints: $(VENV)/.installed-dev  ## pin the newest versions of everything ag
 	  --no-annotate --python-version 3.11 pyproject.toml -o constraints.txt
 
 clean:  ## remove everything that is not in the repository
-	rm -rf $(VENV) .venv-matrix outputs docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BMI) .venv-matrix outputs docs/_build .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "optax_mi needs Python 3.11 or newer: make PYTHON=/path/to/python3.x"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+# Its own bounds leave no room for the versions in constraints.txt.
+$(BMI)/.installed: benchmarks/peers/benchmark_mi.txt | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python 3.11 $(BMI)
+	$(BIN)/uv pip install --quiet --python $(BMI)/bin/python -r $<
+	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt \

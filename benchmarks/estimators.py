@@ -17,7 +17,7 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
-from peers import gaussian, kde, ksg, plugin, ross
+from peers import benchmark_mi, binned, gaussian, kde, ksg, plugin, ross
 from peers.case import Case
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +32,7 @@ FAMILIES = {
     "ksg": ksg,
     "gaussian": gaussian,
     "kde": kde,
+    "binned": binned,
 }
 HEADER = ("case", "ours, ms", "compile, s", "against", "times", "95 %", "differs, nats")
 
@@ -80,6 +81,8 @@ def main() -> None:
         parser.error(f"no {', '.join(unknown)}; there are {', '.join(FAMILIES)}")
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}, one core")
+    if benchmark_mi.child() is None:
+        console.print(f"{benchmark_mi.MISSING}; its rows are left out")
     rows = []
     with threadpool_limits(limits=1):
         for name in wanted:

@@ -271,7 +271,8 @@ def report(found: Sequence[Reading]) -> str:
         mine = [r for r in found if (r.kind, r.samples) == (name, samples)]
         title = f"{KINDS[name].title}, N = {samples:,}"
         parts += [f"*{title}: mean (largest) error, nats*", error_table(mine)]
-        parts += [f"*{title}: logits after the last epoch, nats*", value_table(mine)]
+        last = f"{mine[-1].layer} after the last epoch"
+        parts += [f"*{title}: {last}, nats*", value_table(mine)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -1,4 +1,7 @@
-"""MI of Gaussian vectors: NumPy's covariances, and the covariance product alone."""
+"""MI of Gaussian vectors: NumPy's covariances, and the covariance product alone.
+
+For two columns there is benchmark-mi's canonical correlation, too.
+"""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -8,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi.estimators.moments._gaussian_mi import gaussian_mi
+from peers import benchmark_mi
 from peers.case import Case
 
 SAMPLES = 5120
@@ -58,6 +62,9 @@ def _real(x: np.ndarray, y: np.ndarray, agree: float) -> Case:
         "product alone": _product(jnp.concatenate(on_device, 1)),
     }
     columns = x.shape[1]
+    # It goes from one pair of canonical variables to the next, each by iteration.
+    if columns == 2:
+        peers |= benchmark_mi.peer("CCAMutualInformationEstimator", x, y)
     return Case(f"gaussian, real, d = {columns} + {columns}", ours, peers, agree)
 
 

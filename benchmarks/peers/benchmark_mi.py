@@ -1,0 +1,97 @@
+"""benchmark-mi, a library of others, in a process of its own.
+
+It needs a JAX from before 0.4.34, a NumPy from before 2 and a Python from before 3.12,
+so it cannot be installed beside what optax_mi needs. `make bmi` sets it up in
+`.venv-bmi`; see `peers/benchmark_mi_child.py` for what it is asked there.
+"""
+
+import functools
+import os
+import pickle
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BENCHMARKS = Path(__file__).resolve().parents[1]
+PYTHON = BENCHMARKS.parent / ".venv-bmi/bin/python"
+MISSING = "benchmark-mi is not there; `make bmi` installs it in .venv-bmi"
+# One thread, as `threadpool_limits` has it on this side; its JAX looks for TPUs.
+SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "JAX_PLATFORMS": "cpu",
+}
+
+
+class Child:
+    """A Python that has benchmark-mi, and answers one question after another."""
+
+    def __init__(self, python: Path, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            [python, "-W", "ignore", "-m", "peers.benchmark_mi_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=BENCHMARKS,
+            env={**os.environ, **SETTINGS, **environment},
+        )
+
+    def ask(self, function: str, *args: Any) -> Any:
+        """What a function of `benchmark_mi_child` returns; arrays go by :func:`packed`.
+
+        Raises:
+          RuntimeError: the child failed; says how.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            pickle.dump((function, args), stdin)
+            stdin.flush()
+            answer, error = pickle.load(stdout)
+        except (BrokenPipeError, EOFError):
+            status = self._process.wait()
+            raise RuntimeError(
+                f"benchmark-mi's process ended with exit status {status}; what it "
+                "printed is above."
+            ) from None
+        if error:
+            raise RuntimeError(f"benchmark-mi: {error}")
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+@functools.cache
+def child() -> Child | None:
+    """The one process, None where benchmark-mi is not there."""
+    return Child(PYTHON) if PYTHON.exists() else None
+
+
+def packed(array: np.ndarray) -> tuple[bytes, str, tuple[int, ...]]:
+    """An array that another version of NumPy can read."""
+    return array.tobytes(), array.dtype.str, array.shape
+
+
+def unpacked(content: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The array again."""
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def peer(
+    estimator: str, x: np.ndarray, y: np.ndarray, **options: Any
+) -> dict[str, Callable[[], float]]:
+    """An estimator of benchmark-mi on vectors by its name, if it is there.
+
+    The data go to the process once; a call then costs a tenth of a millisecond more
+    than the estimate.
+    """
+    process = child()
+    if process is None:
+        return {}
+    place = process.ask("load", estimator, options, packed(x), packed(y))
+    return {"benchmark-mi": functools.partial(process.ask, "estimate", place)}
