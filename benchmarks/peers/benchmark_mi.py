@@ -5,11 +5,12 @@ so it cannot be installed beside what optax_mi needs. `make bmi` sets it up in
 `.venv-bmi`; see `peers/benchmark_mi_child.py` for what it is asked there.
 """
 
+import base64
 import functools
+import json
 import os
-import pickle
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Child:
             [python, "-W", "ignore", "-m", "peers.benchmark_mi_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            text=True,
             cwd=BENCHMARKS,
             env={**os.environ, **SETTINGS, **environment},
         )
@@ -48,15 +50,18 @@ class Child:
         assert stdin is not None
         assert stdout is not None
         try:
-            pickle.dump((function, args), stdin)
+            stdin.write(json.dumps([function, args]) + "\n")
             stdin.flush()
-            answer, error = pickle.load(stdout)
-        except (BrokenPipeError, EOFError):
+            line = stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
             status = self._process.wait()
             raise RuntimeError(
                 f"benchmark-mi's process ended with exit status {status}; what it "
                 "printed is above."
-            ) from None
+            )
+        answer, error = json.loads(line)
         if error:
             raise RuntimeError(f"benchmark-mi: {error}")
         return answer
@@ -72,14 +77,15 @@ def child() -> Child | None:
     return Child(PYTHON) if PYTHON.exists() else None
 
 
-def packed(array: np.ndarray) -> tuple[bytes, str, tuple[int, ...]]:
-    """An array that another version of NumPy can read."""
-    return array.tobytes(), array.dtype.str, array.shape
+def packed(array: np.ndarray) -> tuple[str, str, tuple[int, ...]]:
+    """An array in JSON."""
+    content = base64.b64encode(array.tobytes()).decode()
+    return content, array.dtype.str, array.shape
 
 
-def unpacked(content: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+def unpacked(content: str, dtype: str, shape: Sequence[int]) -> np.ndarray:
     """The array again."""
-    return np.frombuffer(content, dtype).reshape(shape)
+    return np.frombuffer(base64.b64decode(content), dtype).reshape(shape)
 
 
 def peer(

@@ -1,10 +1,10 @@
 """Answers questions about benchmark-mi; runs in the Python that has it.
 
-A question is a pickled pair of a function's name and arguments, an answer a pickled
-pair of what it returned and of an error. Nothing of optax_mi is imported here.
+A question is a line of JSON, a function's name and arguments. An answer is another,
+what it returned and what error it raised. Nothing of optax_mi is imported here.
 """
 
-import pickle
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -56,18 +56,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 def main() -> None:
     """Answers until there are no more questions."""
     # What the library prints must not get among the answers.
-    answers, sys.stdout = sys.stdout.buffer, sys.stderr
-    while True:
-        try:
-            name, args = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        name, args = json.loads(line)
         try:
             answer = FUNCTIONS[name](*args), ""
         except Exception as error:
             answer = None, f"{type(error).__name__}: {error}"
-        pickle.dump(answer, answers)
-        answers.flush()
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_an_error_there_is_an_error_here(child):
     with pytest.raises(RuntimeError, match="benchmark-mi: ValueError: no y"):
         child.ask("value", "Sum", x, x)
     # It goes on answering.
-    assert child.ask("tasks") == [("low", 0.25), ("high", 5.0)]
+    assert child.ask("tasks") == [["low", 0.25], ["high", 5.0]]
 
 
 def test_a_process_that_ends_is_an_error(tmp_path):
