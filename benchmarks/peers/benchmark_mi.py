@@ -93,7 +93,7 @@ def peer(
 ) -> dict[str, Callable[[], float]]:
     """An estimator of benchmark-mi on vectors by its name, if it is there.
 
-    The data go to the process once; a call then costs a tenth of a millisecond more
+    The data go to the process once; a call then costs some tens of microseconds more
     than the estimate.
     """
     process = child()
