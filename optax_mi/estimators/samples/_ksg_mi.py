@@ -17,7 +17,7 @@ from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import digamma, power_of_two
 from optax_mi.estimators.inputs import array_or_none, host_vectors, read_vectors
 from optax_mi.estimators.samples._ksg_band import count_in_plane
-from optax_mi.estimators.samples._ksg_tile import count_in_tiles
+from optax_mi.estimators.samples._ksg_tile import Norm, count_in_tiles, share_unit
 from optax_mi.estimators.samples._shared import check_neighbors, finish
 from optax_mi.estimators.samples._ties import as_key, break_ties, check_key
 
@@ -31,14 +31,16 @@ def ksg_mi(
     *,
     k: int = 3,
     algorithm: Literal[1, 2] = 1,
+    norm: Norm = "euclidean",
     mask: jax.typing.ArrayLike | None = None,
     key: jax.Array | int | None = 0,
     clip: bool = True,
 ) -> MIEstimate:
     r"""Estimates I(X; Y) in nats of real vectors by their k nearest neighbours.
 
-    With distances in the maximum norm, and :math:`n_x` the number of other samples
-    nearer in x than the k-th neighbour in (x, y) is,
+    With the larger of the distances in x and in y for the distance in (x, y), and
+    :math:`n_x` the number of other samples nearer in x than the k-th neighbour in (x,
+    y) is,
 
     .. math::
         \hat I = \psi(N) + \psi(k)
@@ -61,6 +63,11 @@ def ksg_mi(
       k: number of neighbours, at least 1 and less than N; more have less variance and
         more bias.
       algorithm: 1 or 2, as above.
+      norm: how columns make a distance in x, and one in y: "euclidean", or "max" for
+        their largest difference, as in the experiments of the paper. The Euclidean
+        reads more of what is there: of 1.6 nats in 10 + 10 Gaussian columns 0.98
+        instead of 0.84 by algorithm 2 and 0.95 instead of 0.82 by algorithm 1, from
+        5000 samples.
       mask: None, or booleans [N]; samples with False are dropped and counted.
       key: a seed, or a key of `jax.random`, for the noise that breaks ties. None takes
         the samples as they are, without noise and in their own units: those tied with
@@ -90,14 +97,16 @@ def ksg_mi(
       E 69, 066138, 2004, equations 8 and 9.
     """
     check_choice("algorithm", algorithm, (1, 2))
+    check_choice("norm", norm, ("euclidean", "max"))
     k = check_static_int("k", k, 1)
     x, y = host_vectors("outputs", outputs), host_vectors("labels", labels)
     check_key("key", key)
     clip = check_flag("clip", clip)
-    return _ksg(x, y, array_or_none("mask", mask), key, k, algorithm == 2, clip)
+    mask = array_or_none("mask", mask)
+    return _ksg(x, y, mask, key, k, algorithm == 2, norm, clip)
 
 
-@functools.partial(jax.jit, static_argnames=("k", "box", "clip"))
+@functools.partial(jax.jit, static_argnames=("k", "box", "norm", "clip"))
 def _ksg(
     outputs: jax.Array,
     labels: jax.Array,
@@ -105,6 +114,7 @@ def _ksg(
     key: jax.Array | None,
     k: int,
     box: bool,
+    norm: Norm,
     clip: bool,
 ) -> MIEstimate:
     samples = read_vectors(outputs, labels, mask=mask)
@@ -117,13 +127,16 @@ def _ksg(
             _equal_spread(break_ties(part, a, valid, narrow=True), valid)
             for part, a in zip(keys, (x, y), strict=True)
         )
+    one_column = x.shape[1] == y.shape[1] == 1
+    if norm == "euclidean" and not one_column:
+        x, y = share_unit(x, y)
     # What is dropped is infinitely far from everything.
     x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
     count = jnp.sum(valid, dtype=jnp.int32)
-    if x.shape[1] == y.shape[1] == 1 and len(x) > _FEW:
+    if one_column and len(x) > _FEW:
         within = count_in_plane(x[:, 0], y[:, 0], valid, k, box)
     else:
-        within = count_in_tiles(x, y, k, box)
+        within = count_in_tiles(x, y, k, box, "max" if one_column else norm)
     if box:
         # Those counted hold the sample itself.
         within = [n - 1 for n in within]
@@ -142,7 +155,7 @@ def _ksg(
 def _equal_spread(x: jax.Array, valid: jax.Array) -> jax.Array:
     """`x` [N, d] over the root of its total variance, 0 where not `valid`.
 
-    The maximum norm compares distances in X with distances in Y.
+    Distances in X are compared with distances in Y.
     """
     kept = valid[:, None]
     total = jnp.maximum(jnp.sum(valid, dtype=x.dtype), 1.0)
