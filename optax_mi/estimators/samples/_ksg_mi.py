@@ -19,7 +19,7 @@ from optax_mi.estimators.inputs import array_or_none, host_vectors, read_vectors
 from optax_mi.estimators.samples._ksg_band import count_in_plane
 from optax_mi.estimators.samples._ksg_tile import Norm, count_in_tiles, share_unit
 from optax_mi.estimators.samples._shared import check_neighbors, finish
-from optax_mi.estimators.samples._ties import as_key, break_ties, check_key
+from optax_mi.estimators.samples._ties import break_ties, check_key
 
 # Up to so many samples all distances take no longer than sorting, and compile faster.
 _FEW = 256
@@ -119,17 +119,17 @@ def _ksg(
     x, y, valid = samples.outputs, samples.labels, samples.kept
     dtype = x.dtype
     k = check_neighbors(k, len(x))
+    split = [x.shape[1]]
     if key is not None:
-        keys = jax.random.split(as_key(key))
-        x, y = (
-            _equal_spread(break_ties(part, a, valid, narrow=True), valid)
-            for part, a in zip(keys, (x, y), strict=True)
-        )
+        # All columns at once, since what is traced twice compiles twice.
+        both = break_ties(key, jnp.concatenate([x, y], 1), valid, narrow=True)
+        x, y = (_equal_spread(a, valid) for a in jnp.split(both, split, 1))
     one_column = x.shape[1] == y.shape[1] == 1
     if norm == "euclidean" and not one_column:
         x, y = share_unit(x, y)
     # What is dropped is infinitely far from everything.
-    x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
+    both = jnp.where(valid[:, None], jnp.concatenate([x, y], 1), jnp.inf)
+    x, y = jnp.split(both, split, 1)
     count = jnp.sum(valid, dtype=jnp.int32)
     if one_column and len(x) > _FEW:
         within = count_in_plane(x[:, 0], y[:, 0], valid, k, box)
@@ -138,12 +138,13 @@ def _ksg(
     if box:
         # Those counted hold the sample itself.
         within = [n - 1 for n in within]
-    psi_k = digamma(jnp.int32(k), dtype) - jnp.asarray(1 / k if box else 0, dtype)
-    local = (digamma(count, dtype) - digamma(within[0], dtype)) + (
-        psi_k - digamma(within[1], dtype)
-    )
-    varied = _varies(x, valid) & _varies(y, valid)
-    local = jnp.where(varied, local, 0.0)
+    numbers = jnp.concatenate([*within, jnp.stack([count, jnp.int32(k)])])
+    psi = digamma(numbers, dtype)
+    psi_x, psi_y, (psi_count, psi_k) = jnp.split(psi, [len(x), 2 * len(x)])
+    psi_k = psi_k - jnp.asarray(1 / k if box else 0, dtype)
+    local = (psi_count - psi_x) + (psi_k - psi_y)
+    varies = [jnp.any(a) for a in jnp.split(_varies(both, valid), split)]
+    local = jnp.where(varies[0] & varies[1], local, 0.0)
     mi = jnp.sum(jnp.where(valid, local, 0.0)) / count.astype(dtype)
     mi = jnp.where(count > k, mi, 0.0)
     local = jnp.where(count > k, local, jnp.nan)
@@ -164,7 +165,7 @@ def _equal_spread(x: jax.Array, valid: jax.Array) -> jax.Array:
 
 
 def _varies(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """Whether any column of the valid samples is not constant."""
+    """Which columns [d] of the valid samples are not constant."""
     low = jnp.min(jnp.where(valid[:, None], x, jnp.inf), 0)
     high = jnp.max(jnp.where(valid[:, None], x, -jnp.inf), 0)
-    return jnp.any(low < high)
+    return low < high

@@ -148,8 +148,8 @@ def _distances(query: jax.Array, columns: jax.Array, norm: Norm) -> jax.Array:
 
     if not square:
         return over_columns()
-    # A branch whose outcome XLA does not see. Without it sums of squares are computed
-    # anew wherever they are used: up to 4 times slower, and perhaps rounded in two ways.
+    # A branch whose outcome XLA does not see. Without it, sums of squares are computed
+    # anew for each use: up to 4 times slower, and perhaps rounded in two ways.
     seen = jax.lax.optimization_barrier(jnp.bool_(True))
     return as_bits(jax.lax.cond(seen, over_columns, lambda: zero))
 
