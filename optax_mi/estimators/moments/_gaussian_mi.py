@@ -13,7 +13,7 @@ from optax_mi.estimators.arithmetic import power_of_two
 from optax_mi.estimators.inputs import (
     are_ids,
     array_or_none,
-    class_ids,
+    host_ids,
     host_vectors,
     read_vectors,
 )
@@ -100,7 +100,7 @@ def gaussian_mi(
     noise = check_noise(noise, shrinkage)
     if are_ids(labels, "labels"):
         told = num_classes is not None
-        labels, num_classes = class_ids("labels", labels, num_classes)
+        labels, num_classes = host_ids("labels", labels, num_classes)
         if not told and 2 * num_classes > (used := int(jnp.sum(labels >= 0))):
             raise ValueError(
                 f"labels are integers, so they name classes, but {num_classes} for "
