@@ -67,15 +67,10 @@ def _break_ties(
     x: jax.Array, noise: jax.Array, valid: jax.Array, narrow: bool
 ) -> jax.Array:
     """One column [N]."""
-    samples = len(x)
-    place = jnp.arange(samples, dtype=jnp.int32)
     order = argsort(jnp.where(valid, x, jnp.inf))
     ordered = jnp.where(valid[order], x[order], jnp.inf)
     changes = ordered[1:] != ordered[:-1]
-    starts = jnp.concatenate([jnp.ones(1, bool), changes])
-    ends = jnp.concatenate([changes, jnp.ones(1, bool)])
-    first = jax.lax.cummax(jnp.where(starts, place, 0))
-    last = jax.lax.cummin(jnp.where(ends, place, samples), reverse=True)
+    first, last = _runs(changes)
     there = jnp.isfinite(ordered)
     ties = jnp.where(there, last - first + 1, 0)
     commonest = ordered[jnp.argmax(ties)]
@@ -99,3 +94,21 @@ def _break_ties(
     scale = jnp.where((ties > 1) & jnp.isfinite(gap), width, 0.0)
     scale = jnp.zeros_like(x).at[order].set(scale, unique_indices=True)
     return jnp.where(valid, x - commonest + scale * noise, 0.0)
+
+
+def _runs(changes: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """First and last place [N] of each element's run, which end at changes [N - 1]."""
+    samples = len(changes) + 1
+    place = jnp.arange(samples, dtype=jnp.int32)
+    ways = jnp.pad(jnp.stack([changes, changes[::-1]]), ((0, 0), (1, 0)))
+    bits = (samples - 1).bit_length()
+
+    # A running maximum of where runs start, from either end: `jax.lax.cummax` takes
+    # twice the time, and three times that to compile.
+    def leap(i: jax.Array, start: jax.Array) -> jax.Array:
+        shift = jnp.int32(1) << i
+        before = jnp.roll(start, shift, 1)
+        return jnp.where(place >= shift, jnp.maximum(start, before), start)
+
+    start = jax.lax.fori_loop(0, bits, leap, jnp.where(ways, place, 0))
+    return start[0], samples - 1 - start[1, ::-1]
