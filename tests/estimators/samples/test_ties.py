@@ -7,7 +7,7 @@ import pytest
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
 from optax_mi.estimators import ksg_mi, ross_mi
-from optax_mi.estimators.samples._ties import break_ties
+from optax_mi.estimators.samples._ties import _runs, break_ties
 
 SAMPLES = 1500
 SEEDS = range(8)
@@ -83,3 +83,12 @@ def test_lone_values_stay_and_ties_stay_nearer_to_one_another_than_to_others():
 def test_a_constant_column_stays_one(value):
     x = jnp.full((50, 1), value)
     np.testing.assert_array_equal(break_ties(0, x, jnp.ones(50, bool)), 0 * x)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 64, 65])
+def test_runs_end_where_the_next_element_differs(samples):
+    ordered = np.sort(np.random.default_rng(samples).integers(0, 9, samples))
+    first, last = _runs(ordered[1:] != ordered[:-1])
+    np.testing.assert_array_equal(first, np.searchsorted(ordered, ordered))
+    ends = np.searchsorted(ordered, ordered, side="right") - 1
+    np.testing.assert_array_equal(last, ends)
