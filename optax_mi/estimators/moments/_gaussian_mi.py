@@ -214,8 +214,7 @@ def _estimate(
         # The columns of X keep their units, which it depends on.
         units[0] = jnp.full_like(units[0], jnp.min(units[0]))
     if num_classes is None and columns > _FEW:
-        x, y = parts
-        moments, origin = moments_of_pair(x, y, units, kept)
+        moments, origin = moments_of_pair(parts[0], parts[-1], units, kept)
     else:
         rows, unit = (jnp.concatenate(each, 1) for each in (parts, units))
         origin = centre(rows, kept)

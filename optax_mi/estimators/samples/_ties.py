@@ -103,8 +103,8 @@ def _runs(changes: jax.Array) -> tuple[jax.Array, jax.Array]:
     ways = jnp.pad(jnp.stack([changes, changes[::-1]]), ((0, 0), (1, 0)))
     bits = (samples - 1).bit_length()
 
-    # A running maximum of where runs start, from either end: `jax.lax.cummax` takes
-    # twice the time, and three times that to compile.
+    # A running maximum of where runs start, from either end: `jax.lax.cummax` takes up
+    # to three times as long, and twice as long to compile.
     def leap(i: jax.Array, start: jax.Array) -> jax.Array:
         shift = jnp.int32(1) << i
         before = jnp.roll(start, shift, 1)
