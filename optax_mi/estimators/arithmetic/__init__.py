@@ -10,6 +10,7 @@ from optax_mi.estimators.arithmetic._digamma import (
 from optax_mi.estimators.arithmetic._logs import log_or_zero as log_or_zero
 from optax_mi.estimators.arithmetic._scatter import add_by_label as add_by_label
 from optax_mi.estimators.arithmetic._scatter import gram as gram
+from optax_mi.estimators.arithmetic._scatter import gram_of_pair as gram_of_pair
 from optax_mi.estimators.arithmetic._scatter import replicate as replicate
 from optax_mi.estimators.arithmetic._scatter import scatter as scatter
 from optax_mi.estimators.arithmetic._scatter import sum_by_label as sum_by_label

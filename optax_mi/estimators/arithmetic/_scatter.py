@@ -91,9 +91,13 @@ def gram(rows: jax.Array) -> jax.Array:
     # or columns it takes less time than to put the blocks together.
     if columns <= 512 or samples < 2 * columns:
         return _cross(rows, rows)
-    left, right = jnp.split(rows, [columns // 2], 1)
-    cross = _cross(left, right)
-    return jnp.block([[gram(left), cross], [cross.T, gram(right)]])
+    return gram_of_pair(*jnp.split(rows, [columns // 2], 1))
+
+
+def gram_of_pair(left: jax.Array, right: jax.Array) -> jax.Array:
+    """The same of rows [N, K] and [N, L] beside one another, [K + L, K + L]."""
+    between = _cross(left, right)
+    return jnp.block([[gram(left), between], [between.T, gram(right)]])
 
 
 def _cross(left: jax.Array, right: jax.Array) -> jax.Array:

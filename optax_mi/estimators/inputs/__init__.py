@@ -11,6 +11,7 @@ from optax_mi.estimators.inputs._arrays import of_probabilities as of_probabilit
 from optax_mi.estimators.inputs._arrays import shape_of as shape_of
 from optax_mi.estimators.inputs._class_ids import check_ids as check_ids
 from optax_mi.estimators.inputs._class_ids import class_ids as class_ids
+from optax_mi.estimators.inputs._class_ids import host_ids as host_ids
 from optax_mi.estimators.inputs._read import are_ids as are_ids
 from optax_mi.estimators.inputs._read import flatten_leading as flatten_leading
 from optax_mi.estimators.inputs._read import ids_of_batch as ids_of_batch

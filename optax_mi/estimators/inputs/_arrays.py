@@ -38,7 +38,7 @@ def as_array(name: str, array: Any) -> jax.Array:
         # What float32 cannot hold is dropped and counted, which is warning enough.
         with np.errstate(over="ignore"):
             array = jnp.asarray(_whole(as_numpy(name, array)))
-    return jax.lax.stop_gradient(array)
+    return jax.lax.stop_gradient(array) if isinstance(array, Tracer) else array
 
 
 def _whole(x: np.ndarray) -> np.ndarray:

@@ -23,9 +23,18 @@ _MOST = 2**31 - 1
 def class_ids(
     name: str, ids: Any, num_classes: int | None = None, *, batch: bool = False
 ) -> tuple[jax.Array, int]:
-    """Ids as JAX holds them, and the number of classes: the largest id + 1 if None.
+    """Ids as JAX holds them; otherwise as :func:`host_ids`."""
+    ids, num_classes = host_ids(name, ids, num_classes, batch=batch)
+    return as_array(name, ids), num_classes
 
-    A batch may be one of few samples that have a class.
+
+def host_ids(
+    name: str, ids: Any, num_classes: int | None = None, *, batch: bool = False
+) -> tuple[jax.Array | np.ndarray, int]:
+    """Ids in 32 bits, and the number of classes: the largest id + 1 if None.
+
+    What is on the host stays there: a compiled function takes it faster than
+    `jnp.asarray` does. A batch may be one of few samples that have a class.
 
     Raises:
       TypeError: the ids are not integers or booleans.
@@ -47,8 +56,8 @@ def class_ids(
     if seen.size == 0:
         if num_classes is None:
             raise ValueError(f"{name} has shape {seen.shape}: there are no samples.")
-        return as_array(name, seen), num_classes
-    seen, largest = look_at(name, seen, num_classes, batch)
+        return seen, num_classes
+    looked, largest = look_at(name, seen, num_classes, batch)
     if num_classes is None:
         if largest < 0:
             raise ValueError(
@@ -56,7 +65,11 @@ def class_ids(
                 f"{largest}: negative ids are padding, and are dropped."
             )
         num_classes = largest + 1
-    return as_array(name, seen), num_classes
+    # What is on a device and fine can stay, unless the device was chosen: labels and
+    # outputs need not be on the same.
+    if isinstance(ids, jax.Array) and not ids.committed and looked is seen:
+        return check_ids(name, ids), num_classes
+    return looked, num_classes
 
 
 def check_ids(name: str, ids: Any) -> Any:
@@ -87,7 +100,7 @@ def look_at(
     """The ids in 32 bits, -1 where they are out of range, and the largest.
 
     Raises:
-      ValueError: see :func:`class_ids`.
+      ValueError: see :func:`host_ids`.
     """
     low, high = int(ids.min()), int(ids.max())
     rows = ids.ndim > 1 and len(ids) > 1

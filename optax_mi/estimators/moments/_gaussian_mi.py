@@ -13,15 +13,23 @@ from optax_mi.estimators.arithmetic import power_of_two
 from optax_mi.estimators.inputs import (
     are_ids,
     array_or_none,
-    class_ids,
+    host_ids,
     host_vectors,
     read_vectors,
 )
 from optax_mi.estimators.moments._copula import normal_scores
 from optax_mi.estimators.moments._logdet import Shrinkage, gaussian_estimate
-from optax_mi.estimators.moments._moments import centre, increments, no_moments
+from optax_mi.estimators.moments._moments import (
+    centre,
+    increments,
+    moments_of_pair,
+    no_moments,
+)
 
 BiasCorrection = Literal["wishart"]
+
+# Up to so many columns of X and Y it takes less time to put them beside one another.
+_FEW = 64
 
 
 def gaussian_mi(
@@ -100,7 +108,7 @@ def gaussian_mi(
     noise = check_noise(noise, shrinkage)
     if are_ids(labels, "labels"):
         told = num_classes is not None
-        labels, num_classes = class_ids("labels", labels, num_classes)
+        labels, num_classes = host_ids("labels", labels, num_classes)
         if not told and 2 * num_classes > (used := int(jnp.sum(labels >= 0))):
             raise ValueError(
                 f"labels are integers, so they name classes, but {num_classes} for "
@@ -112,9 +120,11 @@ def gaussian_mi(
             f"num_classes={num_classes} is for class labels, and labels are not "
             "integers: pass labels.astype(int), or no num_classes."
         )
+    else:
+        labels = host_vectors("labels", labels)
     return _estimate(
         host_vectors("outputs", outputs),
-        host_vectors("labels", labels),
+        labels,
         array_or_none("weights", weights),
         num_classes=num_classes,
         shrinkage=shrinkage,
@@ -185,29 +195,34 @@ def _estimate(
 ) -> MIEstimate:
     """The estimate of real labels, or of labels in `num_classes` classes."""
     samples = read_vectors(outputs, labels, weights, num_classes=num_classes)
-    rows, ids, kept = samples
-    features = rows.shape[1]
-    if num_classes is None:
-        rows = jnp.concatenate([rows, samples.labels], 1)
-        ids, num_classes = jnp.zeros(len(rows), jnp.int32), 1
-    columns = rows.shape[1]
-    if shrinkage == 0 and noise == 0 and len(rows) <= columns:
+    x, ids, kept = samples
+    features = x.shape[1]
+    parts = (x,) if num_classes else (x, samples.labels)
+    columns = sum(part.shape[1] for part in parts)
+    if shrinkage == 0 and noise == 0 and len(x) <= columns:
         raise ValueError(
-            f"{len(rows)} samples of {columns} columns leave the covariance singular: "
+            f"{len(x)} samples of {columns} columns leave the covariance singular: "
             "pass shrinkage, such as shrinkage='oas', or more samples."
         )
     if copula:
-        rows = normal_scores(rows, kept)
-    origin = centre(rows, kept)
-    if not copula:
-        unit = power_of_two(rows)
-        if noise:
-            # The columns of X keep their units, which it depends on.
-            is_x = jnp.arange(columns) < features
-            unit = jnp.where(is_x, jnp.min(unit[:, :features]), unit)
+        scores = normal_scores(jnp.concatenate(parts, 1), kept)
+        parts = tuple(jnp.split(scores, [features], 1)[: len(parts)])
+        units = [jnp.ones((1, part.shape[1]), x.dtype) for part in parts]
+    else:
+        units = [power_of_two(part) for part in parts]
+    if noise:
+        # The columns of X keep their units, which it depends on.
+        units[0] = jnp.full_like(units[0], jnp.min(units[0]))
+    if num_classes is None and columns > _FEW:
+        moments, origin = moments_of_pair(parts[0], parts[-1], units, kept)
+    else:
+        rows, unit = (jnp.concatenate(each, 1) for each in (parts, units))
+        origin = centre(rows, kept)
         rows, origin = rows * unit, origin * unit
-    nothing = no_moments(num_classes, rows.shape[1], rows.dtype)
-    moments = increments(nothing, rows - origin, ids, kept)
+        if num_classes is None:
+            ids, num_classes = jnp.zeros(len(rows), jnp.int32), 1
+        nothing = no_moments(num_classes, columns, rows.dtype)
+        moments = increments(nothing, rows - origin, ids, kept)
     return gaussian_estimate(
         moments,
         origin,

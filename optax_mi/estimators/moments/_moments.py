@@ -16,6 +16,7 @@ samples, without a term of :math:`C d^2`, of their distances to
     z_c = \mu'_c - \sqrt{\frac{n_c}{n_c + n'_c}}\, \delta_c .
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 
 from optax_mi.estimators.arithmetic import (
     gram,
+    gram_of_pair,
     sum_by_label,
     take_by_label,
     weighted_sum,
@@ -84,6 +86,30 @@ def increments(
         share[:, None] * delta,
         gram(jnp.sqrt(kept) * (rows - centres)),
     )
+
+
+def moments_of_pair(
+    x: jax.Array, y: jax.Array, units: Sequence[jax.Array], weights: jax.Array
+) -> tuple[Moments, jax.Array]:
+    """Moments of the columns of both in their units [1, d], and the origin [1, d].
+
+    As `increments` of what is beside one another, without the copy of both that it
+    takes to put them there.
+    """
+    added = jnp.sum(weights, keepdims=True)
+    share = weights / jnp.where(added > 0, added, 1.0)
+    origins, means, parts = [], [], []
+    for rows, unit in zip((x, y), units, strict=True):
+        origin = centre(rows, weights)
+        rows, origin = rows * unit, origin * unit
+        mean = weighted_sum(share, rows - origin)
+        part = jnp.sqrt(weights)[:, None] * (rows - origin - mean)
+        # Each is read by two products, and XLA would compute it for both.
+        parts.append(jax.lax.optimization_barrier(part))
+        origins.append(origin)
+        means.append(mean)
+    means, origin = (jnp.concatenate(each, 1) for each in (means, origins))
+    return Moments(added, means, gram_of_pair(*parts)), origin
 
 
 def union_increments(before: Moments, other: Moments) -> Moments:

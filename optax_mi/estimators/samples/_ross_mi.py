@@ -24,7 +24,7 @@ from optax_mi.estimators.arithmetic import (
 )
 from optax_mi.estimators.inputs import (
     array_or_none,
-    class_ids,
+    host_ids,
     host_vectors,
     read_vectors,
 )
@@ -96,7 +96,7 @@ def ross_mi(
     References:
       Ross, PLoS ONE 9(2):e87357, 2014, equation 3.
     """
-    labels, num_classes = class_ids("labels", labels, num_classes)
+    labels, num_classes = host_ids("labels", labels, num_classes)
     k = check_static_int("k", k, 1)
     x, mask = host_vectors("outputs", outputs), array_or_none("mask", mask)
     check_key("key", key)

@@ -199,6 +199,13 @@ def _sorted_estimate(
     entropies = None
     if bias_correction is not None:
         entropies = [entropy_of(t, count, bias_correction) for t in tables]
-    shares = [t[group] for t, (_, group) in zip(tables, groups, strict=True)]
-    margins = (tables[0], tables[1])
-    return gathered_estimate(p, shares, margins, count, dropped, entropies, clip)
+    return gathered_estimate(
+        p,
+        (labels, symbol),
+        tables[2][both],
+        (tables[0], tables[1]),
+        count,
+        dropped,
+        entropies,
+        clip,
+    )

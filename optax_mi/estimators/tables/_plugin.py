@@ -80,7 +80,8 @@ def _divide(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def gathered_estimate(
     p: jax.Array,
-    shares: Sequence[jax.Array],
+    cells: tuple[jax.Array, jax.Array],
+    share: jax.Array,
     margins: tuple[jax.Array, jax.Array],
     count: jax.Array,
     dropped: jax.Array,
@@ -89,14 +90,19 @@ def gathered_estimate(
 ) -> MIEstimate:
     """MI of samples that are p [N] of the whole, for tables of mostly empty cells.
 
-    `shares` [N] are those of each sample's label, output, and both; `margins` those of
-    all labels and outputs; `entropies` corrected ones of label, output and both.
+    `cells` are each sample's label and output, `share` [N] is that of its cell, and
+    `margins` those of all labels and outputs; `entropies` corrected ones of label,
+    output and both. Labels may lie beyond their margin where p is 0.
     """
-    label, output, both = (log_or_zero(share) for share in shares)
-    pointwise = both - label - output
+    # Logarithms of the margins: there are fewer of them than samples.
+    label, output = (
+        log_or_zero(margin).at[at].get(mode="clip")
+        for margin, at in zip(margins, cells, strict=True)
+    )
+    pointwise = log_or_zero(share) - label - output
     mi = jnp.sum(p * pointwise)
     variance = jnp.sum(p * jnp.square(pointwise - mi))
-    entropy = jnp.abs(jnp.sum(p * label))
+    entropy = entropy_of(margins[0], count, None)
     outputs, copies = group_shares(margins[1], count)
     chance = chance_of(margins[0], outputs, count, copies=copies)
     if entropies is not None:

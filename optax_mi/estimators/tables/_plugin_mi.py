@@ -15,8 +15,8 @@ from optax_mi.estimators.inputs import (
     as_array,
     check_ids,
     check_logits,
-    class_ids,
     flatten_leading,
+    host_ids,
     host_logits,
     read_classes,
     shape_of,
@@ -28,6 +28,8 @@ from optax_mi.estimators.tables._entropies import (
 )
 from optax_mi.estimators.tables._joint import estimate_table
 from optax_mi.estimators.tables._plugin import gathered_estimate, plugin_estimate
+
+_INSIDE = "promise_in_bounds"
 
 
 def plugin_mi(
@@ -88,16 +90,18 @@ def plugin_mi(
     check_bias_correction(bias_correction)
     if buckets is not None:
         buckets = check_static_int("buckets", buckets, 2)
-    labels, classes = class_ids("labels", labels, _classes_of(outputs, num_classes))
+    labels, classes = host_ids("labels", labels, _classes_of(outputs, num_classes))
     is_ids = are_ids(outputs)
     if is_ids:
-        outputs, predicted = class_ids("outputs", outputs, num_classes)
+        outputs, predicted = host_ids("outputs", outputs, num_classes)
         # A table has two classes at least; with one there is nothing to know.
         classes = max(classes, predicted, 2)
-    elif soft:
-        check_logits("outputs", outputs)
+    else:
+        if soft:
+            check_logits("outputs", outputs)
+        outputs = as_array("outputs", host_logits("outputs", outputs, labels))
     return _plugin_mi(
-        as_array("outputs", host_logits("outputs", outputs, labels)),
+        outputs,
         labels,
         array_or_none("weights", weights),
         num_classes=classes,
@@ -167,7 +171,7 @@ def _plugin_mi(
 
     def add(table: jax.Array, outputs: Any, labels: Any, mask: Any) -> jax.Array:
         row, column = cells(outputs, labels, mask)
-        return table.at[row * size + column].add(1, mode="promise_in_bounds")
+        return table.at[row * size + column].add(1, mode=_INSIDE)
 
     table = over_blocks(add, jnp.zeros((size + 1) * size, jnp.int32), arrays, block)
     # Reading a cell out of order takes as long as eight in order.
@@ -179,13 +183,18 @@ def _plugin_mi(
     used = row < size
     count = jnp.sum(used, dtype=float)
     scale = 1.0 / jnp.maximum(count, 1.0)
-    by_label = jnp.zeros(size + 1, jnp.int32).at[row].add(1)
-    by_output = jnp.zeros(size, jnp.int32).at[column].add(used.astype(jnp.int32))
-    cells_of = (by_label[row], by_output[column], table[row * size + column])
+    weight = used.astype(jnp.int32)
+
+    def margin(at: jax.Array) -> jax.Array:
+        sums = jnp.zeros(size + 1, jnp.int32).at[at].add(weight, mode=_INSIDE)
+        return sums[:-1].astype(float) * scale
+
+    here = table.at[row * size + column].get(mode=_INSIDE)
     return gathered_estimate(
         jnp.where(used, scale, 0.0),
-        [jnp.where(used, n.astype(float) * scale, 1.0) for n in cells_of],
-        (by_label[:-1].astype(float) * scale, by_output.astype(float) * scale),
+        (row, column),
+        here.astype(float) * scale,
+        (margin(row), margin(column)),
         count,
         len(row) - count,
         clip=clip,

@@ -8,6 +8,7 @@ import pytest
 from optax_mi.estimators.arithmetic import (
     _scatter,
     gram,
+    gram_of_pair,
     replicate,
     sum_by_label,
     take_by_label,
@@ -98,6 +99,12 @@ def test_a_product_in_blocks_is_the_whole_one(samples, columns):
     rows = np.random.default_rng(0).integers(-3, 4, (samples, columns))
     rows = rows.astype(np.float32)
     np.testing.assert_array_equal(jax.jit(gram)(rows), rows.T @ rows)
+
+
+def test_the_product_of_a_pair_is_that_of_both_beside_one_another():
+    rows = np.float32(np.random.default_rng(0).integers(-3, 4, (9, 5)))
+    got = jax.jit(gram_of_pair)(rows[:, :2], rows[:, 2:])
+    np.testing.assert_array_equal(got, rows.T @ rows)
 
 
 @pytest.mark.parametrize(

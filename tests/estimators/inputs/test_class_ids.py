@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from optax_mi.estimators import contingency, plugin_mi, ross_mi, variational_mi
-from optax_mi.estimators.inputs import class_ids
+from optax_mi.estimators.inputs import class_ids, host_ids
 
 LABELS = np.arange(90) % 3
 GUESS = np.where(np.arange(90) % 10, LABELS, (LABELS + 1) % 3)
@@ -21,6 +21,24 @@ def test_classes_are_the_largest_label_and_one_more(labels):
     np.testing.assert_array_equal(ids, labels)
     # What the caller knows better is not looked for.
     assert class_ids("labels", labels, 7)[1] == 7
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_ids_that_are_fine_stay_where_they_are(num_classes):
+    on_host, on_device = np.int32(LABELS), jnp.asarray(LABELS)
+    assert host_ids("labels", on_host, num_classes)[0] is on_host
+    assert host_ids("labels", on_device, num_classes)[0] is on_device
+    # Beside outputs on another device they could not stay.
+    chosen = jax.device_put(on_device, jax.devices()[0])
+    assert not class_ids("labels", chosen, num_classes)[0].committed
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, jnp.asarray])
+def test_ids_come_in_32_bits_on_the_host_or_on_a_device(as_given):
+    ids, classes = host_ids("labels", as_given([True, False]))
+    assert (ids.dtype, classes) == (np.int32, 2)
+    ids, classes = host_ids("labels", as_given([7, 10**6, -5]))
+    assert (ids.dtype, ids.tolist(), classes) == (np.int32, [0, 1, -1], 2)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ def raw(x, labels, weights=ONES, **options):
         (50, 1, 1, "float64", None),
         (SAMPLES, 3, 3, "float32", "wishart"),
         (SAMPLES, 3, 3, "float32", None),
+        # Wide enough that they are not put beside one another.
+        (SAMPLES, 40, 30, "float32", None),
     ],
 )
 def test_equals_numpy(samples, columns, others, dtype, correction):

@@ -9,6 +9,7 @@ from optax_mi.estimators.moments._moments import (
     Moments,
     centre,
     increments,
+    moments_of_pair,
     no_moments,
     union_increments,
 )
@@ -93,6 +94,23 @@ def test_of_two_parts_they_are_those_of_the_union(classes):
     np.testing.assert_allclose(
         union_increments(nothing, first).means, first.means, rtol=1e-6
     )
+
+
+def test_moments_of_a_pair_are_those_of_both_beside_one_another_in_their_units():
+    rows, _, weights = map(np.concatenate, data(1))
+    # The first mean of numbers so far from 0 is off by some of their spread.
+    rows[:, 0] += 1e5
+    units = np.float32([[0.5, 2.0]]), np.float32([[4.0]])
+    parts = np.split(rows, [2], 1)
+    got, origin = jax.jit(moments_of_pair)(*parts, units, weights)
+    scaled = rows.astype(float) * np.concatenate(units, 1)
+    wanted = about(truth(scaled, 0, weights, 1), origin.astype(float))
+    chex.assert_trees_all_close(got._replace(means=wanted.means), wanted, rtol=1e-5)
+    np.testing.assert_allclose(got.means, wanted.means, atol=1e-6)
+    np.testing.assert_allclose(origin, wanted.means + origin, rtol=1e-6)
+    # Without a weight there is nothing that could be nan.
+    nothing, _ = jax.jit(moments_of_pair)(*parts, units, 0 * weights)
+    chex.assert_trees_all_equal(nothing, no_moments(1, 3))
 
 
 def test_the_centre_is_the_weighted_mean_and_does_not_overflow():

@@ -7,8 +7,7 @@ import pytest
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
 from optax_mi.estimators import ksg_mi, ross_mi
-from optax_mi.estimators.samples import _ties
-from optax_mi.estimators.samples._ties import break_ties
+from optax_mi.estimators.samples._ties import _runs, break_ties
 
 SAMPLES = 1500
 SEEDS = range(8)
@@ -86,13 +85,10 @@ def test_a_constant_column_stays_one(value):
     np.testing.assert_array_equal(break_ties(0, x, jnp.ones(50, bool)), 0 * x)
 
 
-@pytest.mark.usefixtures("strict")
-def test_ties_begin_and_end_where_searching_says():
-    rng = np.random.default_rng(0)
-    for samples in (1, 2, 63, 64, 65):
-        ordered = np.sort(rng.integers(-4, 4, samples)).astype(np.float32)
-        ordered[ordered == 3] = np.inf
-        got = jax.jit(_ties._first_and_last)(ordered)
-        sides = (np.searchsorted(ordered, ordered, side) for side in ("left", "right"))
-        first, after = sides
-        np.testing.assert_array_equal(got, [first, after - 1])
+@pytest.mark.parametrize("samples", [1, 2, 7, 64, 65])
+def test_runs_end_where_the_next_element_differs(samples):
+    ordered = np.sort(np.random.default_rng(samples).integers(0, 9, samples))
+    first, last = _runs(ordered[1:] != ordered[:-1])
+    np.testing.assert_array_equal(first, np.searchsorted(ordered, ordered))
+    ends = np.searchsorted(ordered, ordered, side="right") - 1
+    np.testing.assert_array_equal(last, ends)

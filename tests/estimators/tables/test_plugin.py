@@ -105,10 +105,10 @@ def test_probabilities_vary_less_than_single_outputs(confidence):
 def gathered(outputs, labels, **options):
     table = joint_counts(outputs, labels, CLASSES) / SAMPLES
     margins = table.sum(1), table.sum(0)
-    shares = margins[0][labels], margins[1][outputs], table[labels, outputs]
-    arrays = (np.full(SAMPLES, 1 / SAMPLES), shares, margins)
-    arrays = jax.tree.map(np.float32, arrays)
-    return of_samples(*arrays, np.float32(SAMPLES), np.float32(2), **options)
+    shares = np.full(SAMPLES, 1 / SAMPLES), table[labels, outputs]
+    p, share, margins = jax.tree.map(np.float32, (*shares, margins))
+    numbers = np.float32(SAMPLES), np.float32(2)
+    return of_samples(p, (labels, outputs), share, margins, *numbers, **options)
 
 
 def test_samples_tell_what_their_table_does():
@@ -123,6 +123,18 @@ def test_samples_tell_what_their_table_does():
     np.testing.assert_allclose([corrected.mi, corrected.entropy], [0.5, 2], rtol=1e-6)
     left = max(wanted.chance - (wanted.mi - 0.5), 0)
     np.testing.assert_allclose(corrected.chance, left, rtol=2e-3, atol=1e-6)
+
+
+def test_samples_of_weight_0_may_have_any_label():
+    outputs, labels = noisy_labels(CLASSES, SAMPLES)
+    table = joint_counts(outputs, labels, CLASSES) / SAMPLES
+    share = np.append(table[labels, outputs], [0.0, 0.3])
+    p = np.append(np.full(SAMPLES, 1 / SAMPLES), [0.0, 0.0])
+    cells = np.append(labels, [CLASSES, CLASSES]), np.append(outputs, [0, 0])
+    margins = np.float32(table.sum(1)), np.float32(table.sum(0))
+    numbers = np.float32(SAMPLES), np.float32(2)
+    got = of_samples(np.float32(p), cells, np.float32(share), margins, *numbers)
+    chex.assert_trees_all_close(got, gathered(outputs, labels), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -243,8 +243,11 @@ def test_transforms_and_compiles_once():
     each = jax.vmap(lambda x: plugin_mi(x, labels, num_classes=6).mi)(rows)
     alone = [plugin_mi(x, labels, num_classes=6).mi for x in rows]
     np.testing.assert_allclose(each, alone, rtol=1e-6)
+    on_device = jnp.asarray(outputs), jnp.asarray(labels)
+    plugin_mi(*on_device, num_classes=6)
     with jax.log_compiles(False), jax.no_tracing():
-        plugin_mi(jnp.asarray(outputs), jnp.asarray(labels), num_classes=6)
+        plugin_mi(*on_device, num_classes=6)
+        plugin_mi(outputs, labels, num_classes=6)
     gradient = jax.jit(jax.grad(lambda x: plugin_mi(x, labels, num_classes=6).mi))
     assert not np.any(gradient(np.eye(6)[outputs]))
 
