@@ -121,7 +121,7 @@ def _ksg(
     x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
     count = jnp.sum(valid, dtype=jnp.int32)
     if x.shape[1] == y.shape[1] == 1 and len(x) > _FEW:
-        within = count_in_plane(x[:, 0], y[:, 0], valid, k, box)
+        within = count_in_plane(x[:, 0], y[:, 0], k, box)
     else:
         within = count_in_tiles(x, y, k, box)
     if box:
