@@ -11,7 +11,7 @@ import numpy as np
 from optax_mi.estimators.features._columns import Codes, Features, encode
 from optax_mi.estimators.features._table_mi import codes_mi
 from optax_mi.estimators.samples import (
-    break_ties,
+    break_ties_in_order,
     ksg_by_feature,
     ross_by_feature,
     strips_of,
@@ -21,8 +21,6 @@ from optax_mi.estimators.samples import (
 _ROWS, _ELEMENTS = 64, 2**22
 # The share of the values that floating numbers of the device must leave apart.
 _DISTINCT = 0.9
-
-_tell_apart = jax.jit(break_ties, static_argnames="narrow")
 
 
 class _Line(NamedTuple):
@@ -45,8 +43,7 @@ class Scorer:
         seed: int,
     ) -> None:
         self.features, self.k = features, neighbors
-        self._keys = jax.random.split(jax.random.key(seed))
-        self._room = _bucket(features.samples)
+        self._seed, self._room = seed, _bucket(features.samples)
         self._target = encode(target) if of_classes else None
         lines = [i for i in range(features.number) if not features.is_discrete(i)]
         self._lines = {
@@ -180,26 +177,28 @@ class Scorer:
         x = _unit_variance(column)
         if x is None:
             return None
-        cut = x.astype(jnp.result_type(float))
-        order = np.argsort(cut)
-        ordered = cut[order]
-        distinct = 1 + np.count_nonzero(ordered[1:] != ordered[:-1])
-        if distinct < len(x):
-            before = len(np.unique(x))
-            if distinct < _DISTINCT * before:
-                where = name if i is None else f"X, in {self.features.name(i)},"
-                raise ValueError(
-                    f"{where} has {before} values of which float32 tells {distinct} "
-                    "apart: take their logarithms, or set JAX to x64."
-                )
-            key = self._keys[0] if i is None else jax.random.fold_in(self._keys[1], i)
-            valid = np.arange(self._room) < len(x)
-            padded = self._pad(cut, 0)[:, None]
-            cut = np.asarray(_tell_apart(key, padded, valid, narrow=narrow))
-            cut = cut[: len(x), 0]
-            order = np.argsort(cut)
-            ordered = cut[order]
+        order = np.argsort(x)
+        ordered, dtype = x[order], np.dtype(jnp.result_type(float))
+        if (values := _values(ordered)) < len(x):
+            # The noise of a feature is its own, whatever others there are.
+            rng = np.random.default_rng([self._seed, 0 if i is None else 1 + i])
+            eps = float(np.finfo(dtype).eps)
+            x = break_ties_in_order(rng, ordered, eps, narrow=narrow)
+            again = np.argsort(x)
+            ordered, order = x[again], order[again]
+        ordered = ordered.astype(dtype)
+        if (left := _values(ordered)) < _DISTINCT * values:
+            where = name if i is None else f"X, in {self.features.name(i)},"
+            raise ValueError(
+                f"{where} has {values} values of which float32 tells {left} apart: "
+                "take their logarithms, or set JAX to x64."
+            )
         return _Line(ordered, order)
+
+
+def _values(ordered: np.ndarray) -> int:
+    """How many values there are."""
+    return 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
 
 
 def _unit_variance(column: np.ndarray) -> np.ndarray | None:

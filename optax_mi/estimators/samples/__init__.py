@@ -10,4 +10,4 @@ from optax_mi.estimators.samples._nearest_neighbors import (
     nearest_neighbors as nearest_neighbors,
 )
 from optax_mi.estimators.samples._ross_mi import ross_mi as ross_mi
-from optax_mi.estimators.samples._ties import break_ties as break_ties
+from optax_mi.estimators.samples._ties import break_ties_in_order as break_ties_in_order

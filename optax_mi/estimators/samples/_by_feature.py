@@ -6,6 +6,7 @@ all permutations of the target. Here comes what is left to do.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ def ross_by_feature(
     """
 
     def estimate(j: jax.Array) -> jax.Array:
-        line, label, place, size = ordered[j], labels[j], places[j], sizes[j]
+        line, label, place, size = _row(j, ordered, labels, places, sizes)
         x, part = line[place], jnp.sum(size)
         radius = _radius_on_line(x, label, k, size)
 
@@ -85,8 +86,8 @@ def ksg_by_feature(
     known = digamma(count, dtype) + digamma(jnp.int32(k), dtype)
 
     def estimate(j: jax.Array) -> jax.Array:
-        row = None if strips is None else strips[j]
-        plane = Plane(ordered[j], target, places[j], row)
+        line, place, laid = _row(j, ordered, places, strips)
+        plane = Plane(line, target, place, laid)
         n_x, n_y = count_in_order(plane, k, box=False)
         local = known - digamma(n_x, dtype) - digamma(n_y, dtype)
         return jnp.sum(jnp.where(there, local, 0.0)) / count.astype(dtype)
@@ -97,6 +98,12 @@ def ksg_by_feature(
 def strips_of(places: np.ndarray, k: int) -> np.ndarray | None:
     """The strips of a row of places, for :func:`ksg_by_feature`."""
     return lay_strips(places, k, np, lambda rows: np.sort(rows, axis=-1))
+
+
+def _row(j: jax.Array, *arrays: jax.Array | None) -> tuple[Any, ...]:
+    """Row j of each array, cut out once and for all."""
+    rows = tuple(None if a is None else a[j] for a in arrays)
+    return jax.lax.optimization_barrier(rows)
 
 
 def _each(
