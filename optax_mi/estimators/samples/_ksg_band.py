@@ -30,6 +30,8 @@ _STRIP, _BAND = 5.0, 6.0
 _REACH, _PLACES = 9, 4
 # Up to this k the first passes insert into lists of k; above, they are left out.
 _SHORT = 6
+# Samples to either side, in units of sqrt(N), that hardly any reach goes beyond.
+_WITHIN = 4.0
 # Rows in one step of the other passes, fewer where they make more distances than that.
 _ROWS, _FEW_ROWS, _TILE = 64, 8, 2**18
 
@@ -239,8 +241,12 @@ def _search(
     along, across = (jnp.pad(a, (0, fill), constant_values=jnp.inf) for a in by[:2])
     unknown = reach[0, by.order] < 0
     count = jnp.sum(unknown, dtype=jnp.int32)
-    places = jnp.where(unknown, jnp.arange(samples, dtype=jnp.int32), samples)
-    places = jnp.pad(jax.lax.sort(places), (0, step_rows), constant_values=samples)
+    index = jnp.arange(samples, dtype=jnp.int32)
+    nowhere = samples + step_rows
+    # In a row; sorting them would take longer.
+    order = jnp.where(unknown, jnp.cumsum(unknown, dtype=jnp.int32) - 1, nowhere)
+    places = jnp.full(samples + step_rows, samples, jnp.int32)
+    places = places.at[order].set(index, mode="drop")
 
     def step(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         done, reach = state
@@ -282,34 +288,30 @@ def _if_certain(
     return jnp.where(certain[None, :], reach, -1.0)
 
 
-def _count(sample: jax.Array, reach: jax.Array) -> jax.Array:
+def _count(ordered: jax.Array, reach: jax.Array) -> jax.Array:
     """Number of samples [N], in order, within `reach` of each, itself included.
 
-    Distances are those that the reach came from; `sample - reach` would be rounded.
+    Distances are those that the reach came from; `ordered - reach` would be rounded.
     """
+    samples = len(ordered)
+    places = jnp.arange(samples, dtype=jnp.int32)
 
-    def compare(place: jax.Array) -> tuple[jax.Array, jax.Array]:
-        other = sample[place]
-        return other < sample, jnp.abs(other - sample) <= reach
+    def near(at: jax.Array) -> jax.Array:
+        inside = (at >= 0) & (at < samples)
+        at = jnp.clip(at, 0, samples - 1)
+        return inside & (jnp.abs(ordered[at] - ordered) <= reach)
 
-    def before(place: jax.Array) -> jax.Array:
-        less, near = compare(place)
-        return less & ~near
+    most = samples.bit_length()
+    few = min(most, math.ceil(_WITHIN * math.sqrt(samples)).bit_length())
+    leap = 1 << few
+    far = jnp.any(near(places + leap) | near(places - leap))
+    bits = jnp.where(far, most, few)
 
-    def not_after(place: jax.Array) -> jax.Array:
-        less, near = compare(place)
-        return less | near
+    def last(way: int) -> jax.Array:
+        def step(i: jax.Array, at: jax.Array) -> jax.Array:
+            further = at + way * (jnp.int32(1) << (bits - 1 - i))
+            return jnp.where(near(further), further, at)
 
-    return _bisect(not_after, len(sample)) - _bisect(before, len(sample))
+        return jax.lax.fori_loop(0, bits, step, places)
 
-
-def _bisect(holds: Callable[[jax.Array], jax.Array], size: int) -> jax.Array:
-    """For each sample the number of places where it `holds`, which come first."""
-    bits = size.bit_length()
-
-    def step(i: jax.Array, low: jax.Array) -> jax.Array:
-        probe = low + (jnp.int32(1 << bits - 1) >> i)
-        inside = probe <= size
-        return jnp.where(inside & holds(jnp.minimum(probe, size) - 1), probe, low)
-
-    return jax.lax.fori_loop(0, bits, step, jnp.zeros(size, jnp.int32))
+    return last(1) - last(-1) + 1
