@@ -159,7 +159,9 @@ def encode(column: np.ndarray) -> Codes:
             codes = (whole - whole.dtype.type(low)).astype(np.int32)
             if column.dtype.kind != "f" or np.array_equal(codes + low, column):
                 used = np.bincount(codes) > 0
-                return Codes((np.cumsum(used, dtype=np.int32) - 1)[codes], used.sum())
+                return Codes(
+                    (np.cumsum(used, dtype=np.int32) - 1)[codes], int(used.sum())
+                )
     values, codes = np.unique(column, return_inverse=True)
     return Codes(codes.astype(np.int32), len(values))
 

@@ -89,13 +89,19 @@ class Scorer:
         self, target: _Line, orders: Sequence[np.ndarray], scores: np.ndarray
     ) -> None:
         """Of codes, by the numbers of the target in each of them."""
+        columns: dict[int, dict[int, Codes]] = {}
         for i in self._codes:
-            codes, size = encode(self.features[i])
+            codes = encode(self.features[i])
+            columns.setdefault(_room_for(codes.size), {})[i] = codes
+        turned = [_inverse(order)[target.order] for order in orders]
+        # Those of about as many values share a program.
+        for group in columns.values():
             jobs = (
-                self._ross_row(target.ordered, codes[_inverse(o)[target.order]], size)
-                for o in orders
+                self._ross_row(target.ordered, x.codes[at], x.size)
+                for at in turned
+                for x in group.values()
             )
-            scores[:, [i]] = self._run(self._ross, jobs, len(orders))
+            scores[:, [*group]] = self._run(self._ross, jobs, len(orders))
 
     def _with_numbers(
         self, target: _Line, orders: Sequence[np.ndarray], scores: np.ndarray
@@ -122,7 +128,7 @@ class Scorer:
         self, ordered: np.ndarray, codes: np.ndarray, size: int
     ) -> tuple[np.ndarray, ...]:
         """A row for `ross_by_feature` of codes [N] in the order of the values."""
-        sizes = np.bincount(codes, minlength=1 << max(size - 1, 15).bit_length())
+        sizes = np.bincount(codes, minlength=_room_for(size))
         if (sizes == 1).any():
             # A sample alone in its class has no neighbour, and takes no part.
             part = sizes[codes] > 1
@@ -219,6 +225,11 @@ def _inverse(order: np.ndarray) -> np.ndarray:
     places = np.empty(len(order), np.int32)
     places[order] = np.arange(len(order), dtype=np.int32)
     return places
+
+
+def _room_for(values: int) -> int:
+    """The next power of 2, from 16 on."""
+    return 1 << (max(values, 16) - 1).bit_length()
 
 
 def _bucket(samples: int) -> int:
