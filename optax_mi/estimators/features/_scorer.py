@@ -73,9 +73,13 @@ class Scorer:
     def _with_classes(
         self, target: Codes, orders: Sequence[np.ndarray], scores: np.ndarray
     ) -> None:
+        if target.size == 1:
+            return
         turned = [target.codes[order] for order in orders]
         for i in self._codes:
             x, size = encode(self.features[i])
+            if size == 1:
+                continue
             for p, codes in enumerate(turned):
                 scores[p, i] = codes_mi(x, codes, size, target.size)
         jobs = (
@@ -92,7 +96,8 @@ class Scorer:
         columns: dict[int, dict[int, Codes]] = {}
         for i in self._codes:
             codes = encode(self.features[i])
-            columns.setdefault(_room_for(codes.size), {})[i] = codes
+            if codes.size > 1:
+                columns.setdefault(_room_for(codes.size), {})[i] = codes
         turned = [_inverse(order)[target.order] for order in orders]
         # Those of about as many values share a program.
         for group in columns.values():
@@ -208,16 +213,16 @@ def _values(ordered: np.ndarray) -> int:
 
 
 def _unit_variance(column: np.ndarray) -> np.ndarray | None:
-    """Numbers [N] of mean 0 and variance 1 in float64, or None if all are equal."""
+    """Numbers [N] of median 0 and variance 1 in float64, or None if all are equal."""
     low, high = column.min(), column.max()
     if low == high:
         return None
     if column.dtype.kind in "iu" and high.item() - low.item() < 2**63:
         column = column - low
     x = column.astype(float)
-    # Neither a sum nor a square overflows.
+    # No sum or square overflows, and most stay apart beside what lies far out.
     x = x / np.max(np.abs(x))
-    x = x - x.mean()
+    x = x - np.median(x)
     return x / x.std()
 
 

@@ -25,15 +25,15 @@ from optax_mi.estimators.samples._ksg_tile import as_bits, below, tile_reach, to
 
 # In units of sqrt(k N): samples in a strip, and width of the band that the rows of one
 # step share.
-_STRIP, _BAND = 5.0, 6.0
+_STRIP, _BAND = 5.5, 6.0
 # Places to either side in a strip, for each neighbour, and those of one step.
-_REACH, _PLACES = 9, 4
+_REACH, _PLACES = 10, 30
 # Up to this k the first passes insert into lists of k; above, they are left out.
 _SHORT = 6
 # Samples to either side, in units of sqrt(N), that hardly any reach goes beyond.
 _WITHIN = 4.0
 # Rows in one step of the other passes, fewer where they make more distances than that.
-_ROWS, _FEW_ROWS, _TILE = 64, 8, 2**18
+_ROWS, _FEW_ROWS, _TILE = 16, 8, 2**18
 
 
 class Plane(NamedTuple):
@@ -299,7 +299,8 @@ def _count(ordered: jax.Array, reach: jax.Array) -> jax.Array:
     def near(at: jax.Array) -> jax.Array:
         inside = (at >= 0) & (at < samples)
         at = jnp.clip(at, 0, samples - 1)
-        return inside & (jnp.abs(ordered[at] - ordered) <= reach)
+        other = ordered.at[at].get(mode="promise_in_bounds")
+        return inside & (jnp.abs(other - ordered) <= reach)
 
     most = samples.bit_length()
     few = min(most, math.ceil(_WITHIN * math.sqrt(samples)).bit_length())

@@ -27,7 +27,7 @@ X = np.arange(12.0).reshape(4, 3)
         np.array(["b", "a", "b"]),
         np.array(["b", 1, (2, 3), "b"], object),
     ],
-    ids=lambda column: f"{column.dtype}, {column.max() if len(column) < 0 else ''}",
+    ids=lambda column: str(column.dtype),
 )
 def test_codes_are_equal_where_values_are(column):
     codes, size = encode(column)
