@@ -1,6 +1,6 @@
 """Columns as users have them: numbers on a line, or codes of what has no order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +25,8 @@ class Features:
     def __init__(self, X: Any, discrete: Any) -> None:
         _check_concrete("X", X)
         self.names: Sequence[Any] | None = None
+        # A matrix, dense or by column, or a list of columns.
+        self._columns: Any
         self._sparse = hasattr(X, "tocsc") and hasattr(X, "nnz")
         if self._sparse:
             self._columns = X.tocsc()
@@ -33,7 +35,7 @@ class Features:
             if hasattr(X, "columns"):
                 self.names = list(X.columns)
             self._columns = _table_of(X)
-            shape = _shape_of(self._columns, X)
+            shape = _shape_of(self._columns)
         if len(shape) != 2 or 0 in shape:
             raise ValueError(
                 "X must have the shape [samples, features], with one of each at least, "
@@ -69,6 +71,8 @@ class Features:
             kinds = [self[i].dtype.kind for i in range(self.number)]
             unordered = np.array([kind in "bOUS" for kind in kinds])
         if isinstance(discrete, str) and discrete == "auto":
+            for i in np.nonzero(unordered)[0].tolist():
+                self._check_no_numbers(i)
             return np.ones(self.number, bool) if self._sparse else unordered
         if isinstance(discrete, bool | np.bool_):
             mask = np.full(self.number, bool(discrete))
@@ -79,13 +83,28 @@ class Features:
                 "X is sparse, and its zeros tie: nearest neighbours are for numbers "
                 "that vary. Pass discrete_features=True, or X.toarray()."
             )
-        for i in np.nonzero(unordered & ~mask)[0]:
+        for i in np.nonzero(unordered & ~mask)[0].tolist():
             if self[i].dtype.kind != "b":
                 raise ValueError(
                     f"X has strings or categories in {self.name(i)}, which cannot be "
                     "continuous: let discrete_features be 'auto', or True for it."
                 )
         return mask
+
+    def _check_no_numbers(self, i: int) -> None:
+        """Raises where strings are numbers that vary, as a file may have them."""
+        column = self[i]
+        if column.dtype.kind == "b":
+            return
+        try:
+            numbers = column.astype(float)
+        except (TypeError, ValueError):
+            return
+        if (numbers != np.round(numbers)).any():
+            raise ValueError(
+                f"X has numbers as strings in {self.name(i)}: pass X.astype(float), or "
+                "say which are codes with discrete_features."
+            )
 
     def _check_usable(self) -> None:
         """Raises where a value is missing or infinite."""
@@ -235,7 +254,7 @@ def _is_missing(value: Any) -> bool:
     return not isinstance(equal, bool | np.bool_) or not equal
 
 
-def _shape_of(columns: np.ndarray | list[np.ndarray], X: Any) -> tuple[int, ...]:
+def _shape_of(columns: np.ndarray | list[np.ndarray]) -> tuple[int, ...]:
     if isinstance(columns, list):
         return (len(columns[0]) if columns else 0, len(columns))
     return columns.shape
@@ -272,8 +291,3 @@ def _mask_of(discrete: Any, features: int) -> np.ndarray:
     mask = np.zeros(features, bool)
     mask[array.astype(int)] = True
     return mask
-
-
-def indices(features: Features, discrete: bool) -> Iterator[int]:
-    """The columns of one kind."""
-    return (i for i in range(features.number) if features.is_discrete(i) == discrete)

@@ -98,7 +98,7 @@ def count_in_order(plane: Plane, k: int, box: bool) -> tuple[jax.Array, jax.Arra
     # In x and in y, below 0 where not known.
     reach = jnp.where(jnp.isinf(plane.x)[None, :], 0.0, jnp.full_like(across, -1.0))
     if plane.strips is not None:
-        reach = _in_strips(plane, x_place, reach, k, box)
+        reach = _in_strips(plane, plane.strips, x_place, reach, k, box)
     places = jnp.arange(samples, dtype=jnp.int32)
     orders = _Sorted(
         jnp.stack([plane.y, plane.x]), across[::-1], jnp.stack([x_place, places])
@@ -132,11 +132,16 @@ def _strip_width(samples: int, k: int) -> int:
 
 
 def _in_strips(
-    plane: Plane, x_place: jax.Array, reach: jax.Array, k: int, box: bool
+    plane: Plane,
+    strips: jax.Array,
+    x_place: jax.Array,
+    reach: jax.Array,
+    k: int,
+    box: bool,
 ) -> jax.Array:
     """Reach in x and in y [2, N], where strips tell it for certain."""
     samples, width = len(plane.x), _strip_width(len(plane.x), k)
-    index = jnp.arange(plane.strips.shape[1], dtype=jnp.int32)
+    index = jnp.arange(strips.shape[1], dtype=jnp.int32)
     inside = index % width
     far = jnp.full(1, jnp.inf, plane.x.dtype)
     x, y = (jnp.concatenate([-far, a, far]) for a in (plane.x, plane.y))
@@ -145,9 +150,9 @@ def _in_strips(
     def one(
         reach: jax.Array, args: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, None]:
-        strips, offset = args
-        at = x_of[strips]
-        in_x, in_y = x[at + 1], y[strips + 1]
+        laid, offset = args
+        at = x_of[laid]
+        in_x, in_y = x[at + 1], y[laid + 1]
         first = index - inside - offset
         before = in_x - x[jnp.maximum(first, 0)]
         after = x[jnp.minimum(first + width, samples) + 1] - in_x
@@ -159,7 +164,7 @@ def _in_strips(
         return reach.at[:, at].max(found, mode="drop"), None
 
     offsets = jnp.array([0, width // 2], jnp.int32)
-    return jax.lax.scan(one, reach, (plane.strips, offsets))[0]
+    return jax.lax.scan(one, reach, (strips, offsets))[0]
 
 
 def _band(

@@ -109,6 +109,7 @@ def test_columns_are_those_given(table):
         (X[None], "auto", ValueError, r"Flatten other axes"),
         (X[:0], "auto", ValueError, r"one of each at least, got \(0, 3\)"),
         ([[1.0], [1.0, 2.0]], "auto", ValueError, "unequal lengths"),
+        ((X + 0.5).astype(str), "auto", ValueError, "numbers as strings in column 0"),
         (X + 1j, "auto", TypeError, "complex128"),
         (X.astype("M8[s]"), "auto", TypeError, "datetime64"),
         (X, "all", TypeError, "discrete_features must be 'auto'"),
