@@ -43,7 +43,7 @@ REAL = NUMBERS[:, 0] + NUMBERS[:, 1] + RNG.normal(size=SAMPLES)
 CLASSES = np.digitize(REAL, [-1, 0, 1])
 
 
-@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("k", [1, 3, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("discrete_target", [False, True])
 def test_equals_scikit_learn(k, discrete_target):
     peer = mutual_info_classif if discrete_target else mutual_info_regression

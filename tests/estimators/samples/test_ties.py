@@ -89,7 +89,7 @@ def test_a_constant_column_stays_one(value):
 @pytest.mark.parametrize("ties", [2, 200])
 def test_numpy_s_noise_is_as_wide(ties, narrow):
     x = np.sort(np.r_[np.zeros(ties), np.full(3, 5.0), 1.0, 2.0, 9.0, 11.0])
-    valid = np.ones(len(x), bool)
+    valid = jnp.ones(len(x), bool)
     with jax.enable_x64(True):
         theirs = break_ties(0, jnp.asarray(x)[:, None], valid, narrow=narrow)[:, 0]
     ours, again = (
