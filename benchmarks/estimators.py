@@ -17,7 +17,7 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
-from peers import benchmark_mi, binned, gaussian, kde, ksg, plugin, ross
+from peers import benchmark_mi, binned, features, gaussian, kde, ksg, plugin, ross
 from peers.case import Case
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +33,7 @@ FAMILIES = {
     "gaussian": gaussian,
     "kde": kde,
     "binned": binned,
+    "features": features,
 }
 HEADER = ("case", "ours, ms", "compile, s", "against", "times", "95 %", "differs, nats")
 

@@ -168,6 +168,7 @@ _STREAMING = {
     "gaussian_mi": "gaussian(features=d, num_classes=C)",
     "ross_mi": "nearest_neighbors(features=d, num_classes=C)",
     "ksg_mi": "nearest_neighbors(features=d, label_features=m)",
+    "feature_mi": "nearest_neighbors(features=d, num_classes=C)",
     "kde_mi": "kde(features=d, num_classes=C, bandwidth=h)",
     "binned_mi": "binned(num_classes=C, low=a, high=b)",
 }

@@ -2,7 +2,8 @@
 
 Streaming estimators take batch after batch inside a train step, and serve as the
 `estimator` of :func:`optax_mi.mi_decay`. Functions that end in `_mi` take whole arrays.
-All take `outputs` and `labels`; all return an :class:`MIEstimate`.
+All take `outputs` and `labels`, and return an :class:`MIEstimate`; `feature_mi` alone
+is called, and returns, as scikit-learn's scores of features are.
 """
 
 # What an estimator is, and what it returns.
@@ -11,6 +12,9 @@ from optax_mi.estimators._base import MIEstimator as MIEstimator
 
 # Measured elsewhere.
 from optax_mi.estimators._measured import measured as measured
+
+# Of features, one by one.
+from optax_mi.estimators.features import feature_mi as feature_mi
 
 # Of Gaussian vectors.
 from optax_mi.estimators.moments import gaussian as gaussian
@@ -39,6 +43,7 @@ __all__ = [
     "binned",
     "binned_mi",
     "contingency",
+    "feature_mi",
     "gaussian",
     "gaussian_mi",
     "kde",

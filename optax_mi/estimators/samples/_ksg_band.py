@@ -1,12 +1,14 @@
-r"""Joint neighbours in the plane, by bands around the sorted order.
+r"""Joint neighbours in the plane, by strips of samples that lie side by side.
 
 The distance of samples i and j is :math:`\max(|x_i - x_j|, |y_i - y_j|)`. The k-th
-smallest distance r within a band of places in the order of x is that among all samples
-if :math:`r \le |x_i - x_j|` for j at either edge of the band. Three passes leave every
-sample with an r that is certain:
+smallest distance r among some samples is that among all if no other sample is nearer in
+x, or in y, than r. Passes leave every sample with an r that is certain:
 
-1. a band of about :math:`\sqrt{k N}` places in the order of x around each sample;
-2. for those left over, which lie far out in y, a band in the order of y;
+1. strips in the order of x, sorted by y, and some places to either side in a strip. The
+   others lie beyond its edges or those places. A second time strips begin half a strip
+   earlier, so that most samples are far from an edge once;
+2. for those left over a band of some :math:`\sqrt{k N}` places in the order of y, which
+   finds those far out in y, and then in the order of x;
 3. for those left over again, all samples.
 """
 
@@ -21,15 +23,29 @@ from optax_mi.estimators.arithmetic import argsort
 from optax_mi.estimators.samples._k_smallest import bucket_count
 from optax_mi.estimators.samples._ksg_tile import as_bits, below, tile_reach, to_float
 
-# In units of sqrt(k N): places to either side in the first pass, and width of the band
-# that the rows of one step share in the second.
-_FIRST, _SECOND = 1.1, 6.0
-# Up to this k the first pass inserts into lists of k; above, it works as the second.
+# In units of sqrt(k N): samples in a strip, and width of the band that the rows of one
+# step share.
+_STRIP, _BAND = 5.5, 6.0
+# Places to either side in a strip, for each neighbour, and those of one step.
+_REACH, _PLACES = 10, 30
+# Up to this k the first passes insert into lists of k; above, they are left out.
 _SHORT = 6
-# Places to either side in one step of the first pass.
-_PLACES = 4
+# Samples to either side, in units of sqrt(N), that hardly any reach goes beyond.
+_WITHIN = 4.0
 # Rows in one step of the other passes, fewer where they make more distances than that.
-_ROWS, _FEW_ROWS, _TILE = 64, 8, 2**18
+_ROWS, _FEW_ROWS, _TILE = 16, 8, 2**18
+
+
+class Plane(NamedTuple):
+    """Samples by the order of x and of y; those that are not there are inf, and last.
+
+    They are numbered in the order of x.
+    """
+
+    x: jax.Array  # [N], in order
+    y: jax.Array  # [N], in order
+    y_place: jax.Array  # int32 [N], the place in y of each sample
+    strips: jax.Array | None  # see `lay_strips`
 
 
 class _Sorted(NamedTuple):
@@ -41,59 +57,148 @@ class _Sorted(NamedTuple):
 
 
 def count_in_plane(
-    x: jax.Array, y: jax.Array, valid: jax.Array, k: int, box: bool
+    x: jax.Array, y: jax.Array, k: int, box: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Numbers of samples within reach in x and in y [N], each sample itself included.
 
-    `x` and `y` [N] hold inf where not `valid`; for `box` see `tile_reach`.
+    `x` and `y` [N] hold inf where there is no sample; for `box` see `tile_reach`.
     """
-    samples = len(x)
-    unit = math.sqrt(k * samples)
-    both = jnp.stack([x, y])
     # Mapped, since what is traced twice compiles twice.
-    orders = jax.lax.map(argsort, both)
-    by_x = _Sorted(x[orders[0]], y[orders[0]], orders[0])
-    by_y = _Sorted(y[orders[1]], x[orders[1]], orders[1])
-    # Along x and across it, below 0 where not known.
-    reach = jnp.where(valid[None, :], jnp.full_like(both, -1.0), 0.0)
-    width = math.ceil(_FIRST * unit)
-    if k <= _SHORT:
-        found = _band(by_x, k, min(width, samples - 1), box)
-        reach = jnp.where(reach < 0, reach.at[:, by_x.order].set(found), reach)
-    elif 2 * width < samples // 2:
-        reach = _search(by_x, reach, k, _ROWS + 2 * width, box)
-    reach = reach[::-1]
-    width = math.ceil(_SECOND * unit)
-    if width < samples // 7:
-        reach = _search(by_y, reach, k, width, box)
-    reach = _search(by_y, reach, k, samples, box)[::-1]
-    ordered = jnp.stack([by_x.along, by_y.along])
-    n_x, n_y = jax.lax.map(lambda args: _count(*args), (both, ordered, reach))
+    x_order, y_order = jax.lax.map(argsort, jnp.stack([x, y]))
+    y_place = _inverse(y_order)[x_order]
+    strips = lay_strips(y_place, k, jnp, lambda rows: jnp.sort(rows, stable=False))
+    counts = count_in_order(Plane(x[x_order], y[y_order], y_place, strips), k, box)
+    n_x, n_y = (jnp.zeros_like(n).at[x_order].set(n) for n in counts)
     return n_x, n_y
 
 
-def _band(by: _Sorted, k: int, width: int, box: bool) -> jax.Array:
-    """Reach along and across [2, N] from `width` places to either side, or -1."""
-    samples = len(by.along)
-    steps = -(-width // _PLACES)
-    width = steps * _PLACES
-    ends = [jnp.full(width, end, by.along.dtype) for end in (-jnp.inf, jnp.inf)]
-    along = jnp.concatenate([ends[0], by.along, ends[1]])
-    across = jnp.pad(by.across, width, constant_values=jnp.inf)
+def lay_strips(places: Any, k: int, xp: Any, sort: Callable[[Any], Any]) -> Any:
+    """The places in y of the samples of each strip, in order, laid twice [2, L].
 
-    def distances(offset: jax.Array) -> tuple[jax.Array, jax.Array]:
-        start = (width + offset,)
-        return (
-            as_bits(jax.lax.dynamic_slice(along, start, (samples,)) - by.along),
-            as_bits(jax.lax.dynamic_slice(across, start, (samples,)) - by.across),
+    `places` [N] are those of the samples in the order of x, and N stands for none.
+    Nothing for a k above that of the passes that need it.
+    """
+    if k > _SHORT:
+        return None
+    samples = len(places)
+    width = _strip_width(samples, k)
+    room = -(samples + width // 2) % width + width // 2
+    laid = [
+        xp.pad(places, (offset, room - offset), constant_values=samples)
+        for offset in (0, width // 2)
+    ]
+    return sort(xp.stack(laid).reshape(2, -1, width)).reshape(2, -1)
+
+
+def count_in_order(plane: Plane, k: int, box: bool) -> tuple[jax.Array, jax.Array]:
+    """As `count_in_plane`, of the samples in the order of x."""
+    samples = len(plane.x)
+    x_place = _inverse(plane.y_place)
+    across = jnp.stack([plane.y[plane.y_place], plane.x[x_place]])
+    # In x and in y, below 0 where not known.
+    reach = jnp.where(jnp.isinf(plane.x)[None, :], 0.0, jnp.full_like(across, -1.0))
+    if plane.strips is not None:
+        reach = _in_strips(plane, plane.strips, x_place, reach, k, box)
+    places = jnp.arange(samples, dtype=jnp.int32)
+    orders = _Sorted(
+        jnp.stack([plane.y, plane.x]), across[::-1], jnp.stack([x_place, places])
+    )
+
+    def search(width: int) -> Callable[[jax.Array, _Sorted], Any]:
+        def turn(reach: jax.Array, by: _Sorted) -> tuple[jax.Array, None]:
+            return _search(by, reach[::-1], k, width, box), None
+
+        return turn
+
+    width = math.ceil(_BAND * math.sqrt(k * samples))
+    if width < samples // 4:
+        reach, _ = jax.lax.scan(search(width), reach, orders)
+    by_x = _Sorted(plane.x, across[0], places)
+    reach = _search(by_x, reach, k, samples, box)
+    ordered = jnp.stack([plane.x, plane.y])
+    reach = jnp.stack([reach[0], reach[1, x_place]])
+    n_x, n_y = jax.lax.map(lambda args: _count(*args), (ordered, reach))
+    return n_x, n_y[plane.y_place]
+
+
+def _inverse(order: jax.Array) -> jax.Array:
+    """Where each element of a permutation is."""
+    places = jnp.arange(len(order), dtype=jnp.int32)
+    return jnp.zeros_like(places).at[order].set(places, unique_indices=True)
+
+
+def _strip_width(samples: int, k: int) -> int:
+    return min(samples, math.ceil(_STRIP * math.sqrt(k * samples)))
+
+
+def _in_strips(
+    plane: Plane,
+    strips: jax.Array,
+    x_place: jax.Array,
+    reach: jax.Array,
+    k: int,
+    box: bool,
+) -> jax.Array:
+    """Reach in x and in y [2, N], where strips tell it for certain."""
+    samples, width = len(plane.x), _strip_width(len(plane.x), k)
+    index = jnp.arange(strips.shape[1], dtype=jnp.int32)
+    inside = index % width
+    far = jnp.full(1, jnp.inf, plane.x.dtype)
+    x, y = (jnp.concatenate([-far, a, far]) for a in (plane.x, plane.y))
+    x_of = jnp.append(x_place, jnp.int32(samples))
+
+    def one(
+        reach: jax.Array, args: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, None]:
+        laid, offset = args
+        at = x_of[laid]
+        in_x, in_y = x[at + 1], y[laid + 1]
+        first = index - inside - offset
+        before = in_x - x[jnp.maximum(first, 0)]
+        after = x[jnp.minimum(first + width, samples) + 1] - in_x
+        # What the band reads often is computed once.
+        in_x, in_y, edge = jax.lax.optimization_barrier(
+            (in_x, in_y, jnp.minimum(before, after))
         )
+        found = _band(in_x, in_y, edge, inside, width, k, box)
+        return reach.at[:, at].max(found, mode="drop"), None
+
+    offsets = jnp.array([0, width // 2], jnp.int32)
+    return jax.lax.scan(one, reach, (strips, offsets))[0]
+
+
+def _band(
+    along: jax.Array,
+    across: jax.Array,
+    edge: jax.Array,
+    inside: jax.Array,
+    width: int,
+    k: int,
+    box: bool,
+) -> jax.Array:
+    """Reach along and across [2, L] from some places to either side, or -1.
+
+    Samples are in the order of the other coordinate within strips, in which they are
+    `inside` places from the beginning, and `edge` from the edges.
+    """
+    samples = len(along)
+    steps = -(-min(_REACH * k, width - 1) // _PLACES)
+    places = steps * _PLACES
+    around = [jnp.pad(a, places, constant_values=jnp.inf) for a in (along, across)]
+
+    def differences(offset: jax.Array | int) -> list[jax.Array]:
+        start = (places + offset,)
+        return [
+            jax.lax.dynamic_slice(a, start, (samples,)) - own
+            for a, own in zip(around, (along, across), strict=True)
+        ]
 
     def over_band(update: Callable[..., Any], init: Any) -> Any:
         def step(i: jax.Array, state: Any) -> Any:
             for place in range(1, _PLACES + 1):
                 offset = i * _PLACES + place
-                state = update(state, *distances(offset))
-                state = update(state, *distances(-offset))
+                state = update(state, *map(as_bits, differences(offset)))
+                state = update(state, *map(as_bits, differences(-offset)))
             return state
 
         return jax.lax.fori_loop(0, steps, step, init)
@@ -113,15 +218,18 @@ def _band(by: _Sorted, k: int, width: int, box: bool) -> jax.Array:
             for side, distance in zip(sides, (along, across), strict=True)
         )
 
-    none = as_bits(jnp.full_like(by.along, jnp.inf))
+    none = as_bits(jnp.full_like(along, jnp.inf))
     farthest = over_band(insert, (none,) * k)[-1]
     if box:
         sides = over_band(widen, (jnp.zeros_like(farthest),) * 2)
         reach = jnp.stack([to_float(side) for side in sides])
     else:
         reach = jnp.stack([below(to_float(farthest))] * 2)
-    edges = along[2 * width :] - by.along, by.along - along[:samples]
-    return _if_certain(reach, to_float(farthest), *edges, box)
+    # Beyond the ends of a strip nothing is in order, and only its edges tell.
+    after = jnp.where(inside + places < width, differences(places)[1], jnp.inf)
+    before = jnp.where(inside >= places, -differences(-places)[1], jnp.inf)
+    edge = jnp.minimum(edge, jnp.minimum(after, before))
+    return _if_certain(reach, to_float(farthest), edge, box)
 
 
 def _search(
@@ -138,8 +246,12 @@ def _search(
     along, across = (jnp.pad(a, (0, fill), constant_values=jnp.inf) for a in by[:2])
     unknown = reach[0, by.order] < 0
     count = jnp.sum(unknown, dtype=jnp.int32)
-    places = jnp.where(unknown, jnp.arange(samples, dtype=jnp.int32), samples)
-    places = jnp.pad(jax.lax.sort(places), (0, step_rows), constant_values=samples)
+    index = jnp.arange(samples, dtype=jnp.int32)
+    nowhere = samples + step_rows
+    # In a row; sorting them would take longer.
+    order = jnp.where(unknown, jnp.cumsum(unknown, dtype=jnp.int32) - 1, nowhere)
+    places = jnp.full(samples + step_rows, samples, jnp.int32)
+    places = places.at[order].set(index, mode="drop")
 
     def step(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         done, reach = state
@@ -164,7 +276,7 @@ def _search(
         right, left = (
             jnp.where(end, jnp.inf, gap) for end, gap in zip(ends, gaps, strict=True)
         )
-        found = _if_certain(jnp.stack(sides), farthest, right, left, box)
+        found = _if_certain(jnp.stack(sides), farthest, jnp.minimum(right, left), box)
         return done + step_rows, reach.at[:, by.order[rows]].set(found)
 
     return jax.lax.while_loop(lambda s: s[0] < count, step, (jnp.int32(0), reach))[1]
@@ -173,44 +285,39 @@ def _search(
 def _if_certain(
     reach: jax.Array,
     farthest: jax.Array,
-    after: jax.Array,
-    before: jax.Array,
+    edge: jax.Array,
     box: bool,
 ) -> jax.Array:
     """The reach where no sample beyond the edges matters, else -1."""
-    edge = jnp.minimum(after, before)
     certain = (farthest < edge) | (farthest == 0) if box else farthest <= edge
     return jnp.where(certain[None, :], reach, -1.0)
 
 
-def _count(sample: jax.Array, ordered: jax.Array, reach: jax.Array) -> jax.Array:
-    """Number of samples [N] not farther than `reach` from each, itself included.
+def _count(ordered: jax.Array, reach: jax.Array) -> jax.Array:
+    """Number of samples [N], in order, within `reach` of each, itself included.
 
-    Distances are those that the reach came from; `sample - reach` would be rounded.
+    Distances are those that the reach came from; `ordered - reach` would be rounded.
     """
+    samples = len(ordered)
+    places = jnp.arange(samples, dtype=jnp.int32)
 
-    def compare(place: jax.Array) -> tuple[jax.Array, jax.Array]:
-        other = ordered[place]
-        return other < sample, jnp.abs(other - sample) <= reach
+    def near(at: jax.Array) -> jax.Array:
+        inside = (at >= 0) & (at < samples)
+        at = jnp.clip(at, 0, samples - 1)
+        other = ordered.at[at].get(mode="promise_in_bounds")
+        return inside & (jnp.abs(other - ordered) <= reach)
 
-    def before(place: jax.Array) -> jax.Array:
-        less, near = compare(place)
-        return less & ~near
+    most = samples.bit_length()
+    few = min(most, math.ceil(_WITHIN * math.sqrt(samples)).bit_length())
+    leap = 1 << few
+    far = jnp.any(near(places + leap) | near(places - leap))
+    bits = jnp.where(far, most, few)
 
-    def not_after(place: jax.Array) -> jax.Array:
-        less, near = compare(place)
-        return less | near
+    def last(way: int) -> jax.Array:
+        def step(i: jax.Array, at: jax.Array) -> jax.Array:
+            further = at + way * (jnp.int32(1) << (bits - 1 - i))
+            return jnp.where(near(further), further, at)
 
-    return _bisect(not_after, len(sample)) - _bisect(before, len(sample))
+        return jax.lax.fori_loop(0, bits, step, places)
 
-
-def _bisect(holds: Callable[[jax.Array], jax.Array], size: int) -> jax.Array:
-    """For each sample the number of places where it `holds`, which come first."""
-    bits = size.bit_length()
-
-    def step(i: jax.Array, low: jax.Array) -> jax.Array:
-        probe = low + (jnp.int32(1 << bits - 1) >> i)
-        inside = probe <= size
-        return jnp.where(inside & holds(jnp.minimum(probe, size) - 1), probe, low)
-
-    return jax.lax.fori_loop(0, bits, step, jnp.zeros(size, jnp.int32))
+    return last(1) - last(-1) + 1

@@ -132,7 +132,7 @@ def _ksg(
     x, y = jnp.split(both, split, 1)
     count = jnp.sum(valid, dtype=jnp.int32)
     if one_column and len(x) > _FEW:
-        within = count_in_plane(x[:, 0], y[:, 0], valid, k, box)
+        within = count_in_plane(x[:, 0], y[:, 0], k, box)
     else:
         within = count_in_tiles(x, y, k, box, "max" if one_column else norm)
     if box:

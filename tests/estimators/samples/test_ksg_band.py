@@ -21,7 +21,7 @@ def compiled(k, algorithm):
 
     def count(x, y, valid):
         x, y = (jnp.where(valid, a, jnp.inf) for a in (x, y))
-        return _ksg_band.count_in_plane(x, y, valid, k, algorithm == 2)
+        return _ksg_band.count_in_plane(x, y, k, algorithm == 2)
 
     return jax.jit(count)
 
@@ -46,9 +46,10 @@ def test_counts_are_those_of_all_distances(k, algorithm):
 
 @pytest.mark.parametrize("algorithm", [1, 2])
 def test_bands_too_narrow_leave_it_to_the_other_passes(monkeypatch, algorithm):
-    monkeypatch.setattr(_ksg_band, "_FIRST", 0.1)
-    monkeypatch.setattr(_ksg_band, "_SECOND", 1.0)
+    monkeypatch.setattr(_ksg_band, "_STRIP", 0.5)
+    monkeypatch.setattr(_ksg_band, "_REACH", 1)
+    monkeypatch.setattr(_ksg_band, "_BAND", 1.0)
     # All three passes are taken.
-    assert np.sqrt(3 * SAMPLES) < SAMPLES // 7
+    assert np.sqrt(3 * SAMPLES) < SAMPLES // 4
     with jax.enable_x64(True):
         check(compiled(3, algorithm), 3, algorithm)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
 from optax_mi.estimators import ksg_mi, ross_mi
-from optax_mi.estimators.samples._ties import _runs, break_ties
+from optax_mi.estimators.samples._ties import _runs, break_ties, break_ties_in_order
 
 SAMPLES = 1500
 SEEDS = range(8)
@@ -92,3 +92,33 @@ def test_runs_end_where_the_next_element_differs(samples):
     np.testing.assert_array_equal(first, np.searchsorted(ordered, ordered))
     ends = np.searchsorted(ordered, ordered, side="right") - 1
     np.testing.assert_array_equal(last, ends)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("ties", [2, 200])
+def test_numpy_s_noise_is_as_wide(ties, narrow):
+    x = np.sort(np.r_[np.zeros(ties), np.full(3, 5.0), 1.0, 2.0, 9.0, 11.0])
+    valid = jnp.ones(len(x), bool)
+    with jax.enable_x64(True):
+        theirs = break_ties(0, jnp.asarray(x)[:, None], valid, narrow=narrow)[:, 0]
+    ours, again = (
+        break_ties_in_order(
+            np.random.default_rng(seed), x, np.finfo(float).eps, narrow=narrow
+        )
+        for seed in (0, 0)
+    )
+    np.testing.assert_array_equal(ours, again)
+    assert len(np.unique(ours)) == len(x)
+    single = ~np.isin(x, [0.0, 5.0])
+    np.testing.assert_array_equal(ours[single], theirs[single])
+    # Uniform noise of one width: many draws come close to it.
+    draws = [
+        np.ptp(
+            break_ties_in_order(
+                np.random.default_rng(seed), x, np.finfo(float).eps, narrow=narrow
+            )[x == 5.0]
+        )
+        for seed in range(200)
+    ]
+    wide = 0.1 * 2 * 3.0 if not narrow else 1e-5 * 2 * 3.0
+    assert 0.95 * wide < max(draws) <= wide

@@ -1,0 +1,293 @@
+"""Columns as users have them: numbers on a line, or codes of what has no order."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+# Whole numbers that spread over up to so many values for each sample are codes as they
+# are; others are numbered.
+_SPREAD = 4
+
+
+class Codes(NamedTuple):
+    """A column of which only equality counts."""
+
+    codes: np.ndarray  # int32 [N], in [0, size)
+    size: int  # how many values there are
+
+
+class Features:
+    """The columns of X, one after another."""
+
+    def __init__(self, X: Any, discrete: Any) -> None:
+        _check_concrete("X", X)
+        self.names: Sequence[Any] | None = None
+        # A matrix, dense or by column, or a list of columns.
+        self._columns: Any
+        self._sparse = hasattr(X, "tocsc") and hasattr(X, "nnz")
+        if self._sparse:
+            self._columns = X.tocsc()
+            shape = X.shape
+        else:
+            if hasattr(X, "columns"):
+                self.names = list(X.columns)
+            self._columns = _table_of(X)
+            shape = _shape_of(self._columns)
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(
+                "X must have the shape [samples, features], with one of each at least, "
+                f"got {shape}.{_shape_hint(shape)}"
+            )
+        self.samples, self.number = shape
+        self._discrete = self._read_discrete(discrete)
+        self._check_usable()
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """Column i [N], as it was given."""
+        if self._sparse:
+            column = np.zeros(self.samples, self._columns.dtype)
+            part = slice(*self._columns.indptr[i : i + 2])
+            column[self._columns.indices[part]] = self._columns.data[part]
+            return column
+        if isinstance(self._columns, list):
+            return self._columns[i]
+        return self._columns[:, i]
+
+    def is_discrete(self, i: int) -> bool:
+        """Whether column i is one of codes."""
+        return bool(self._discrete[i])
+
+    def name(self, i: int) -> str:
+        """How to call column i in an error."""
+        return f"column {i}" if self.names is None else f"column {self.names[i]!r}"
+
+    def _read_discrete(self, discrete: Any) -> np.ndarray:
+        """A mask [F] from what the user passed."""
+        unordered = np.zeros(self.number, bool)
+        if not self._sparse:
+            kinds = [self[i].dtype.kind for i in range(self.number)]
+            unordered = np.array([kind in "bOUS" for kind in kinds])
+        if isinstance(discrete, str) and discrete == "auto":
+            for i in np.nonzero(unordered)[0].tolist():
+                self._check_no_numbers(i)
+            return np.ones(self.number, bool) if self._sparse else unordered
+        if isinstance(discrete, bool | np.bool_):
+            mask = np.full(self.number, bool(discrete))
+        else:
+            mask = _mask_of(discrete, self.number)
+        if self._sparse and not mask.all():
+            raise ValueError(
+                "X is sparse, and its zeros tie: nearest neighbours are for numbers "
+                "that vary. Pass discrete_features=True, or X.toarray()."
+            )
+        for i in np.nonzero(unordered & ~mask)[0].tolist():
+            if self[i].dtype.kind != "b":
+                raise ValueError(
+                    f"X has strings or categories in {self.name(i)}, which cannot be "
+                    "continuous: let discrete_features be 'auto', or True for it."
+                )
+        return mask
+
+    def _check_no_numbers(self, i: int) -> None:
+        """Raises where strings are numbers that vary, as a file may have them."""
+        column = self[i]
+        if column.dtype.kind == "b":
+            return
+        try:
+            numbers = column.astype(float)
+        except (TypeError, ValueError):
+            return
+        if (numbers != np.round(numbers)).any():
+            raise ValueError(
+                f"X has numbers as strings in {self.name(i)}: pass X.astype(float), or "
+                "say which are codes with discrete_features."
+            )
+
+    def _check_usable(self) -> None:
+        """Raises where a value is missing or infinite."""
+        if self._sparse:
+            whole = np.isfinite(self._columns.data).all()
+        elif isinstance(self._columns, np.ndarray) and self._columns.dtype.kind in "fc":
+            whole = np.isfinite(self._columns).all()
+        else:
+            whole = False
+        if whole:
+            return
+        lacking = [(i, n) for i in range(self.number) if (n := unusable(self[i]))]
+        if lacking:
+            i, n = lacking[0]
+            more = len(lacking) - 1
+            others = f", and in {more} more columns" if more else ""
+            raise ValueError(
+                f"X has {n} values that are missing or infinite in {self.name(i)}"
+                f"{others}. Fill them, as sklearn.impute.SimpleImputer does, or leave "
+                "their rows out of X and y: scores from other rows do not compare."
+            )
+
+
+def read_target(y: Any) -> np.ndarray:
+    """The target [N], of numbers, booleans or objects."""
+    _check_concrete("y", y)
+    if y is None:
+        raise TypeError("y must be the target [samples], got None.")
+    if hasattr(y, "columns"):
+        table = _table_of(y)
+        y = table[0] if isinstance(table, list) and len(table) == 1 else table
+    else:
+        y = _column_of(y)
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or not len(y):
+        raise ValueError(
+            f"y must be one target [samples], got shape {y.shape}. One-hot classes: "
+            "pass y.argmax(1). Several targets: call feature_mi for each."
+        )
+    if missing := unusable(y):
+        raise ValueError(
+            f"y has {missing} values that are missing or infinite: leave their rows "
+            "out of X and y."
+        )
+    return y
+
+
+def unusable(column: np.ndarray) -> int:
+    """How many values are missing or infinite."""
+    if column.dtype.kind in "fc":
+        return int(np.sum(~np.isfinite(column)))
+    if column.dtype.kind == "O":
+        return sum(_is_missing(value) for value in column)
+    return 0
+
+
+def encode(column: np.ndarray) -> Codes:
+    """The codes of a column, equal where its values are."""
+    if column.dtype.kind == "O":
+        numbers: dict[Any, int] = {}
+        codes = [numbers.setdefault(value, len(numbers)) for value in column]
+        return Codes(np.array(codes, np.int32), len(numbers))
+    if column.dtype.kind in "fiub":
+        low, high = column.min(), column.max()
+        # As Python's numbers, which do not overflow.
+        spread = high.item() - low.item()
+        if spread < max(_SPREAD * len(column), 2):
+            whole = column if column.dtype.kind != "b" else column.astype(np.int8)
+            codes = (whole - whole.dtype.type(low)).astype(np.int32)
+            if column.dtype.kind != "f" or np.array_equal(codes + low, column):
+                used = np.bincount(codes) > 0
+                return Codes(
+                    (np.cumsum(used, dtype=np.int32) - 1)[codes], int(used.sum())
+                )
+    values, codes = np.unique(column, return_inverse=True)
+    return Codes(codes.astype(np.int32), len(values))
+
+
+def _check_concrete(name: str, array: Any) -> None:
+    if isinstance(array, Tracer) or any(
+        isinstance(leaf, Tracer) for leaf in jax.tree.leaves(array)
+    ):
+        raise TypeError(
+            f"{name} is traced, and feature_mi has to look at its values: call it "
+            "outside of jit, vmap and grad. Inside, map ross_mi, ksg_mi or plugin_mi "
+            "over X.T with jax.lax.map."
+        )
+
+
+def _table_of(X: Any) -> np.ndarray | list[np.ndarray]:
+    """A matrix of one dtype, or a list of columns."""
+    if hasattr(X, "columns"):
+        kinds = {np.dtype(t).kind if isinstance(t, np.dtype) else "" for t in X.dtypes}
+        if kinds <= set("iuf") or kinds == {"b"}:
+            return np.asarray(X)
+        iterate = X.items() if hasattr(X, "items") else zip(X.columns, X, strict=True)
+        return [_column_of(column) for _, column in iterate]
+    try:
+        table = np.asarray(X)
+    except ValueError:
+        raise ValueError(
+            f"X must have the shape [samples, features], got {X!r:.60}: its rows have "
+            "unequal lengths."
+        ) from None
+    if table.dtype.kind in "cmMV":
+        raise TypeError(
+            f"X must be real numbers, booleans or strings, got dtype {table.dtype}."
+        )
+    if table.dtype.kind == "O" and table.ndim == 2:
+        return [_column_of(column) for column in table.T]
+    return table
+
+
+def _column_of(column: Any) -> np.ndarray:
+    """One column of numbers where it holds any, else of objects."""
+    kind = getattr(getattr(column, "dtype", None), "kind", "O")
+    if kind in "mMc" and kind:
+        raise TypeError(
+            f"X and y must be real numbers, booleans or strings, got dtype "
+            f"{column.dtype}. Times: pass .astype('int64')."
+        )
+    values = np.asarray(column)
+    if values.dtype.kind != "O":
+        return values
+    present = [v for v in values.ravel() if not _is_missing(v)]
+    kinds = {type(v) for v in present}
+    if kinds and all(issubclass(t, bool | np.bool_) for t in kinds):
+        return values if len(present) < values.size else values.astype(bool)
+    if kinds and all(issubclass(t, int | float | np.number) for t in kinds):
+        lacking = np.array([_is_missing(v) for v in values.ravel()])
+        filled = np.where(lacking.reshape(values.shape), np.nan, values)
+        whole = not lacking.any() and all(
+            issubclass(t, int | np.integer) for t in kinds
+        )
+        return filled.astype(np.int64 if whole else float)
+    return values
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it is None, nan or what pandas has for them."""
+    if value is None:
+        return True
+    equal = value == value
+    # pandas.NA does not say.
+    return not isinstance(equal, bool | np.bool_) or not equal
+
+
+def _shape_of(columns: np.ndarray | list[np.ndarray]) -> tuple[int, ...]:
+    if isinstance(columns, list):
+        return (len(columns[0]) if columns else 0, len(columns))
+    return columns.shape
+
+
+def _shape_hint(shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return " One feature: pass X.reshape(-1, 1)."
+    return " Flatten other axes first: X.reshape(len(X), -1)." if len(shape) > 2 else ""
+
+
+def _mask_of(discrete: Any, features: int) -> np.ndarray:
+    """A mask [F] from a mask or from indices."""
+    array = np.asarray(discrete)
+    if array.dtype.kind not in "biu" and array.size:
+        raise TypeError(
+            "discrete_features must be 'auto', True, False, a mask [features] or "
+            f"indices, got {discrete!r:.60}. Names of columns: pass "
+            "X.columns.isin(names)."
+        )
+    if array.dtype == bool:
+        if array.shape != (features,):
+            raise ValueError(
+                f"discrete_features must be a mask of the {features} features of X, "
+                f"got a mask of shape {array.shape}."
+            )
+        return array
+    outside = array[(array < -features) | (array >= features)] if array.size else array
+    if array.ndim != 1 or outside.size:
+        raise ValueError(
+            f"discrete_features must be indices below the {features} features of X, "
+            f"got {discrete!r:.60}."
+        )
+    mask = np.zeros(features, bool)
+    mask[array.astype(int)] = True
+    return mask
