@@ -12,6 +12,10 @@ from optax_mi.estimators._base import MIEstimator as MIEstimator
 # Measured elsewhere.
 from optax_mi.estimators._measured import measured as measured
 
+# One call, for samples of any kind.
+from optax_mi.estimators.choice import MutualInformation as MutualInformation
+from optax_mi.estimators.choice import mutual_information as mutual_information
+
 # Of Gaussian vectors.
 from optax_mi.estimators.moments import gaussian as gaussian
 from optax_mi.estimators.moments import gaussian_mi as gaussian_mi
@@ -36,6 +40,7 @@ from optax_mi.estimators.tables import variational_mi as variational_mi
 __all__ = [
     "MIEstimate",
     "MIEstimator",
+    "MutualInformation",
     "binned",
     "binned_mi",
     "contingency",
@@ -45,6 +50,7 @@ __all__ = [
     "kde_mi",
     "ksg_mi",
     "measured",
+    "mutual_information",
     "nearest_neighbors",
     "plugin_entropy",
     "plugin_mi",
