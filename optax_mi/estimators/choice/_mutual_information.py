@@ -7,7 +7,7 @@ information rather than make it up:
 .. math::
     \hat I = \begin{cases}
         \hat I_\mathrm{neighbours} & \text{if } \hat I_\mathrm{neighbours} >
-            \hat I_\mathrm{model} + 2.5\, \sigma_\mathrm{neighbours}, \\
+            \hat I_\mathrm{model} + 2 \sigma_\mathrm{neighbours}, \\
         \hat I_\mathrm{model} & \text{else.}
     \end{cases}
 """
@@ -42,7 +42,7 @@ _FEWEST = 10
 # Samples a column that a model needs.
 _A_COLUMN = 4
 # Standard errors by which neighbours must tell more than a model.
-_CLEARLY = 2.5
+_CLEARLY = 2.0
 
 
 class MutualInformation(NamedTuple):
