@@ -151,6 +151,7 @@ def estimators() -> dict[str, dict[str, Callable[..., Any]]]:
         "real labels": {
             "ksg_mi": free(ksg_mi, clip=False),
             "ksg_mi, algorithm 2": free(ksg_mi, algorithm=2, clip=False),
+            "ksg_mi, norm max": free(ksg_mi, norm="max", clip=False),
             "gaussian_mi": free(gaussian_mi, clip=False),
             "gaussian_mi, copula": free(gaussian_mi, copula=True, clip=False),
         },
@@ -193,7 +194,8 @@ def main() -> None:
     if args.sets < 2:
         parser.error(f"--sets must be at least 2, got {args.sets}")
     console = Console(width=None if sys.stdout.isatty() else 140)
-    total = sum(len(rows) * 4 for rows in problems().values())
+    columns = estimators()
+    total = sum(len(rows) * len(columns[kind]) for kind, rows in problems().items())
     text = tables(args.sets, track(range(total), console=console, transient=True))
     console.print(text, soft_wrap=True)
     if args.output:

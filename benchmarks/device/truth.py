@@ -242,9 +242,9 @@ ESTIMATORS = {
     "ksg_mi": Estimator(
         pairs,
         lambda x, y, d, **how: ksg_mi(x, y, **how),
-        lambda x, y: ksg_peer.by_tree(x.astype(float), y.astype(float)),
+        lambda x, y: ksg_peer.by_distance(x.astype(float), y.astype(float)),
         _neighbour,
-        # A difference, its absolute value and a maximum for each column of both.
+        # A difference, its square and a sum for each column of both.
         lambda n, d: 3 * n**2 * 2 * d if d > 1 else 0.0,
         {"key": None},
     ),

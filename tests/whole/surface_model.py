@@ -311,7 +311,7 @@ def ross(x, labels, k, off, key, eps, exact):
     ), h
 
 
-def ksg(x, y, k, off_x, off_y, key, eps, exact):
+def ksg(x, y, k, off_x, off_y, key, eps, exact, euclid):
     """Equation 8 of Kraskov et al. (2004), likewise."""
     n = len(x)
     if n <= k:
@@ -329,10 +329,11 @@ def ksg(x, y, k, off_x, off_y, key, eps, exact):
             else off / spread + 4 * eps * np.ptp(a, axis=0).max()
         )
         noise = noise_of_ties(a, eps) if key else np.zeros(a.shape)
-        distance, blur = _apart(a, off + noise, euclid=False)
+        distance, blur = _apart(a, off + noise, euclid)
         # Noise on ties is in the spread, too.
         blur = blur + 2 * np.sqrt((noise**2).mean(0).sum()) * distance
-        parts.append((distance, blur if exact else blur + 8 * eps * distance))
+        rounded = (8 + 2 * a.shape[1] * euclid) * eps * distance
+        parts.append((distance, blur if exact else blur + rounded))
     (dx, bx), (dy, by) = parts
     joint, blur = np.maximum(dx, dy), np.maximum(bx, by)
     row, itself = np.arange(n), np.eye(n, dtype=bool)

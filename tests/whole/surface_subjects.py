@@ -266,6 +266,7 @@ class Subject:
                     key,
                     eps,
                     exact and not off.any() and not off_y.any(),
+                    options["norm"] == "euclidean",
                 )
             else:
                 got = model.ross(
@@ -340,6 +341,11 @@ def of_neighbors(program):
     return {"k": (1, 3)[program.option % 2], "key": (0, None)[program.option % 3 == 0]}
 
 
+def of_vectors(program):
+    norm = ("euclidean", "euclidean", "max")[program.option % 3]
+    return of_neighbors(program) | {"norm": norm}
+
+
 def of_counts(program):
     return {"soft": program.option % 4 < 3}
 
@@ -354,9 +360,9 @@ SUBJECTS = {
     "gaussian_mi, real": Subject("gaussian_mi", "real"),
     "kde": Subject("kde", "classes", of_kernels),
     "kde_mi": Subject("kde_mi", "classes", of_kernels),
-    "ksg_mi": Subject("ksg_mi", "real", of_neighbors),
+    "ksg_mi": Subject("ksg_mi", "real", of_vectors),
     "nearest_neighbors": Subject("nearest_neighbors", "classes", of_neighbors),
-    "nearest_neighbors, real": Subject("nearest_neighbors", "real", of_neighbors),
+    "nearest_neighbors, real": Subject("nearest_neighbors", "real", of_vectors),
     "plugin_mi": Subject("plugin_mi", "logits", of_counts),
     "ross_mi": Subject("ross_mi", "classes", of_neighbors),
     "variational": Subject("variational", "logits"),

@@ -17,9 +17,9 @@ from optax_mi.estimators._base import MIEstimate
 from optax_mi.estimators.arithmetic import digamma, power_of_two
 from optax_mi.estimators.inputs import array_or_none, host_vectors, read_vectors
 from optax_mi.estimators.samples._ksg_band import count_in_plane
-from optax_mi.estimators.samples._ksg_tile import count_in_tiles
+from optax_mi.estimators.samples._ksg_tile import Norm, count_in_tiles, share_unit
 from optax_mi.estimators.samples._shared import check_neighbors, finish
-from optax_mi.estimators.samples._ties import as_key, break_ties, check_key
+from optax_mi.estimators.samples._ties import break_ties, check_key
 
 # Up to so many samples all distances take no longer than sorting, and compile faster.
 _FEW = 256
@@ -31,14 +31,16 @@ def ksg_mi(
     *,
     k: int = 3,
     algorithm: Literal[1, 2] = 1,
+    norm: Norm = "euclidean",
     mask: jax.typing.ArrayLike | None = None,
     key: jax.Array | int | None = 0,
     clip: bool = True,
 ) -> MIEstimate:
     r"""Estimates I(X; Y) in nats of real vectors by their k nearest neighbours.
 
-    With distances in the maximum norm, and :math:`n_x` the number of other samples
-    nearer in x than the k-th neighbour in (x, y) is,
+    With the larger of the distances in x and in y for the distance in (x, y), and
+    :math:`n_x` the number of other samples nearer in x than the k-th neighbour in (x,
+    y) is,
 
     .. math::
         \hat I = \psi(N) + \psi(k)
@@ -61,6 +63,9 @@ def ksg_mi(
       k: number of neighbours, at least 1 and less than N; more have less variance and
         more bias.
       algorithm: 1 or 2, as above.
+      norm: of distances inside X and inside Y, "euclidean" or "max"; the paper takes
+        the maximum norm. Between single columns they are the same. With more the
+        Euclidean reads more of what is there, and is as unbiased where nothing is.
       mask: None, or booleans [N]; samples with False are dropped and counted.
       key: a seed, or a key of `jax.random`, for the noise that breaks ties. None takes
         the samples as they are, without noise and in their own units: those tied with
@@ -90,14 +95,16 @@ def ksg_mi(
       E 69, 066138, 2004, equations 8 and 9.
     """
     check_choice("algorithm", algorithm, (1, 2))
+    check_choice("norm", norm, ("euclidean", "max"))
     k = check_static_int("k", k, 1)
     x, y = host_vectors("outputs", outputs), host_vectors("labels", labels)
     check_key("key", key)
     clip = check_flag("clip", clip)
-    return _ksg(x, y, array_or_none("mask", mask), key, k, algorithm == 2, clip)
+    mask = array_or_none("mask", mask)
+    return _ksg(x, y, mask, key, k, algorithm == 2, norm, clip)
 
 
-@functools.partial(jax.jit, static_argnames=("k", "box", "clip"))
+@functools.partial(jax.jit, static_argnames=("k", "box", "norm", "clip"))
 def _ksg(
     outputs: jax.Array,
     labels: jax.Array,
@@ -105,34 +112,39 @@ def _ksg(
     key: jax.Array | None,
     k: int,
     box: bool,
+    norm: Norm,
     clip: bool,
 ) -> MIEstimate:
     samples = read_vectors(outputs, labels, mask=mask)
     x, y, valid = samples.outputs, samples.labels, samples.kept
     dtype = x.dtype
     k = check_neighbors(k, len(x))
+    split = [x.shape[1]]
     if key is not None:
-        keys = jax.random.split(as_key(key))
-        x, y = (
-            _equal_spread(break_ties(part, a, valid, narrow=True), valid)
-            for part, a in zip(keys, (x, y), strict=True)
-        )
+        # All columns at once, since what is traced twice compiles twice.
+        both = break_ties(key, jnp.concatenate([x, y], 1), valid, narrow=True)
+        x, y = (_equal_spread(a, valid) for a in jnp.split(both, split, 1))
+    one_column = x.shape[1] == y.shape[1] == 1
+    if norm == "euclidean" and not one_column:
+        x, y = share_unit(x, y)
     # What is dropped is infinitely far from everything.
-    x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
+    both = jnp.where(valid[:, None], jnp.concatenate([x, y], 1), jnp.inf)
+    x, y = jnp.split(both, split, 1)
     count = jnp.sum(valid, dtype=jnp.int32)
-    if x.shape[1] == y.shape[1] == 1 and len(x) > _FEW:
+    if one_column and len(x) > _FEW:
         within = count_in_plane(x[:, 0], y[:, 0], valid, k, box)
     else:
-        within = count_in_tiles(x, y, k, box)
+        within = count_in_tiles(x, y, k, box, "max" if one_column else norm)
     if box:
         # Those counted hold the sample itself.
         within = [n - 1 for n in within]
-    psi_k = digamma(jnp.int32(k), dtype) - jnp.asarray(1 / k if box else 0, dtype)
-    local = (digamma(count, dtype) - digamma(within[0], dtype)) + (
-        psi_k - digamma(within[1], dtype)
-    )
-    varied = _varies(x, valid) & _varies(y, valid)
-    local = jnp.where(varied, local, 0.0)
+    numbers = jnp.concatenate([*within, jnp.stack([count, jnp.int32(k)])])
+    psi = digamma(numbers, dtype)
+    psi_x, psi_y, (psi_count, psi_k) = jnp.split(psi, [len(x), 2 * len(x)])
+    psi_k = psi_k - jnp.asarray(1 / k if box else 0, dtype)
+    local = (psi_count - psi_x) + (psi_k - psi_y)
+    varies = [jnp.any(a) for a in jnp.split(_varies(both, valid), split)]
+    local = jnp.where(varies[0] & varies[1], local, 0.0)
     mi = jnp.sum(jnp.where(valid, local, 0.0)) / count.astype(dtype)
     mi = jnp.where(count > k, mi, 0.0)
     local = jnp.where(count > k, local, jnp.nan)
@@ -142,7 +154,7 @@ def _ksg(
 def _equal_spread(x: jax.Array, valid: jax.Array) -> jax.Array:
     """`x` [N, d] over the root of its total variance, 0 where not `valid`.
 
-    The maximum norm compares distances in X with distances in Y.
+    Distances in X are compared with distances in Y.
     """
     kept = valid[:, None]
     total = jnp.maximum(jnp.sum(valid, dtype=x.dtype), 1.0)
@@ -153,7 +165,7 @@ def _equal_spread(x: jax.Array, valid: jax.Array) -> jax.Array:
 
 
 def _varies(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """Whether any column of the valid samples is not constant."""
+    """Which columns [d] of the valid samples are not constant."""
     low = jnp.min(jnp.where(valid[:, None], x, jnp.inf), 0)
     high = jnp.max(jnp.where(valid[:, None], x, -jnp.inf), 0)
-    return jnp.any(low < high)
+    return low < high

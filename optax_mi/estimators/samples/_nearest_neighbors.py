@@ -2,10 +2,11 @@
 
 import jax
 
-from optax_mi._checks import check_static_int
+from optax_mi._checks import check_choice, check_static_int
 from optax_mi.estimators._base import MIEstimate, MIEstimator
 from optax_mi.estimators.inputs import check_kind
 from optax_mi.estimators.samples._ksg_mi import ksg_mi
+from optax_mi.estimators.samples._ksg_tile import Norm
 from optax_mi.estimators.samples._reservoir import sampled
 from optax_mi.estimators.samples._ross_mi import ross_mi
 from optax_mi.estimators.samples._shared import check_neighbors
@@ -18,6 +19,7 @@ def nearest_neighbors(
     num_classes: int | None = None,
     label_features: int | None = None,
     k: int = 3,
+    norm: Norm = "euclidean",
     sample_size: int = 1024,
     key: jax.Array | int | None = 0,
 ) -> MIEstimator:
@@ -32,6 +34,7 @@ def nearest_neighbors(
       num_classes: number of classes C, at least 2, of class labels.
       label_features: number of columns of real labels; exactly one of the two is given.
       k: number of neighbours, below `sample_size`.
+      norm: "euclidean", or for real labels "max", as in :func:`ksg_mi`.
       sample_size: number of samples M; the state takes 4 M (d + 1) bytes, or 4 M (d +
         label_features).
       key: a seed or a key for the noise that breaks ties, or None for none, as in
@@ -61,11 +64,17 @@ def nearest_neighbors(
     kind = check_kind(features, num_classes, label_features)
     sample_size = check_static_int("sample_size", sample_size, 2)
     k = check_neighbors(k, sample_size)
+    check_choice("norm", norm, ("euclidean", "max"))
+    if norm != "euclidean" and num_classes is not None:
+        raise ValueError(
+            f"norm is for real labels, got norm={norm!r} and num_classes={num_classes}."
+            " Leave it out: with class labels distances are Euclidean."
+        )
     check_key("key", key)
 
     def measure(x: jax.Array, y: jax.Array, valid: jax.Array) -> MIEstimate:
         if kind.num_classes is None:
-            return ksg_mi(x, y, k=k, mask=valid, key=key)
+            return ksg_mi(x, y, k=k, norm=norm, mask=valid, key=key)
         return ross_mi(x, y, k=k, num_classes=kind.num_classes, mask=valid, key=key)
 
     return sampled(kind, sample_size, measure)

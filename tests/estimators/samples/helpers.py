@@ -28,13 +28,19 @@ def by_trees(x, labels, k):
     )
 
 
-def numbers_within(x, y, k, algorithm):
+def distances(x, norm):
+    """All [N, N] of samples [N, d], squared for the Euclidean norm."""
+    gaps = abs(x[:, None, :] - x[None, :, :])
+    return gaps.max(-1) if norm == "max" else (gaps**2).sum(-1)
+
+
+def numbers_within(x, y, k, algorithm, norm="max"):
     """Kraskov's samples within reach in x and in y [2, N], each itself included.
 
     All samples at the distance of the k-th are among the k of the second algorithm.
     For the first, what equals a sample counts as nearer, as the sample itself does.
     """
-    dx, dy = (abs(a[:, None, :] - a[None, :, :]).max(-1) for a in (x, y))
+    dx, dy = (distances(a, norm) for a in (x, y))
     joint = np.maximum(dx, dy)
     np.fill_diagonal(joint, np.inf)
     far = np.sort(joint, 1)[:, k - 1 : k]
@@ -45,9 +51,9 @@ def numbers_within(x, y, k, algorithm):
     return np.array([(d <= r).sum(1) for d, r in zip((dx, dy), reach, strict=True)])
 
 
-def definition(x, y, k, algorithm):
+def definition(x, y, k, algorithm, norm="max"):
     """Equations 8 and 9 of Kraskov et al., in nats."""
-    n_x, n_y = numbers_within(x, y, k, algorithm)
+    n_x, n_y = numbers_within(x, y, k, algorithm, norm)
     if algorithm == 1:
         terms = digamma(k) - digamma(n_x) - digamma(n_y)
     else:

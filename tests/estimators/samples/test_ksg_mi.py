@@ -23,10 +23,11 @@ each_shape = pytest.mark.parametrize(
 )
 
 
-def measure(x, y, algorithm=1, mask=None):
+def measure(x, y, algorithm=1, mask=None, norm="euclidean"):
     """Not clipped, of three neighbours, of the samples as they are."""
     mask = np.ones(len(x), bool) if mask is None else mask
-    return ksg_mi(x, y, algorithm=algorithm, mask=mask, clip=False, key=None)
+    options = {"algorithm": algorithm, "norm": norm, "mask": mask}
+    return ksg_mi(x, y, **options, clip=False, key=None)
 
 
 @pytest.mark.parametrize(
@@ -59,17 +60,20 @@ def test_equals_scikit_learn(samples, k):
 
 
 @pytest.mark.parametrize(
-    ("samples", "columns", "algorithm", "k"),
+    ("samples", "columns", "algorithm", "k", "norm"),
     [
-        pytest.param(500, (1, 1), 2, 2, marks=slow),
-        pytest.param(500, (1, 1), 2, 9, marks=slow),
-        pytest.param(150, (1, 1), 2, 2, marks=slow),
-        (150, (2, 1), 1, 3),
-        (150, (3, 20), 2, 3),
+        pytest.param(500, (1, 1), 2, 2, "euclidean", marks=slow),
+        pytest.param(500, (1, 1), 2, 9, "max", marks=slow),
+        pytest.param(150, (1, 1), 2, 2, "euclidean", marks=slow),
+        (150, (2, 1), 1, 3, "euclidean"),
+        (150, (3, 20), 2, 3, "euclidean"),
+        (150, (3, 20), 1, 3, "max"),
+        pytest.param(150, (2, 1), 2, 3, "max", marks=slow),
+        pytest.param(150, (40, 3), 1, 3, "euclidean", marks=slow),
     ],
 )
 @pytest.mark.usefixtures("strict")
-def test_equals_its_definition(samples, columns, algorithm, k):
+def test_equals_its_definition(samples, columns, algorithm, k, norm):
     with jax.enable_x64(True):
         for kind in KINDS:
             drawn = [pairs(kind, samples, seed) for seed in range(max(columns))]
@@ -77,19 +81,23 @@ def test_equals_its_definition(samples, columns, algorithm, k):
                 np.stack([pair[i] for pair in drawn[:width]], -1)
                 for i, width in enumerate(columns)
             )
-            got = ksg_mi(x, y, k=k, algorithm=algorithm, clip=False, key=None).mi
-            truth = definition(x, y, k, algorithm)
+            if kind == "on a grid" and norm == "euclidean":
+                # Squares of tenths are rounded, and equal distances then differ.
+                x, y = np.round(10 * x), np.round(10 * y)
+            options = {"k": k, "algorithm": algorithm, "norm": norm}
+            got = ksg_mi(x, y, **options, clip=False, key=None).mi
+            truth = definition(x, y, k, algorithm, norm)
             np.testing.assert_allclose(got, truth, atol=1e-9, err_msg=kind)
 
 
 @each_shape
 def test_float32_counts_as_float64_does(samples, columns, algorithm):
-    # Multiples of 1/64 below 128: differences are exact in float32.
-    x, y = np.random.default_rng(0).integers(0, 4096, (2, samples, columns)) / 64
+    # Multiples of 1/64 below 32: differences and their squares are exact in float32.
+    x, y = np.random.default_rng(0).integers(0, 1024, (2, samples, columns)) / 64
     y += x
     got = measure(x, y, algorithm).mi
     assert got.dtype == np.float32
-    truth = definition(x, y, 3, algorithm)
+    truth = definition(x, y, 3, algorithm, "euclidean")
     # Four digammas of at most ln(500), each rounded, and their sum.
     np.testing.assert_allclose(got, truth, atol=20 * np.finfo(np.float32).eps)
 
@@ -137,6 +145,25 @@ def test_gaussians_have_their_closed_form(samples, columns, rho, algorithm, bias
     truth = -columns / 2 * np.log(1 - rho**2)
     noise = np.std(got) / np.sqrt(runs)
     np.testing.assert_allclose(np.mean(got), truth, atol=bias + 4 * noise)
+
+
+@slow
+def test_euclidean_distances_read_more_than_the_maximum_norm():
+    x, y = gaussian(0.5)(np.random.default_rng(0), (1000, 10))
+    truth = -5 * np.log(1 - 0.5**2)
+    got, less = (measure(x, y, norm=norm).mi for norm in ("euclidean", "max"))
+    assert less + 0.05 < got < truth
+
+
+def test_a_rotation_changes_no_euclidean_distance():
+    x, y = np.random.default_rng(0).integers(-9, 9, (2, 120, 2)) / 4.0
+    y += x
+    # By 45 degrees and a root of 2, which is exact; for X and Y, to keep their ratio.
+    turn = np.array([[1.0, 1.0], [1.0, -1.0]])
+    turned, still = ((x @ turn, y @ turn, 2), (x, y, 2))
+    np.testing.assert_allclose(measure(*turned).mi, measure(*still).mi, atol=1e-6)
+    gap = measure(*turned, norm="max").mi - measure(*still, norm="max").mi
+    assert abs(gap) > 0.01
 
 
 def test_uniform_noise_has_its_closed_form():
@@ -217,7 +244,7 @@ def test_what_is_dropped_is_as_if_left_out(samples, columns, algorithm):
     mask[:4] = True
     kept = mask.copy()
     kept[:4] = False
-    truth = definition(x[kept], y[kept], 3, algorithm)
+    truth = definition(x[kept], y[kept], 3, algorithm, "euclidean")
     x[0, -1], x[1, 0], y[2, 0], y[3, -1] = np.nan, np.inf, -np.inf, np.nan
     got = measure(x, y, algorithm, mask)
     np.testing.assert_allclose(got.mi, truth, atol=1e-5)
@@ -244,7 +271,7 @@ def test_too_few_or_constant_samples_are_zero(samples, columns, algorithm):
 
 
 def test_clip_cuts_below_zero_only():
-    x, y = np.random.default_rng(1).normal(size=(2, 120, 2)).astype(np.float32)
+    x, y = np.random.default_rng(3).normal(size=(2, 120, 2)).astype(np.float32)
     clipped = partial(ksg_mi, algorithm=2, mask=np.ones(120, bool), key=None)
     assert measure(x, y, 2).mi < 0
     assert clipped(x, y).mi == 0
@@ -314,6 +341,7 @@ X = np.arange(10.0)
         ((X, X), {"k": 2.0}, TypeError, "k must be an int"),
         ((X, X), {"k": jnp.int32(2)}, TypeError, "Python int"),
         ((X, X), {"algorithm": 3}, ValueError, "1 or 2, got algorithm=3"),
+        ((X, X), {"norm": "l1"}, ValueError, "'euclidean' or 'max', got norm='l1'"),
         ((X, X), {"mask": X}, TypeError, "mask must be boolean"),
         ((X, X), {"mask": X[:3] > 0}, ValueError, "mask must have the shape"),
     ],

@@ -1,9 +1,13 @@
 """Neighbours from tiles of distances, against all distances at once."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
 from optax_mi.estimators.samples import _ksg_tile
 from tests.estimators.samples.helpers import numbers_within
@@ -47,10 +51,15 @@ def test_reach_of_the_kth_neighbour():
 
 # One column, some, a block of them and some more; tiles of one row, and one tile.
 @pytest.mark.parametrize(
-    ("widths", "size", "algorithm"),
-    [((1, 2), 1, 1), ((3, 3), 2**20, 1), ((3, 20), 1000, 2), ((35, 1), 1000, 1)],
+    ("widths", "size", "algorithm", "norm"),
+    [
+        ((1, 2), 1, 1, "max"),
+        ((3, 3), 2**20, 1, "euclidean"),
+        ((3, 20), 1000, 2, "euclidean"),
+        ((35, 1), 1000, 1, "max"),
+    ],
 )
-def test_tiles_of_any_size_count_the_same(monkeypatch, widths, size, algorithm):
+def test_tiles_of_any_size_count_the_same(monkeypatch, widths, size, algorithm, norm):
     rng = np.random.default_rng(0)
     # On a grid, with ties in both.
     x, y = (rng.integers(-9, 10, (101, width)) / 4.0 for width in widths)
@@ -60,8 +69,42 @@ def test_tiles_of_any_size_count_the_same(monkeypatch, widths, size, algorithm):
     @jax.jit
     def count(x, y):
         x, y = (jnp.where(valid[:, None], a, jnp.inf) for a in (x, y))
-        return _ksg_tile.count_in_tiles(x, y, 3, algorithm == 2)
+        return _ksg_tile.count_in_tiles(x, y, 3, algorithm == 2, norm)
 
     got = count(x.astype(np.float32), y.astype(np.float32))
-    wanted = numbers_within(x[valid], y[valid], 3, algorithm)
+    wanted = numbers_within(x[valid], y[valid], 3, algorithm, norm)
     np.testing.assert_array_equal(np.array(got)[:, valid], wanted)
+
+
+def test_euclidean_counts_are_those_of_trees():
+    rng = np.random.default_rng(2)
+    # Of any size: radius and count must be rounded alike.
+    x, y = rng.normal(size=(2, 400, 4)).astype(np.float32)
+    y += x
+    count = jax.jit(partial(_ksg_tile.count_in_tiles, k=3, box=False, norm="euclidean"))
+    joint = np.maximum(cdist(x.astype(float), x), cdist(y.astype(float), y))
+    third = np.sort(joint, 1)[:, 3]
+    for a, got in zip((x, y), count(x, y), strict=True):
+        tree = KDTree(a.astype(float))
+        inside, outside = (
+            tree.query_ball_point(a, r, p=2, return_length=True)
+            for r in (third * (1 - 1e-6), third * (1 + 1e-6))
+        )
+        # The k-th neighbour lies between them in x or in y, and hardly another.
+        alone = outside - inside <= 1
+        assert alone.mean() > 0.99
+        np.testing.assert_array_equal(got[alone], inside[alone])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e30, 1e-30, 1e-34])
+def test_no_square_overflows_or_vanishes_whatever_the_units(size):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 50, 3)).astype(np.float32)
+    scaled, _ = _ksg_tile.share_unit(jnp.asarray(size * x, np.float32), jnp.asarray(y))
+    squares = np.square(np.array(scaled)).sum(1)
+    assert np.all(np.isfinite(squares))
+    assert np.all(squares > np.finfo(np.float32).tiny)
+    # A power of 2.
+    factor = np.array(scaled) / np.float32(size * x)
+    assert np.frexp(factor[0, 0])[0] == 0.5
+    np.testing.assert_array_equal(factor, factor[0, 0])

@@ -10,7 +10,7 @@ import pytest
 from optax_mi.estimators.samples._ksg_mi import ksg_mi
 from optax_mi.estimators.samples._nearest_neighbors import nearest_neighbors
 from optax_mi.estimators.samples._ross_mi import ross_mi
-from tests.estimators.samples.helpers import by_trees
+from tests.estimators.samples.helpers import by_trees, definition
 from tests.helpers import accumulate
 
 # Batches of 100 rows: an estimator's update compiles once, and so does its estimate.
@@ -48,6 +48,17 @@ def test_a_short_epoch_reads_as_the_one_shot_estimators():
     np.testing.assert_array_equal(streamed[:4], once[:4])
     assert streamed.entropy == math.inf
     assert 0 < streamed.normalized < 1
+
+
+@pytest.mark.parametrize("norm", ["euclidean", "max"])
+def test_the_norm_is_that_of_ksg_mi(norm):
+    x, _ = classes(60)
+    y = x[::-1] + x
+    estimator = nearest_neighbors(
+        features=2, label_features=2, norm=norm, sample_size=60, key=None
+    )
+    seen = estimator.estimate(accumulate(estimator, x, y, batches=1))
+    np.testing.assert_allclose(seen.mi, definition(x, y, 3, 1, norm), atol=1e-4)
 
 
 def test_a_long_epoch_is_sampled_without_bias():
@@ -101,6 +112,8 @@ def test_the_key_breaks_ties_and_does_not_draw_the_sample():
         ({"num_classes": 1}, "num_classes must be at least 2"),
         ({"num_classes": 2, "k": 1024}, "k must be less than the number of samples"),
         ({"num_classes": 2, "k": 0}, "k must be at least 1"),
+        ({"num_classes": 2, "norm": "max"}, "norm is for real labels, got norm='max'"),
+        ({"label_features": 2, "norm": "l1"}, "'euclidean' or 'max', got norm='l1'"),
         ({"num_classes": 2, "sample_size": 1}, "sample_size must be at least 2"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
 from optax_mi.estimators import ksg_mi, ross_mi
+from optax_mi.estimators.samples import _ties
 from optax_mi.estimators.samples._ties import break_ties
 
 SAMPLES = 1500
@@ -83,3 +84,15 @@ def test_lone_values_stay_and_ties_stay_nearer_to_one_another_than_to_others():
 def test_a_constant_column_stays_one(value):
     x = jnp.full((50, 1), value)
     np.testing.assert_array_equal(break_ties(0, x, jnp.ones(50, bool)), 0 * x)
+
+
+@pytest.mark.usefixtures("strict")
+def test_ties_begin_and_end_where_searching_says():
+    rng = np.random.default_rng(0)
+    for samples in (1, 2, 63, 64, 65):
+        ordered = np.sort(rng.integers(-4, 4, samples)).astype(np.float32)
+        ordered[ordered == 3] = np.inf
+        got = jax.jit(_ties._first_and_last)(ordered)
+        sides = (np.searchsorted(ordered, ordered, side) for side in ("left", "right"))
+        first, after = sides
+        np.testing.assert_array_equal(got, [first, after - 1])
