@@ -22,6 +22,7 @@ FLOORS = [
         "estimators/samples",
         "estimators/tables",
     ],
+    ["estimators/choice"],
     ["estimators"],
     ["rules", "_average", "_devices", "_layouts"],
     ["_epoch"],
