@@ -61,8 +61,8 @@ def errors(
     return [float(error) for error in np.mean(found, 0)]
 
 
-def accuracy(samples: list[int], sets: int, names: list[str]) -> str:
-    """A row a set of tasks and number of samples, and then one a task."""
+def accuracy(samples: list[int], sets: int, names: list[str]) -> tuple[str, str]:
+    """Tables with a row a set of tasks and number of samples, and with one a task."""
     heads: dict[str, list[list[str]]] = {}
     parts = []
     for name in names:
@@ -85,7 +85,7 @@ def accuracy(samples: list[int], sets: int, names: list[str]) -> str:
         markdown(["mean error, nats", *peers(kind == "classes")], rows)
         for kind, rows in heads.items()
     ]
-    return "\n".join(tables + parts)
+    return "\n".join(tables), "\n".join(parts)
 
 
 def table_of(joint: np.ndarray) -> Source:
@@ -160,20 +160,23 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[1000, 5000])
     parser.add_argument("--draws", type=int, default=3, help="data sets a task")
     parser.add_argument("--intervals", type=int, metavar="DRAWS", help="test intervals")
-    parser.add_argument("--output", type=Path, help="file for the tables")
+    parser.add_argument("--output", type=Path, help="file for the means or intervals")
+    parser.add_argument("--tasks", type=Path, help="file for the errors of each task")
     args = parser.parse_args()
     names = args.sets or list(SETS)
     if unknown := [name for name in names if name not in SETS]:
         parser.error(f"no {', '.join(unknown)}; there are: {'; '.join(SETS)}")
     console = Console(width=None if sys.stdout.isatty() else 140)
     if args.intervals:
-        text = intervals(args.samples[0], args.intervals)
+        written = [(args.output, intervals(args.samples[0], args.intervals))]
     else:
-        text = accuracy(args.samples, args.draws, names)
-    console.print(text, soft_wrap=True)
-    if args.output:
-        with replacing(args.output) as part:
-            part.write_text(text)
+        means, tasks = accuracy(args.samples, args.draws, names)
+        written = [(args.tasks, tasks), (args.output, means)]
+    for path, text in written:
+        console.print(text, soft_wrap=True)
+        if path:
+            with replacing(path) as part:
+                part.write_text(text)
 
 
 if __name__ == "__main__":

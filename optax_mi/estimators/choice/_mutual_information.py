@@ -223,7 +223,7 @@ def _of_classes(x: np.ndarray, y: np.ndarray, seed: int) -> Reading:
     kept = independent(normal_scores(u))
     if not len(kept) or len(sizes) == 1:
         return _constant()
-    matter = related_to_classes(u, labels, sizes)
+    matter = related_to_classes(u, labels)
     readings = []
     if len(kept) * _A_COLUMN > len(x):
         kept = np.intersect1d(kept, matter)

@@ -23,6 +23,8 @@ _FOLDS = 10
 _MOST_CLASSES = 64
 # A share of the variance, that keeps covariances invertible.
 _RIDGE = 1e-9
+# Scores [N, C] at a time.
+_SCORES = 2**22
 # Steps, and the width in logarithms at first, of the search for a temperature.
 _SEARCH, _WIDTH = 40, 3.0
 
@@ -125,6 +127,12 @@ def _own(rest: np.ndarray, common: np.ndarray) -> np.ndarray:
 
 def _log_posterior(fit: _Gaussians, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Logarithms [N] of q(y | x)."""
+    step = max(1, _SCORES // len(fit.means))
+    parts = [slice(start, start + step) for start in range(0, len(x), step)]
+    return np.concatenate([_of_rows(fit, x[rows], labels[rows]) for rows in parts])
+
+
+def _of_rows(fit: _Gaussians, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     scores = np.empty((len(x), len(fit.means)))
     if len(fit.factors) == 1:
         z, means = (np.linalg.solve(fit.factors[0], a.T).T for a in (x, fit.means))
