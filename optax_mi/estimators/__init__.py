@@ -13,6 +13,10 @@ from optax_mi.estimators._base import MIEstimator as MIEstimator
 # Measured elsewhere.
 from optax_mi.estimators._measured import measured as measured
 
+# One call, for samples of any kind.
+from optax_mi.estimators.choice import MutualInformation as MutualInformation
+from optax_mi.estimators.choice import mutual_information as mutual_information
+
 # Of features, one by one.
 from optax_mi.estimators.features import feature_mi as feature_mi
 
@@ -40,6 +44,7 @@ from optax_mi.estimators.tables import variational_mi as variational_mi
 __all__ = [
     "MIEstimate",
     "MIEstimator",
+    "MutualInformation",
     "binned",
     "binned_mi",
     "contingency",
@@ -50,6 +55,7 @@ __all__ = [
     "kde_mi",
     "ksg_mi",
     "measured",
+    "mutual_information",
     "nearest_neighbors",
     "plugin_entropy",
     "plugin_mi",

@@ -22,7 +22,7 @@ FLOORS = [
         "estimators/samples",
         "estimators/tables",
     ],
-    ["estimators/features"],
+    ["estimators/choice", "estimators/features"],
     ["estimators"],
     ["rules", "_average", "_devices", "_layouts"],
     ["_epoch"],

@@ -1,0 +1,8 @@
+"""One call that looks at the samples and chooses the estimator."""
+
+from optax_mi.estimators.choice._mutual_information import (
+    MutualInformation as MutualInformation,
+)
+from optax_mi.estimators.choice._mutual_information import (
+    mutual_information as mutual_information,
+)

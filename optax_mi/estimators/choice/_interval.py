@@ -1,0 +1,59 @@
+r"""Confidence intervals for mutual information, also near 0.
+
+A reading :math:`\hat I`, less what chance adds to it, errs by
+
+.. math::
+    \mathrm{Var}(\hat I) \approx \frac{f}{2 N^2} + b\, I,
+
+where f degrees of freedom make up what is read by chance alone, and b the rest. Near
+0, b is 2 / N, and :math:`f + 2 N \hat I` is a noncentral chi-square of noncentrality
+2 N I: the interval holds each I of which it is within the quantiles. With another b,
+4 / b takes the place of 2 N.
+"""
+
+import math
+from typing import NamedTuple
+
+from scipy.special import chdtr, chdtrc, chndtrinc
+
+# Of the normal distribution, 95 % lie within; and on each side of it a tail.
+_Z, _TAIL = 1.959964, 0.025
+# Beyond it a chi-square is normal.
+_LARGE = 1e4
+
+
+class Reading(NamedTuple):
+    """What a method read of N samples, in nats."""
+
+    mi: float  # less what chance adds; may be negative
+    variance: float  # of `mi`, at `mi`
+    freedom: float  # degrees of freedom of what is read by chance
+    method: str
+    why: str
+
+
+def interval(reading: Reading, samples: int) -> tuple[float, float]:
+    """Ends of the 95 % confidence interval, at least 0.
+
+    A variance that is infinite leaves `mi` as a lower bound.
+    """
+    if math.isinf(reading.variance):
+        return reading.mi, math.inf
+    mi, freedom = reading.mi, reading.freedom
+    # What chance adds to a reading has its share of the variance.
+    read = mi + freedom / (2.0 * samples)
+    rest = reading.variance - freedom / (2.0 * samples**2)
+    if freedom and read > 0 and rest > 0:
+        scale = 4.0 * read / rest
+        square = freedom + scale * mi
+        if square <= 0:
+            return 0.0, 0.0
+        if square < _LARGE:
+            low, high = 0.0, 0.0
+            if chdtrc(freedom, square) < _TAIL:
+                low = chndtrinc(square, freedom, 1.0 - _TAIL) / scale
+            if chdtr(freedom, square) > _TAIL:
+                high = chndtrinc(square, freedom, _TAIL) / scale
+            return float(low), float(high)
+    half = _Z * math.sqrt(reading.variance)
+    return max(mi - half, 0.0), max(mi + half, 0.0)

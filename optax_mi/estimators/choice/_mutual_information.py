@@ -1,0 +1,281 @@
+r"""Mutual information of two samples of any kind, by the method that suits them.
+
+Symbols and symbols are counted. For anything else a model is fitted, a copula or a
+discriminant, and nearest neighbours are read in the columns that matter. Both miss
+information rather than make it up:
+
+.. math::
+    \hat I = \begin{cases}
+        \hat I_\mathrm{neighbours} & \text{if } \hat I_\mathrm{neighbours} >
+            \hat I_\mathrm{model} + 2 \sigma_\mathrm{neighbours}, \\
+        \hat I_\mathrm{model} & \text{else.}
+    \end{cases}
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from optax_mi._checks import check_static_int
+from optax_mi.estimators.choice._columns import Columns, read_columns, symbols
+from optax_mi.estimators.choice._copula import copula_mi
+from optax_mi.estimators.choice._interval import Reading, interval
+from optax_mi.estimators.choice._neighbors import (
+    at_most,
+    neighbors_of_classes,
+    neighbors_of_vectors,
+)
+from optax_mi.estimators.choice._posteriors import logits_mi, posterior_mi
+from optax_mi.estimators.choice._ranks import (
+    independent,
+    normal_scores,
+    ranks,
+    related,
+    related_to_classes,
+)
+from optax_mi.estimators.tables import plugin_mi
+
+# Below it nothing can be told.
+_FEWEST = 10
+# Samples a column that a model needs.
+_A_COLUMN = 4
+# Standard errors by which neighbours must tell more than a model.
+_CLEARLY = 2.0
+
+
+class MutualInformation(NamedTuple):
+    """What :func:`mutual_information` read, and how.
+
+    Attributes:
+      mi: I(x; y) in nats, in [0, `entropy`]; nan where it cannot be told, infinite
+        where y is a continuous function of x.
+      low, high: ends of its 95 % confidence interval, in nats.
+      entropy: the smaller of H(x) and H(y), in nats; infinite if neither repeats.
+      num_samples: number of samples used.
+      dropped: number of samples ignored, with a value that is not finite, or padding.
+      method: the estimator that was chosen.
+      why: what it was chosen for.
+    """
+
+    mi: float
+    low: float
+    high: float
+    entropy: float
+    num_samples: int
+    dropped: int
+    method: str
+    why: str
+
+    def __str__(self) -> str:
+        """The estimate in a line."""
+        dropped = f", {self.dropped:,} dropped" * bool(self.dropped)
+        return (
+            f"{self.mi:.3f} nats (95 %: {self.low:.3f} to {self.high:.3f}) from "
+            f"{self.num_samples:,} samples{dropped}. {self.method}: {self.why}."
+        )
+
+
+def mutual_information(
+    x: jax.typing.ArrayLike,
+    y: jax.typing.ArrayLike,
+    *,
+    discrete_x: bool | None = None,
+    discrete_y: bool | None = None,
+    seed: int = 0,
+) -> MutualInformation:
+    r"""Estimates I(x; y) in nats of samples of any kind, and says how.
+
+    It looks at the values, and so runs outside of `jit`; it chooses among
+
+    - symbols and symbols: their joint table, adjusted for chance;
+    - real columns and symbols: discriminants, linear or quadratic, held against samples
+      they were not fitted to, the softmax of x where it has a column for each class, or
+      :func:`ross_mi`;
+    - real columns on both sides: the likeliest of a Gaussian and Student t copulas, or
+      :func:`ksg_mi`.
+
+    Neighbours are sought in the normal scores of those columns that depend on the other
+    side one by one, if there are any, and of 8,192 samples at most. They are taken
+    where they tell clearly more than the model.
+
+    Args:
+      x: samples [N] or [N, d] of numbers, booleans or strings.
+      y: samples [N] or [N, e], likewise.
+      discrete_x: whether values of x are symbols. None takes for symbols: strings and
+        booleans, integers that number classes from 0, and columns of up to 32 values,
+        each of which is there ten times on average, or of two.
+      discrete_y: likewise for y.
+      seed: of the noise that breaks ties between neighbours.
+
+    Returns:
+      A :class:`MutualInformation`. Samples with a value that is not finite are dropped,
+      and class ids of -1 and -100 beside others from 0 on, which stand for padding. The
+      confidence interval holds where the assumptions of the method do; it leaves out
+      what a model does not see, and what neighbours miss in more than a few columns.
+
+    Raises:
+      TypeError, ValueError: x and y do not fit together, have other than one or two
+        axes, or are traced.
+
+    Example:
+      >>> import numpy as np
+      >>> from optax_mi.estimators import mutual_information
+      >>> x = np.random.default_rng(0).uniform(-1.0, 1.0, 1000)
+      >>> found = mutual_information(x, x > 0.5)
+      >>> print(f"{found.mi:.2f} of {found.entropy:.2f} nats, by {found.method}")
+      0.56 of 0.56 nats, by nearest neighbours
+
+    References:
+      Kraskov, Stögbauer and Grassberger, Physical Review E 69, 066138, 2004, for
+      vectors; Ross, PLoS ONE 9(2):e87357, 2014, for classes; Vinh, Epps and Bailey,
+      Journal of Machine Learning Research 11, 2837-2854, 2010, for chance.
+    """
+    found_x = read_columns("x", x, discrete_x)
+    found_y = read_columns("y", y, discrete_y)
+    seed = check_static_int("seed", seed, 0)
+    if len(found_x.values) != len(found_y.values):
+        raise ValueError(
+            f"x and y must hold the same samples, got {len(found_x.values)} and "
+            f"{len(found_y.values)}."
+        )
+    valid = found_x.valid & found_y.valid
+    samples, dropped = int(valid.sum()), int((~valid).sum())
+    a, b = found_x.values[valid], found_y.values[valid]
+    if samples < _FEWEST:
+        reading = _nothing(f"{samples} usable samples are fewer than {_FEWEST}")
+        return _report(reading, math.nan, samples, dropped, found_x, found_y)
+    entropy = min(_entropy(a, found_x.discrete), _entropy(b, found_y.discrete))
+    if found_x.discrete and found_y.discrete:
+        reading = _of_tables(a, b)
+    elif found_y.discrete:
+        reading = _of_classes(a, b, seed)
+    elif found_x.discrete:
+        reading = _of_classes(b, a, seed)
+    else:
+        reading = _of_vectors(a, b, seed)
+    return _report(reading, entropy, samples, dropped, found_x, found_y)
+
+
+def _report(
+    reading: Reading,
+    entropy: float,
+    samples: int,
+    dropped: int,
+    x: Columns,
+    y: Columns,
+) -> MutualInformation:
+    low, high = math.nan, math.nan
+    if math.isinf(reading.mi):
+        low = high = entropy
+    elif not math.isnan(reading.mi):
+        low, high = interval(reading, samples)
+    return MutualInformation(
+        # What chance takes off may leave less than 0.
+        mi=float(np.clip(reading.mi, 0.0, entropy)),
+        low=low,
+        high=high,
+        entropy=entropy,
+        num_samples=samples,
+        dropped=dropped,
+        method=reading.method,
+        why="; ".join(filter(None, (f"x is {x.kind}, y {y.kind}", reading.why))),
+    )
+
+
+def _nothing(why: str) -> Reading:
+    return Reading(math.nan, math.nan, 0.0, "none", why)
+
+
+def _entropy(values: np.ndarray, discrete: bool) -> float:
+    """Entropy of symbols, or of rows that mostly repeat; else infinite."""
+    _, sizes = symbols(values)
+    if not discrete and 2 * len(sizes) > len(values):
+        return math.inf
+    shares = sizes / len(values)
+    return float(-np.sum(shares * np.log(shares)))
+
+
+def _of_tables(x: np.ndarray, y: np.ndarray) -> Reading:
+    found = plugin_mi(symbols(x)[0], symbols(y)[0])
+    mi = float(found.adjusted * found.entropy)
+    chance = float(found.chance)
+    if math.isnan(mi):
+        return _nothing(
+            f"{len(x)} samples are too few for a table of so many symbols: by chance "
+            f"alone it reads {chance:.2f} of {float(found.entropy):.2f} nats"
+        )
+    error = float(found.adjusted_std_error * found.entropy)
+    freedom = 2.0 * len(x) * chance
+    return Reading(
+        mi,
+        error**2 if math.isfinite(error) else 0.0,
+        freedom,
+        "joint table, adjusted for chance",
+        "",
+    )
+
+
+def _of_classes(x: np.ndarray, y: np.ndarray, seed: int) -> Reading:
+    labels, sizes = symbols(y)
+    u = ranks(x)
+    kept = independent(normal_scores(u))
+    if not len(kept) or len(sizes) == 1:
+        return _constant()
+    matter = related_to_classes(u, labels)
+    readings = []
+    if len(kept) * _A_COLUMN > len(x):
+        kept = np.intersect1d(kept, matter)
+    if 0 < len(kept) * _A_COLUMN <= len(x):
+        readings.append(posterior_mi(x[:, kept], u[:, kept], labels, sizes))
+    if x.shape[1] == len(sizes) > 2:
+        readings.append(logits_mi(x, labels, sizes))
+    if not readings and not len(matter):
+        return _too_many(x.shape[1], len(x))
+    if len(matter):
+        u = u[:, matter]
+    return _larger(readings, neighbors_of_classes(u, labels, seed))
+
+
+def _of_vectors(x: np.ndarray, y: np.ndarray, seed: int) -> Reading:
+    u, v = ranks(x), ranks(y)
+    kept = [independent(normal_scores(a)) for a in (u, v)]
+    if not all(map(len, kept)):
+        return _constant()
+    matter = related(u, v)
+    readings = []
+    if sum(map(len, kept)) * _A_COLUMN > len(x):
+        kept = [np.intersect1d(*pair) for pair in zip(kept, matter, strict=True)]
+    if all(map(len, kept)) and sum(map(len, kept)) * _A_COLUMN <= len(x):
+        readings.append(copula_mi(u[:, kept[0]], v[:, kept[1]]))
+    if readings and math.isinf(readings[0].mi):
+        return readings[0]
+    if not readings and not len(matter[0]):
+        return _too_many(x.shape[1] + y.shape[1], len(x))
+    if len(matter[0]):
+        u, v = u[:, matter[0]], v[:, matter[1]]
+    return at_most(_larger(readings, neighbors_of_vectors(u, v, seed)), len(x))
+
+
+def _constant() -> Reading:
+    return Reading(0.0, 0.0, 0.0, "none needed", "one of them is constant")
+
+
+def _too_many(columns: int, samples: int) -> Reading:
+    return _nothing(
+        f"{samples} samples are too few for {columns} columns, none of which tells "
+        "something alone"
+    )
+
+
+def _larger(readings: list[Reading], near: Reading) -> Reading:
+    """The largest of the models, or what neighbours tell if it is clearly more."""
+    if not readings:
+        return near._replace(why=f"{near.why}; too few samples for a model")
+    model = max(readings, key=lambda reading: reading.mi)
+    error = math.sqrt(near.variance)
+    if near.mi <= model.mi + _CLEARLY * error:
+        return model._replace(why=f"neighbours tell no more, {near.why}")
+    other = f"more than by {model.method}, {max(model.mi, 0.0):.3f} nats"
+    return near._replace(why=f"{near.why}, {other}")

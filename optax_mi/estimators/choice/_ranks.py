@@ -1,0 +1,83 @@
+r"""Ranks of columns, and which columns of two tables depend on one another.
+
+A column's ranks u, in (0, 1), lose nothing of its information. Two columns that are
+independent have uncorrelated :math:`\cos(\pi j u)` and :math:`\cos(\pi l v)`; the
+columns of a pair for which one of these correlations stands out matter.
+"""
+
+import math
+
+import numpy as np
+from scipy.linalg import qr
+from scipy.special import ndtri
+
+# Waves of a column, and the chance that any stands out where nothing depends.
+_WAVES, _LEVEL = 3, 0.01
+# Rows that are enough to tell which columns depend.
+_ROWS = 2**15
+# A column that others leave so little of is determined by them.
+_LEFT = 1e-6
+
+
+def ranks(x: np.ndarray) -> np.ndarray:
+    """Ranks in (0, 1) of `x` [N, d], column by column; ties share their mean."""
+    out = np.empty(x.shape)
+    for column, rank in zip(x.T, out.T, strict=True):
+        ordered = np.sort(column)
+        before = np.searchsorted(ordered, column, "left")
+        after = np.searchsorted(ordered, column, "right")
+        rank[:] = 0.5 * (before + after) / len(column)
+    return out
+
+
+def normal_scores(u: np.ndarray) -> np.ndarray:
+    """Normal quantiles of ranks, 0 of a constant column."""
+    return ndtri(u)
+
+
+def waves(u: np.ndarray) -> np.ndarray:
+    """Standardised cosines [N, 3, d] of ranks [N, d]; 0 of a constant column."""
+    wave = np.cos(np.pi * np.arange(1, _WAVES + 1)[:, None] * u[:, None])
+    return standardize(wave)
+
+
+def standardize(x: np.ndarray) -> np.ndarray:
+    """`x` [N, ...] less its means, over its standard deviations; 0 where constant."""
+    x = x - x.mean(0)
+    scale = x.std(0)
+    return x / np.where(scale > 0, scale, 1.0)
+
+
+def related(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the columns of u [N, d] and v [N, e] of which a pair depends."""
+    few = slice(None, None, -(-len(u) // _ROWS))
+    a, b = waves(u[few]), waves(v[few])
+    correlation = np.tensordot(a, b, (0, 0)) / len(a)
+    found = np.abs(correlation) > _bar(correlation.size) / math.sqrt(len(a))
+    return np.flatnonzero(found.any((0, 2, 3))), np.flatnonzero(found.any((0, 1, 2)))
+
+
+def related_to_classes(u: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Indices of the columns of u [N, d] whose ranks differ between classes."""
+    few = slice(None, None, -(-len(u) // _ROWS))
+    u, labels = u[few], labels[few]
+    sizes = np.bincount(labels)
+    sums = np.zeros((len(sizes), _WAVES, u.shape[1]))
+    np.add.at(sums, labels, waves(u))
+    spread = np.sqrt(np.maximum(sizes * (1.0 - sizes / len(u)), 1.0))
+    found = np.abs(sums) / spread[:, None, None] > _bar(sums.size)
+    return np.flatnonzero(found.any((0, 1)))
+
+
+def _bar(tests: int) -> float:
+    """What a standard normal exceeds in none of so many tests, nearly always."""
+    return float(-ndtri(_LEVEL / (2 * tests)))
+
+
+def independent(x: np.ndarray) -> np.ndarray:
+    """Indices of columns of `x` [N, d], centred, that determine all others."""
+    rest, order = qr(x, mode="r", pivoting=True)  # pyright: ignore[reportAssignmentType]
+    size = np.abs(np.diag(rest[: min(x.shape)]))
+    return np.sort(
+        order[: int(np.sum(size > _LEFT * max(size[0], np.finfo(float).tiny)))]
+    )

@@ -1,0 +1,74 @@
+"""Copulas against scipy's entropies, closed forms, and samples of known truth."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_t
+
+from optax_mi.estimators.choice._copula import _spread, copula_mi
+from optax_mi.estimators.choice._ranks import ranks
+
+
+def student(rng, samples, correlation, freedom, d=1):
+    """X and Y [N, d], and their information by scipy."""
+    shape = np.eye(2 * d)
+    for i in range(d):
+        shape[i, d + i] = shape[d + i, i] = correlation
+    both = multivariate_t(shape=shape, df=freedom, seed=rng)
+    one = multivariate_t(shape=np.eye(d), df=freedom)
+    return *np.split(both.rvs(samples), 2, 1), 2 * one.entropy() - both.entropy()
+
+
+@pytest.mark.parametrize("freedom", [1.0, 3.5])
+def test_spread_is_that_of_scipys_entropies(freedom):
+    entropy = [0.0] + [
+        float(multivariate_t(shape=np.eye(d), df=freedom).entropy()) for d in (1, 2, 3)
+    ]
+    expected = entropy[1] + entropy[2] - entropy[3]
+    spread = [_spread(freedom, d) for d in (1, 2, 3)]
+    assert spread[0] + spread[1] - spread[2] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("warp", [lambda x: x, np.exp])
+def test_gaussian_ranks(warp):
+    rng = np.random.default_rng(1)
+    x, noise = rng.normal(size=(2, 2000, 2))
+    found = copula_mi(ranks(warp(x)), ranks(0.8 * x + 0.6 * noise))
+    assert found.method == "Gaussian copula"
+    assert found.freedom == 4
+    assert abs(found.mi + 2 * math.log(0.6)) < 3 * math.sqrt(found.variance)
+    # The variance of the delta method is the sum of squared correlations over N.
+    assert found.variance == pytest.approx(2 * 0.8**2 / 2000, rel=0.2)
+
+
+@pytest.mark.parametrize(("correlation", "freedom"), [(0.0, 2.0), (0.7, 3.0)])
+def test_student_ranks(correlation, freedom):
+    rng = np.random.default_rng(2)
+    x, y, truth = student(rng, 3000, correlation, freedom, 2)
+    found = copula_mi(ranks(x), ranks(y))
+    assert found.method.startswith("Student t copula")
+    assert abs(found.mi - truth) < 3 * math.sqrt(found.variance)
+
+
+def test_chance_is_taken_off():
+    rng = np.random.default_rng(3)
+    found = [
+        copula_mi(*(ranks(rng.normal(size=(200, 8))) for _ in "xy")) for _ in range(40)
+    ]
+    mean = np.mean([one.mi for one in found])
+    # 64 degrees of freedom are worth 0.16 nats.
+    assert abs(mean) < 0.015
+    assert {one.method for one in found} == {"Gaussian copula"}
+
+
+def test_a_function_is_infinite():
+    x = np.random.default_rng(4).normal(size=(100, 3))
+    assert copula_mi(ranks(x), ranks(np.exp(x[:, 1:2]))).mi == math.inf
+
+
+def test_more_rows_than_the_degrees_of_freedom_are_chosen_on():
+    rng = np.random.default_rng(5)
+    x, y, truth = student(rng, 10_000, 0.5, 2.0)
+    found = copula_mi(ranks(x), ranks(y))
+    assert abs(found.mi - truth) < 3 * math.sqrt(found.variance)
