@@ -36,6 +36,7 @@ from optax_mi.estimators import (
     gaussian_mi,
     kde_mi,
     ksg_mi,
+    mutual_information,
     plugin_mi,
     ross_mi,
     variational_mi,
@@ -109,6 +110,7 @@ def kde(x: jax.Array, labels: jax.Array) -> Any:
 
 
 LABELLED: dict[str, Estimate] = {
+    "mutual_information": mutual_information,
     "gaussian_mi": gaussian_mi,
     "gaussian_mi, noise": functools.partial(gaussian_mi, noise=0.25),
     "ross_mi": ross_mi,
@@ -120,6 +122,7 @@ ON_LOGITS: dict[str, Estimate] = {
     "variational_mi": variational_mi,
 }
 PAIRED: dict[str, Estimate] = {
+    "mutual_information": mutual_information,
     "gaussian_mi": gaussian_mi,
     "gaussian_mi, copula": functools.partial(gaussian_mi, copula=True),
     "ksg_mi": ksg_mi,

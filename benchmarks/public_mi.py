@@ -22,7 +22,7 @@ from suite.files import replacing
 from suite.markdown import markdown
 from suite.progress import bars
 
-from optax_mi.estimators import gaussian_mi, ksg_mi
+from optax_mi.estimators import gaussian_mi, ksg_mi, mutual_information
 
 Estimate = Callable[[np.ndarray, np.ndarray], float]
 
@@ -54,6 +54,7 @@ def theirs(process: benchmark_mi.Child, estimator: str) -> Estimate:
 
 
 OURS = {
+    "mutual_information": ours(mutual_information),
     "ksg_mi": ours(ksg_mi),
     "gaussian_mi": ours(gaussian_mi),
     "gaussian_mi, copula": ours(gaussian_mi, copula=True),
