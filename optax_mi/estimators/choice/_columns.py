@@ -2,12 +2,19 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jax.core import Tracer
 
-from optax_mi.estimators.inputs import as_numpy
+from optax_mi.estimators.inputs import (
+    check_concrete,
+    column_of,
+    encode,
+    is_missing,
+    table_of,
+)
 
+# Kinds of dtypes that hold strings, and what objects may be.
+_TEXTS = "OUS"
+_SYMBOLS = (str, bytes, bool, int, float, np.generic, type(None))
 # A column of so few values, each of them seen so often, is one of symbols.
 _FEW_VALUES, _OFTEN = 32, 10
 # Labels in place of padding, as other libraries have them.
@@ -24,42 +31,41 @@ class Columns(NamedTuple):
 
 
 def read_columns(name: str, array: Any, discrete: bool | None) -> Columns:
-    """Columns of an array [N] or [N, d] of numbers, booleans or strings.
+    """Columns of an array or a table [N] or [N, d] of numbers, booleans or strings.
 
     Raises:
       TypeError, ValueError: no such array, or one that is traced.
     """
-    if isinstance(array, Tracer):
-        raise TypeError(
-            f"{name} is traced, but mutual_information chooses by values, which jit "
-            "and vmap hide. Call it outside of them, or one estimator inside."
-        )
+    check_concrete(name, array, "mutual_information", "call an estimator by its name")
     if not (discrete is None or isinstance(discrete, bool)):
         raise TypeError(
             f"discrete_{name} must be True, False or None, got {discrete!r:.60}."
         )
-    given = array if isinstance(array, jax.Array) else np.asarray(array)
-    if isinstance(given, np.ndarray) and _are_strings(given):
-        if discrete is False:
-            raise ValueError(
-                f"{name} holds strings, which discrete_{name}=False denies."
-            )
-        codes = [np.unique(c, return_inverse=True)[1] for c in _matrix(name, given).T]
-        values = np.stack(codes, 1).astype(float)
-        return Columns(values, np.ones(len(values), bool), True, "strings")
-    x = _matrix(name, as_numpy(name, given))
-    if np.iscomplexobj(x):
-        raise TypeError(f"{name} must be real, got dtype {x.dtype}.")
-    values = x.astype(float)
-    valid = np.asarray(np.isfinite(values).all(1))
-    ids = x.dtype.kind in "iu" and x.shape[1] == 1 and discrete is not False
-    if ids:
+    columns = _split(name, array)
+    values = np.empty((len(columns[0]), len(columns)))
+    valid = np.ones(len(values), bool)
+    for column, into in zip(columns, values.T, strict=True):
+        if column.dtype.kind in _TEXTS:
+            if discrete is False:
+                raise ValueError(
+                    f"{name} holds strings, which discrete_{name}=False denies."
+                )
+            into[:] = encode(column).codes
+            valid &= ~np.array([is_missing(value) for value in column])
+        else:
+            into[:] = column
+            valid &= np.isfinite(into)
+    kinds = [column.dtype.kind for column in columns]
+    if len(columns) == 1 and kinds[0] in "iu" and discrete is not False:
         valid &= ~_is_padding(values[:, 0])
     if discrete is None:
-        kinds = [_is_discrete(column[valid], x.dtype.kind) for column in values.T]
+        symbols = [
+            _is_discrete(column[valid], kind)
+            for column, kind in zip(values.T, kinds, strict=True)
+        ]
     else:
-        kinds = [discrete] * x.shape[1]
-    return Columns(values, valid, all(kinds), _in_words(values, kinds, valid))
+        symbols = [discrete] * len(columns)
+    return Columns(values, valid, all(symbols), _in_words(values, symbols, valid))
 
 
 def symbols(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,20 +76,27 @@ def symbols(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ids.reshape(-1), sizes
 
 
-def _are_strings(x: np.ndarray) -> bool:
-    texts = x.dtype.kind in "OUS" and x.size > 0
-    return texts and all(isinstance(value, str | bytes) for value in x.ravel())
-
-
-def _matrix(name: str, x: np.ndarray) -> np.ndarray:
-    if x.shape[:1] == (0,):
-        raise ValueError(f"{name} has shape {x.shape}: there are no samples.")
-    if x.ndim not in (1, 2) or x.shape[-1] == 0:
-        raise ValueError(
-            f"{name} must have the shape [N] or [N, d], got {x.shape}. Flatten the "
-            f"columns of a sample: {name}.reshape(len({name}), -1)."
-        )
-    return x[:, None] if x.ndim == 1 else x
+def _split(name: str, array: Any) -> list[np.ndarray]:
+    """The columns of an array or a table, [N] each."""
+    table = table_of(name, array)
+    if isinstance(table, np.ndarray) and table.ndim == 1:
+        table = column_of(name, array)
+    if isinstance(table, np.ndarray):
+        if table.shape[:1] == (0,):
+            raise ValueError(f"{name} has shape {table.shape}: there are no samples.")
+        if table.ndim not in (1, 2) or table.shape[-1] == 0:
+            raise ValueError(
+                f"{name} must have the shape [N] or [N, d], got {table.shape}. Flatten "
+                f"the columns of a sample: {name}.reshape(len({name}), -1)."
+            )
+        table = [*table.T] if table.ndim == 2 else [table]
+    for column in table:
+        kinds = {type(value) for value in column} if column.dtype == object else set()
+        if odd := [kind for kind in kinds if not issubclass(kind, _SYMBOLS)]:
+            raise TypeError(
+                f"{name} must be numbers, booleans or strings, got {odd[0].__name__}."
+            )
+    return table
 
 
 def _is_padding(values: np.ndarray) -> np.ndarray:
@@ -96,7 +109,7 @@ def _is_padding(values: np.ndarray) -> np.ndarray:
 
 def _is_discrete(column: np.ndarray, kind: str) -> bool:
     distinct = np.unique(column)
-    if kind == "b" or len(distinct) <= 2:
+    if kind in _TEXTS + "b" or len(distinct) <= 2:
         return True
     whole = kind in "iu"
     # Class ids leave out few numbers from 0 on.

@@ -1,29 +1,20 @@
-"""Columns as users have them: numbers on a line, or codes of what has no order."""
+"""Features and a target as users of scikit-learn have them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
-from jax.core import Tracer
 
-# Whole numbers that spread over up to so many values for each sample are codes as they
-# are; others are numbered.
-_SPREAD = 4
+from optax_mi.estimators.inputs import check_concrete, column_of, table_of, unusable
 
-
-class Codes(NamedTuple):
-    """A column of which only equality counts."""
-
-    codes: np.ndarray  # int32 [N], in [0, size)
-    size: int  # how many values there are
+_INSIDE = "map ross_mi, ksg_mi or plugin_mi over X.T with jax.lax.map"
 
 
 class Features:
     """The columns of X, one after another."""
 
     def __init__(self, X: Any, discrete: Any) -> None:
-        _check_concrete("X", X)
+        check_concrete("X", X, "feature_mi", _INSIDE)
         self.names: Sequence[Any] | None = None
         # A matrix, dense or by column, or a list of columns.
         self._columns: Any
@@ -34,7 +25,7 @@ class Features:
         else:
             if hasattr(X, "columns"):
                 self.names = list(X.columns)
-            self._columns = _table_of(X)
+            self._columns = table_of("X", X)
             shape = _shape_of(self._columns)
         if len(shape) != 2 or 0 in shape:
             raise ValueError(
@@ -130,14 +121,14 @@ class Features:
 
 def read_target(y: Any) -> np.ndarray:
     """The target [N], of numbers, booleans or objects."""
-    _check_concrete("y", y)
+    check_concrete("y", y, "feature_mi", _INSIDE)
     if y is None:
         raise TypeError("y must be the target [samples], got None.")
     if hasattr(y, "columns"):
-        table = _table_of(y)
+        table = table_of("y", y)
         y = table[0] if isinstance(table, list) and len(table) == 1 else table
     else:
-        y = _column_of(y)
+        y = column_of("y", y)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -152,106 +143,6 @@ def read_target(y: Any) -> np.ndarray:
             "out of X and y."
         )
     return y
-
-
-def unusable(column: np.ndarray) -> int:
-    """How many values are missing or infinite."""
-    if column.dtype.kind in "fc":
-        return int(np.sum(~np.isfinite(column)))
-    if column.dtype.kind == "O":
-        return sum(_is_missing(value) for value in column)
-    return 0
-
-
-def encode(column: np.ndarray) -> Codes:
-    """The codes of a column, equal where its values are."""
-    if column.dtype.kind == "O":
-        numbers: dict[Any, int] = {}
-        codes = [numbers.setdefault(value, len(numbers)) for value in column]
-        return Codes(np.array(codes, np.int32), len(numbers))
-    if column.dtype.kind in "fiub":
-        low, high = column.min(), column.max()
-        # As Python's numbers, which do not overflow.
-        spread = high.item() - low.item()
-        if spread < max(_SPREAD * len(column), 2):
-            whole = column if column.dtype.kind != "b" else column.astype(np.int8)
-            codes = (whole - whole.dtype.type(low)).astype(np.int32)
-            if column.dtype.kind != "f" or np.array_equal(codes + low, column):
-                used = np.bincount(codes) > 0
-                return Codes(
-                    (np.cumsum(used, dtype=np.int32) - 1)[codes], int(used.sum())
-                )
-    values, codes = np.unique(column, return_inverse=True)
-    return Codes(codes.astype(np.int32), len(values))
-
-
-def _check_concrete(name: str, array: Any) -> None:
-    if isinstance(array, Tracer) or any(
-        isinstance(leaf, Tracer) for leaf in jax.tree.leaves(array)
-    ):
-        raise TypeError(
-            f"{name} is traced, and feature_mi has to look at its values: call it "
-            "outside of jit, vmap and grad. Inside, map ross_mi, ksg_mi or plugin_mi "
-            "over X.T with jax.lax.map."
-        )
-
-
-def _table_of(X: Any) -> np.ndarray | list[np.ndarray]:
-    """A matrix of one dtype, or a list of columns."""
-    if hasattr(X, "columns"):
-        kinds = {np.dtype(t).kind if isinstance(t, np.dtype) else "" for t in X.dtypes}
-        if kinds <= set("iuf") or kinds == {"b"}:
-            return np.asarray(X)
-        iterate = X.items() if hasattr(X, "items") else zip(X.columns, X, strict=True)
-        return [_column_of(column) for _, column in iterate]
-    try:
-        table = np.asarray(X)
-    except ValueError:
-        raise ValueError(
-            f"X must have the shape [samples, features], got {X!r:.60}: its rows have "
-            "unequal lengths."
-        ) from None
-    if table.dtype.kind in "cmMV":
-        raise TypeError(
-            f"X must be real numbers, booleans or strings, got dtype {table.dtype}."
-        )
-    if table.dtype.kind == "O" and table.ndim == 2:
-        return [_column_of(column) for column in table.T]
-    return table
-
-
-def _column_of(column: Any) -> np.ndarray:
-    """One column of numbers where it holds any, else of objects."""
-    kind = getattr(getattr(column, "dtype", None), "kind", "O")
-    if kind in "mMc" and kind:
-        raise TypeError(
-            f"X and y must be real numbers, booleans or strings, got dtype "
-            f"{column.dtype}. Times: pass .astype('int64')."
-        )
-    values = np.asarray(column)
-    if values.dtype.kind != "O":
-        return values
-    present = [v for v in values.ravel() if not _is_missing(v)]
-    kinds = {type(v) for v in present}
-    if kinds and all(issubclass(t, bool | np.bool_) for t in kinds):
-        return values if len(present) < values.size else values.astype(bool)
-    if kinds and all(issubclass(t, int | float | np.number) for t in kinds):
-        lacking = np.array([_is_missing(v) for v in values.ravel()])
-        filled = np.where(lacking.reshape(values.shape), np.nan, values)
-        whole = not lacking.any() and all(
-            issubclass(t, int | np.integer) for t in kinds
-        )
-        return filled.astype(np.int64 if whole else float)
-    return values
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether it is None, nan or what pandas has for them."""
-    if value is None:
-        return True
-    equal = value == value
-    # pandas.NA does not say.
-    return not isinstance(equal, bool | np.bool_) or not equal
 
 
 def _shape_of(columns: np.ndarray | list[np.ndarray]) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_mi.estimators.features._columns import Codes, Features, encode
+from optax_mi.estimators.features._columns import Features
 from optax_mi.estimators.features._table_mi import codes_mi
+from optax_mi.estimators.inputs import Codes, encode
 from optax_mi.estimators.samples import (
     break_ties_in_order,
     ksg_by_feature,

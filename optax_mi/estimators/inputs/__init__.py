@@ -12,6 +12,13 @@ from optax_mi.estimators.inputs._arrays import shape_of as shape_of
 from optax_mi.estimators.inputs._class_ids import check_ids as check_ids
 from optax_mi.estimators.inputs._class_ids import class_ids as class_ids
 from optax_mi.estimators.inputs._class_ids import host_ids as host_ids
+from optax_mi.estimators.inputs._columns import Codes as Codes
+from optax_mi.estimators.inputs._columns import check_concrete as check_concrete
+from optax_mi.estimators.inputs._columns import column_of as column_of
+from optax_mi.estimators.inputs._columns import encode as encode
+from optax_mi.estimators.inputs._columns import is_missing as is_missing
+from optax_mi.estimators.inputs._columns import table_of as table_of
+from optax_mi.estimators.inputs._columns import unusable as unusable
 from optax_mi.estimators.inputs._read import are_ids as are_ids
 from optax_mi.estimators.inputs._read import flatten_leading as flatten_leading
 from optax_mi.estimators.inputs._read import ids_of_batch as ids_of_batch

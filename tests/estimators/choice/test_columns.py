@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 from optax_mi.estimators.choice._columns import read_columns, symbols
@@ -72,15 +73,32 @@ def test_symbols_are_distinct_rows():
     np.testing.assert_array_equal(sizes, [1, 2])
 
 
+def test_tables_of_many_kinds():
+    frame = pd.DataFrame({"a": np.arange(27.0), "b": ["x", "y", None] * 9})
+    found = read_columns("x", frame, None)
+    assert found.kind == "2 columns, 1 of them of symbols"
+    np.testing.assert_array_equal(found.valid, [1, 1, 0] * 9)
+    found = read_columns("y", [1.0, None, 2.0], None)
+    np.testing.assert_array_equal(found.valid, [1, 0, 1])
+
+
 @pytest.mark.parametrize(
     ("array", "discrete", "error", "message"),
     [
         (np.zeros((2, 2, 2)), None, ValueError, r"x must have the shape \[N\]"),
-        (3.0, None, ValueError, r"got \(\)"),
-        (np.zeros((5, 0)), None, ValueError, r"got \(5, 0\)"),
-        ([], None, ValueError, "there are no samples"),
-        ([1.0, None], None, TypeError, "some are missing"),
-        (np.ones(3, complex), None, TypeError, "must be real"),
+        (3.0, None, ValueError, r"x must have .* got \(\)"),
+        (np.zeros((5, 0)), None, ValueError, r"x must have .* got \(5, 0\)"),
+        ([], None, ValueError, "x has shape .* there are no samples"),
+        ([[1, 2], [3]], None, ValueError, "x must .* unequal lengths"),
+        (np.ones(3, complex), None, TypeError, "x must be real"),
+        (np.zeros(3, "datetime64[D]"), None, TypeError, "x must be .* datetime64"),
+        (np.zeros(3, [("a", float)]), None, TypeError, "x must be real"),
+        (None, None, ValueError, "x must have the shape"),
+        ("abc", None, ValueError, "x must have the shape"),
+        ({"a": np.zeros(3)}, None, ValueError, "x must have the shape"),
+        ({1, 2}, None, ValueError, "x must have the shape"),
+        (lambda x: x, None, ValueError, "x must have the shape"),
+        ([object()] * 3, None, TypeError, "x must be numbers.* got object"),
         (np.ones(3), 1, TypeError, "discrete_x must be True, False or None, got 1"),
         (["a", "b"], False, ValueError, "x holds strings, which discrete_x=False"),
     ],

@@ -7,35 +7,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from optax_mi.estimators.features._columns import Features, encode, read_target
+from optax_mi.estimators.features._columns import Features, read_target
 
 X = np.arange(12.0).reshape(4, 3)
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        np.array([3, 1, 3, 2]),
-        np.array([-1, 1, -1, -1], np.int8),
-        np.array([127, -128, 127, 0], np.int8),
-        np.array([0, 2**63 - 1, 0, -(2**63)]),
-        np.array([2**64 - 1, 2**64 - 1, 2**64 - 2], np.uint64),
-        np.array([1.0, 2.0, 1.0, 4.0]),
-        np.array([0.25, -0.25, 0.25, 1e300]),
-        np.array([True, False, True]),
-        np.array([True, True]),
-        np.array(["b", "a", "b"]),
-        np.array(["b", 1, (2, 3), "b"], object),
-    ],
-    ids=lambda column: str(column.dtype),
-)
-def test_codes_are_equal_where_values_are(column):
-    codes, size = encode(column)
-    same = [[a == b for b in column] for a in column]
-    np.testing.assert_array_equal(codes[:, None] == codes[None, :], same)
-    # Numbered from 0, without gaps.
-    assert codes.dtype == np.int32
-    assert {*codes.tolist()} == {*range(size)}
 
 
 def kinds_of(X, discrete="auto"):
