@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from peers import benchmark_mi
@@ -81,6 +82,8 @@ def errors(
             x, y = (benchmark_mi.unpacked(*a) for a in drawn)
             for row, estimate in enumerate(estimators.values()):
                 found[row, column, seed] = estimate(x, y) - task.truth
+        # Every shape compiles, and programs are maps of memory, of which there are few.
+        jax.clear_caches()
         done()
     return found
 
