@@ -60,13 +60,16 @@ docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
 
 bmi: $(BMI)/.installed  ## set up benchmark-mi, a peer that needs another JAX, in .venv-bmi
 
-bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## time the train step, estimators and the range test against peers
+bench: $(VENV)/.installed-bench $(VENV)/.installed-peers  ## measure the train step, estimators and the range test against peers
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/layerwise_overhead.py
 	$(BIN)/python benchmarks/average_overhead.py
 	$(BIN)/python benchmarks/range_speed.py
 	-@$(MAKE) --no-print-directory bmi
 	$(BIN)/python benchmarks/estimators.py
+	$(BIN)/python benchmarks/choice.py --samples 1000 --draws 1
+	-$(BIN)/python benchmarks/public_mi.py --samples 1000 --seeds 2
+	-$(BIN)/python benchmarks/image_pairs.py --kinds bit
 
 bench-compare: $(VENV)/.installed-bench  ## compare ways to train, in short
 	$(BIN)/python benchmarks/compare.py --short --seeds 2 --trials 3 \
