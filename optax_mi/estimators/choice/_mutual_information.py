@@ -208,13 +208,8 @@ def _of_tables(x: np.ndarray, y: np.ndarray) -> Reading:
         )
     error = float(found.adjusted_std_error * found.entropy)
     freedom = 2.0 * len(x) * chance
-    return Reading(
-        mi,
-        error**2 if math.isfinite(error) else 0.0,
-        freedom,
-        "joint table, adjusted for chance",
-        "",
-    )
+    variance = error**2 + freedom / (2.0 * len(x) ** 2) if error > 0 else 0.0
+    return Reading(mi, variance, freedom, "joint table, adjusted for chance", "")
 
 
 def _of_classes(x: np.ndarray, y: np.ndarray, seed: int) -> Reading:
