@@ -17,6 +17,8 @@ _TEXTS = "OUS"
 _SYMBOLS = (str, bytes, bool, int, float, np.generic, type(None))
 # A column of so few values, each of them seen so often, is one of symbols.
 _FEW_VALUES, _OFTEN = 32, 10
+# Of more values than that, what looks like class ids may have an order.
+_MANY = 10
 # Labels in place of padding, as other libraries have them.
 _PADDING = (-1, -100)
 
@@ -27,6 +29,7 @@ class Columns(NamedTuple):
     values: np.ndarray  # float64 [N, d]
     valid: np.ndarray  # bool [N]
     discrete: bool  # whether all columns are symbols
+    ordered: bool  # whether it is one column of many numbers
     kind: str  # in words
 
 
@@ -56,7 +59,7 @@ def read_columns(name: str, array: Any, discrete: bool | None) -> Columns:
             into[:] = column
             valid &= np.isfinite(into)
     kinds = [column.dtype.kind for column in columns]
-    if len(columns) == 1 and kinds[0] in "iu" and discrete is not False:
+    if len(columns) == 1 and kinds[0] in "iuf" and discrete is not False:
         valid &= ~_is_padding(values[:, 0])
     if discrete is None:
         symbols = [
@@ -65,7 +68,10 @@ def read_columns(name: str, array: Any, discrete: bool | None) -> Columns:
         ]
     else:
         symbols = [discrete] * len(columns)
-    return Columns(values, valid, all(symbols), _in_words(values, symbols, valid))
+    ordered = len(columns) == 1 and kinds[0] in "iuf" and discrete is None
+    ordered = ordered and len(np.unique(values[valid])) > _MANY
+    words = _in_words(values, symbols, valid)
+    return Columns(values, valid, all(symbols), ordered, words)
 
 
 def symbols(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,8 +108,8 @@ def _split(name: str, array: Any) -> list[np.ndarray]:
 def _is_padding(values: np.ndarray) -> np.ndarray:
     """Where ids are -1 or -100, and all others class ids from 0."""
     padding = np.isin(values, _PADDING)
-    rest = values[~padding]
-    ids = rest.size > 0 and rest.min() == 0
+    rest = values[~padding & np.isfinite(values)]
+    ids = rest.size > 0 and rest.min() == 0 and (rest == np.round(rest)).all()
     return padding if ids else np.zeros(len(values), bool)
 
 

@@ -1,24 +1,18 @@
 r"""Mutual information of a Gaussian or Student t copula.
 
-Ranks u become the quantiles z of a normal or of Student's distribution with
-:math:`\nu` degrees of freedom; of all :math:`\nu` the likeliest is taken. With the
-scatter R of z, and blocks of m and n columns,
+Ranks u become the quantiles z of a normal or of Student's distribution; the likeliest
+of its degrees of freedom is taken. With the density f of z, and those of its margins,
 
 .. math::
-    I = \frac12 \ln \frac{|R_x| |R_y|}{|R|} + h_m + h_n - h_{m+n}, \qquad
-    h_d = \ln \frac{\Gamma(\nu / 2)}{\Gamma((\nu + d) / 2)}
-        + \frac{\nu + d}{2} \left[ \psi\left(\frac{\nu + d}{2}\right)
-        - \psi\left(\frac{\nu}{2}\right) \right],
+    I = \left\langle \ln \frac{f(z_x, z_y)}{f(z_x)\, f(z_y)} \right\rangle - b,
 
-where h vanishes for the normal. Wishart's law takes off what chance adds to the
-logarithms.
-
-In more than one column that is no bound where the copula is another: columns that tell
-the same bit seem to tell a bit each. But for the logarithm f of any ratio of densities,
+where b is what Gaussians that are independent read on average, by Wishart's law.
+That is no bound where the copula is another: columns that tell the same bit seem to
+tell a bit each. But for the logarithm g of any ratio of densities,
 
 .. math::
-    I \ge \langle f(x_i, y_i) \rangle_i
-         - \langle \ln \langle e^{f(x_i, y_j)} \rangle_j \rangle_i .
+    I \ge \langle g(x_i, y_i) \rangle_i
+         - \langle \ln \langle e^{g(x_i, y_j)} \rangle_j \rangle_i .
 
 The last mean is 0 if the copula is right, and is taken off if it is positive.
 """
@@ -37,8 +31,8 @@ _FREEDOM = (60.0, 25.0, 14.0, 9.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.0)
 _ROWS, _STEPS = 4096, 8
 # Rows of which all pairs are read.
 _PAIRED = 1024
-# A share of variance that X leaves of Y, below which Y is taken to be determined.
-_NOTHING = 1e-9
+# Ranks that samples of Y must move by, if X is known, for ranks to tell how much.
+_APART = 10
 
 
 class _Fit(NamedTuple):
@@ -53,9 +47,10 @@ def copula_mi(u: np.ndarray, v: np.ndarray) -> Reading:
     samples, m, n = len(u), u.shape[1], v.shape[1]
     x, y = np.arange(m), m + np.arange(n)
     blocks = (x, y, np.arange(m + n))
-    if _left(np.corrcoef(normal_scores(both).T), x, y) < _NOTHING:
-        why = "combinations of x have the ranks of y"
-        return Reading(math.inf, 0.0, 0.0, "none needed", why)
+    if _left(np.corrcoef(normal_scores(both).T), x, y) < (_APART / samples) ** 2:
+        most = math.log(samples / _APART)
+        why = f"ranks of {samples:,} samples can show no more"
+        return Reading(most, 0.0, 0.0, "Gaussian copula", why, at_least=True)
     fit = _likeliest(both[:: -(-samples // _ROWS)])
     if len(both) > _ROWS:
         fit = _fit(both, fit.freedom, fit.scatter)
@@ -64,18 +59,14 @@ def copula_mi(u: np.ndarray, v: np.ndarray) -> Reading:
         _log_density(z[:, i], fit.scatter[np.ix_(i, i)], fit.freedom) for i in blocks
     ]
     terms = densities[2] - densities[0] - densities[1]
-    size = [_log_size(fit.scatter[np.ix_(i, i)], samples) for i in blocks]
-    mi = 0.5 * (size[0] + size[1] - size[2])
-    if math.isfinite(fit.freedom):
-        spread = [_spread(fit.freedom, len(i)) for i in blocks]
-        mi += spread[0] + spread[1] - spread[2]
-        name = f"Student t copula, {fit.freedom:g} degrees of freedom"
-    else:
-        name = "Gaussian copula"
+    mi = float(np.mean(terms)) - _chance(samples, m, n)
     mi -= _overstated(z[:: -(-samples // _PAIRED)], m, fit)
+    name = "Gaussian copula"
+    if math.isfinite(fit.freedom):
+        name = f"Student t copula, {fit.freedom:g} degrees of freedom"
     floor = m * n / (2.0 * samples**2)
     variance = float(np.var(terms)) / samples + floor
-    return Reading(float(mi), variance, float(m * n), name, "")
+    return Reading(mi, variance, float(m * n), name, "")
 
 
 def _likeliest(u: np.ndarray) -> _Fit:
@@ -137,8 +128,8 @@ def _log_constant(scatter: np.ndarray, freedom: float) -> float:
 
 def _overstated(z: np.ndarray, m: int, fit: _Fit) -> float:
     """What the copula of z [M, m + n] makes up, at least 0."""
-    if z.shape[1] == 2:
-        # Of two columns, correlation tells the least there can be.
+    if z.shape[1] == 2 and math.isinf(fit.freedom):
+        # A Gaussian of the same margins and correlation has the least information.
         return 0.0
     x, y = z[:, :m], z[:, m:]
     inverse = np.linalg.inv(fit.scatter)
@@ -154,9 +145,14 @@ def _overstated(z: np.ndarray, m: int, fit: _Fit) -> float:
     f -= _log_density(x, fit.scatter[:m, :m], fit.freedom)[:, None]
     f -= _log_density(y, fit.scatter[m:, m:], fit.freedom)
     f += _log_constant(fit.scatter, fit.freedom)
-    np.fill_diagonal(f, -math.inf)
+    others = len(z) - 1
+    if math.isinf(fit.freedom):
+        np.fill_diagonal(f, -math.inf)
+    else:
+        # Student's ratios are so uneven that without a sample's own it seems too small.
+        others += 1
     extra = [float(np.mean(logsumexp(f, axis=axis))) for axis in (0, 1)]
-    return max(min(extra) - math.log(len(z) - 1), 0.0)
+    return max(min(extra) - math.log(others), 0.0)
 
 
 def _squares(z: np.ndarray, scatter: np.ndarray) -> np.ndarray:
@@ -164,18 +160,10 @@ def _squares(z: np.ndarray, scatter: np.ndarray) -> np.ndarray:
     return np.einsum("nd,nd->n", z, np.linalg.solve(scatter, z.T).T)
 
 
-def _spread(freedom: float, d: int) -> float:
-    """What the tails add to the entropy of d columns, up to what cancels."""
-    half, all_ = freedom / 2, (freedom + d) / 2
-    return float(gammaln(half) - gammaln(all_) + all_ * (psi(all_) - psi(half)))
-
-
-def _log_size(scatter: np.ndarray, samples: int) -> float:
-    """Logarithm of the determinant, less what chance takes off it on average."""
-    d = len(scatter)
-    freedom = samples - 1 - np.arange(d)
-    chance = np.sum(psi(freedom / 2) - math.log(samples / 2))
-    return float(np.linalg.slogdet(scatter)[1] - chance)
+def _chance(samples: int, m: int, n: int) -> float:
+    """What Gaussians that are independent read on average, by Wishart's law."""
+    logs = psi((samples - 1 - np.arange(m + n)) / 2)
+    return 0.5 * float(np.sum(logs[:m]) + np.sum(logs[:n]) - np.sum(logs))
 
 
 def _left(scatter: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:

@@ -8,7 +8,7 @@ A reading :math:`\hat I`, less what chance adds to it, errs by
 where f degrees of freedom make up what is read by chance alone, and b the rest. Near
 0, b is 2 / N, and :math:`f + 2 N \hat I` is a noncentral chi-square of noncentrality
 2 N I: the interval holds each I of which it is within the quantiles. With another b,
-4 / b takes the place of 2 N.
+4 / b takes the place of 2 N. It holds 0 where chance alone may read as much.
 """
 
 import math
@@ -30,15 +30,20 @@ class Reading(NamedTuple):
     freedom: float  # degrees of freedom of what is read by chance
     method: str
     why: str
+    at_least: bool = False  # whether there may be any amount more
 
 
 def interval(reading: Reading, samples: int) -> tuple[float, float]:
-    """Ends of the 95 % confidence interval, at least 0.
+    """Ends of the 95 % confidence interval, at least 0."""
+    low, high = _ends(reading, samples)
+    if reading.freedom:
+        by_chance = reading.freedom + 2.0 * samples * reading.mi
+        if by_chance <= 0 or chdtrc(reading.freedom, by_chance) > _TAIL:
+            low = 0.0
+    return low, math.inf if reading.at_least else high
 
-    A variance that is infinite leaves `mi` as a lower bound.
-    """
-    if math.isinf(reading.variance):
-        return reading.mi, math.inf
+
+def _ends(reading: Reading, samples: int) -> tuple[float, float]:
     mi, freedom = reading.mi, reading.freedom
     # What chance adds to a reading has its share of the variance.
     read = mi + freedom / (2.0 * samples)

@@ -34,8 +34,9 @@ from optax_mi.estimators.choice._ranks import (
     ranks,
     related,
     related_to_classes,
+    standardize,
 )
-from optax_mi.estimators.tables import plugin_mi
+from optax_mi.estimators.choice._tables import table_mi
 
 # Below it nothing can be told.
 _FEWEST = 10
@@ -43,20 +44,22 @@ _FEWEST = 10
 _A_COLUMN = 4
 # Standard errors by which neighbours must tell more than a model.
 _CLEARLY = 2.0
+# The share of the entropy that chance reads from which on a table is sparse.
+_SPARSE = 0.1
 
 
 class MutualInformation(NamedTuple):
-    """What :func:`mutual_information` read, and how.
+    """What :func:`mutual_information` estimates, and how.
 
     Attributes:
-      mi: I(x; y) in nats, in [0, `entropy`]; nan where it cannot be told, infinite
-        where y is a continuous function of x.
-      low, high: ends of its 95 % confidence interval, in nats.
+      mi: I(x; y) in nats, in [0, `entropy`]; nan where it cannot be told.
+      low, high: ends of its 95 % confidence interval, in nats. Where `high` is
+        infinite, `mi` is what so many samples can show at most.
       entropy: the smaller of H(x) and H(y), in nats; infinite if neither repeats.
       num_samples: number of samples used.
       dropped: number of samples ignored, with a value that is not finite, or padding.
       method: the estimator that was chosen.
-      why: what it was chosen for.
+      why: what x and y were taken for, and the reason for the choice.
     """
 
     mi: float
@@ -85,9 +88,9 @@ def mutual_information(
     discrete_y: bool | None = None,
     seed: int = 0,
 ) -> MutualInformation:
-    r"""Estimates I(x; y) in nats of samples of any kind, and says how.
+    r"""Estimates I(x; y) in nats from samples of any kind, and says how.
 
-    It looks at the values, and so runs outside of `jit`; it chooses among
+    It looks at the values, so call it outside of `jit`. It chooses among
 
     - symbols and symbols: their joint table, adjusted for chance;
     - real columns and symbols: discriminants, linear or quadratic, held against samples
@@ -96,24 +99,25 @@ def mutual_information(
     - real columns on both sides: the likeliest of a Gaussian and Student t copulas, or
       :func:`ksg_mi`.
 
-    Neighbours are sought in the normal scores of those columns that depend on the other
-    side one by one, if there are any, and of 8,192 samples at most. They are taken
-    where they tell clearly more than the model.
+    Neighbours are used where they tell clearly more than the model. They are those of
+    at most 8,192 samples, in the normal scores of the columns that depend on a column
+    of the other side, if any does. Rows must be independent draws: repeated rows, and
+    time series, seem to tell more than they do.
 
     Args:
       x: samples [N] or [N, d] of numbers, booleans or strings.
       y: samples [N] or [N, e], likewise.
-      discrete_x: whether values of x are symbols. None takes for symbols: strings and
-        booleans, integers that number classes from 0, and columns of up to 32 values,
-        each of which is there ten times on average, or of two.
+      discrete_x: whether values of x are symbols, without an order. None decides by
+        column: strings, booleans, class ids from 0 on, and columns of two values, or of
+        up to 32 with ten samples a value, are symbols.
       discrete_y: likewise for y.
-      seed: of the noise that breaks ties between neighbours.
+      seed: seed of the random numbers that break ties and permute sparse tables.
 
     Returns:
-      A :class:`MutualInformation`. Samples with a value that is not finite are dropped,
-      and class ids of -1 and -100 beside others from 0 on, which stand for padding. The
-      confidence interval holds where the assumptions of the method do; it leaves out
-      what a model does not see, and what neighbours miss in more than a few columns.
+      A :class:`MutualInformation`. Samples with a missing or infinite value are
+      dropped, and so is padding: ids of -1 and -100 beside others from 0 on. The
+      confidence interval is right where the assumptions of the method are; it leaves
+      out what the model does not see, and what neighbours miss in many columns.
 
     Raises:
       TypeError, ValueError: x and y do not fit together, have other than one or two
@@ -125,7 +129,7 @@ def mutual_information(
       >>> x = np.random.default_rng(0).uniform(-1.0, 1.0, 1000)
       >>> found = mutual_information(x, x > 0.5)
       >>> print(f"{found.mi:.2f} of {found.entropy:.2f} nats, by {found.method}")
-      0.56 of 0.56 nats, by nearest neighbours
+      0.58 of 0.58 nats, by nearest neighbours
 
     References:
       Kraskov, Stögbauer and Grassberger, Physical Review E 69, 066138, 2004, for
@@ -147,14 +151,21 @@ def mutual_information(
         reading = _nothing(f"{samples} usable samples are fewer than {_FEWEST}")
         return _report(reading, math.nan, samples, dropped, found_x, found_y)
     entropy = min(_entropy(a, found_x.discrete), _entropy(b, found_y.discrete))
-    if found_x.discrete and found_y.discrete:
-        reading = _of_tables(a, b)
-    elif found_y.discrete:
-        reading = _of_classes(a, b, seed)
-    elif found_x.discrete:
-        reading = _of_classes(b, a, seed)
+    rng = np.random.default_rng(seed)
+    if not (found_x.discrete or found_y.discrete):
+        reading, chance = _of_vectors(a, b, rng, seed), 0.0
+    elif found_x.discrete and found_y.discrete:
+        reading, chance = table_mi(symbols(a)[0], symbols(b)[0], rng)
     else:
-        reading = _of_vectors(a, b, seed)
+        sides = (a, b) if found_y.discrete else (b, a)
+        reading, chance = _of_classes(*sides, rng, seed), 1.0
+    numbers = all(side.ordered or not side.discrete for side in (found_x, found_y))
+    if chance > _SPARSE and numbers:
+        # Numbers may tell by their order what classes of few samples do not.
+        vectors = _of_vectors(a, b, rng, seed)
+        if not vectors.mi <= reading.mi + _CLEARLY * math.sqrt(vectors.variance):
+            why = f"as numbers they tell more than as symbols, {reading.mi:.3f} nats"
+            reading = vectors._replace(why=why)
     return _report(reading, entropy, samples, dropped, found_x, found_y)
 
 
@@ -166,16 +177,15 @@ def _report(
     x: Columns,
     y: Columns,
 ) -> MutualInformation:
+    # What chance takes off may leave less than 0.
+    mi = float(np.clip(reading.mi, 0.0, entropy))
     low, high = math.nan, math.nan
-    if math.isinf(reading.mi):
-        low = high = entropy
-    elif not math.isnan(reading.mi):
+    if not math.isnan(mi):
         low, high = interval(reading, samples)
     return MutualInformation(
-        # What chance takes off may leave less than 0.
-        mi=float(np.clip(reading.mi, 0.0, entropy)),
-        low=low,
-        high=high,
+        mi=mi,
+        low=min(low, mi),
+        high=max(high, mi),
         entropy=entropy,
         num_samples=samples,
         dropped=dropped,
@@ -194,30 +204,18 @@ def _entropy(values: np.ndarray, discrete: bool) -> float:
     if not discrete and 2 * len(sizes) > len(values):
         return math.inf
     shares = sizes / len(values)
-    return float(-np.sum(shares * np.log(shares)))
+    return abs(float(np.sum(shares * np.log(shares))))
 
 
-def _of_tables(x: np.ndarray, y: np.ndarray) -> Reading:
-    found = plugin_mi(symbols(x)[0], symbols(y)[0])
-    mi = float(found.adjusted * found.entropy)
-    chance = float(found.chance)
-    if math.isnan(mi):
-        return _nothing(
-            f"{len(x)} samples are too few for a table of so many symbols: by chance "
-            f"alone it reads {chance:.2f} of {float(found.entropy):.2f} nats"
-        )
-    error = float(found.adjusted_std_error * found.entropy)
-    freedom = 2.0 * len(x) * chance
-    variance = error**2 + freedom / (2.0 * len(x) ** 2) if error > 0 else 0.0
-    return Reading(mi, variance, freedom, "joint table, adjusted for chance", "")
-
-
-def _of_classes(x: np.ndarray, y: np.ndarray, seed: int) -> Reading:
+def _of_classes(
+    x: np.ndarray, y: np.ndarray, rng: np.random.Generator, seed: int
+) -> Reading:
     labels, sizes = symbols(y)
-    u = ranks(x)
-    kept = independent(normal_scores(u))
+    u, kept = ranks(x, rng), independent(standardize(x))
     if not len(kept) or len(sizes) == 1:
         return _constant()
+    if 2 * len(sizes) > len(x):
+        return _nothing(f"{len(x):,} samples are too few for {len(sizes):,} classes")
     matter = related_to_classes(u, labels)
     readings = []
     if len(kept) * _A_COLUMN > len(x):
@@ -233,8 +231,10 @@ def _of_classes(x: np.ndarray, y: np.ndarray, seed: int) -> Reading:
     return _larger(readings, neighbors_of_classes(u, labels, seed))
 
 
-def _of_vectors(x: np.ndarray, y: np.ndarray, seed: int) -> Reading:
-    u, v = ranks(x), ranks(y)
+def _of_vectors(
+    x: np.ndarray, y: np.ndarray, rng: np.random.Generator, seed: int
+) -> Reading:
+    u, v = ranks(x, rng), ranks(y, rng)
     kept = [independent(normal_scores(a)) for a in (u, v)]
     if not all(map(len, kept)):
         return _constant()
@@ -244,7 +244,7 @@ def _of_vectors(x: np.ndarray, y: np.ndarray, seed: int) -> Reading:
         kept = [np.intersect1d(*pair) for pair in zip(kept, matter, strict=True)]
     if all(map(len, kept)) and sum(map(len, kept)) * _A_COLUMN <= len(x):
         readings.append(copula_mi(u[:, kept[0]], v[:, kept[1]]))
-    if readings and math.isinf(readings[0].mi):
+    if readings and readings[0].at_least:
         return readings[0]
     if not readings and not len(matter[0]):
         return _too_many(x.shape[1] + y.shape[1], len(x))

@@ -58,7 +58,7 @@ def at_most(reading: Reading, samples: int) -> Reading:
     if reading.method != _NAME or reading.mi <= _CEILING * math.log(samples):
         return reading
     why = f"{reading.why}; {samples:,} samples can hardly show more"
-    return reading._replace(variance=math.inf, why=why)
+    return reading._replace(at_least=True, why=why)
 
 
 def _reading(found: MIEstimate, where: str) -> Reading:

@@ -16,17 +16,20 @@ _WAVES, _LEVEL = 3, 0.01
 # Rows that are enough to tell which columns depend.
 _ROWS = 2**15
 # A column that others leave so little of is determined by them.
-_LEFT = 1e-6
+_LEFT = 1e-4
 
 
-def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks in (0, 1) of `x` [N, d], column by column; ties share their mean."""
-    out = np.empty(x.shape)
+def ranks(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Ranks in (0, 1) of `x` [N, d], column by column; 1 / 2 of a constant column.
+
+    Ties come in random order: so ranks are of a density, and tell what x tells.
+    """
+    samples = len(x)
+    out = np.full(x.shape, 0.5)
     for column, rank in zip(x.T, out.T, strict=True):
-        ordered = np.sort(column)
-        before = np.searchsorted(ordered, column, "left")
-        after = np.searchsorted(ordered, column, "right")
-        rank[:] = 0.5 * (before + after) / len(column)
+        if column.min() < column.max():
+            order = np.lexsort((rng.random(samples), column))
+            rank[order] = (np.arange(samples) + 0.5) / samples
     return out
 
 

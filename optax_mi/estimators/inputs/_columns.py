@@ -37,6 +37,8 @@ def table_of(name: str, X: Any) -> np.ndarray | list[np.ndarray]:
             return np.asarray(X)
         iterate = X.items() if hasattr(X, "items") else zip(X.columns, X, strict=True)
         return [column_of(name, column) for _, column in iterate]
+    if isinstance(X, np.ma.MaskedArray):
+        X = np.ma.filled(X.astype(float), np.nan)
     try:
         table = np.asarray(X)
     except ValueError:
@@ -62,6 +64,8 @@ def column_of(name: str, column: Any) -> np.ndarray:
             f"{name} must be real numbers, booleans or strings, got dtype "
             f"{column.dtype}. Times: pass .astype('int64')."
         )
+    if isinstance(column, np.ma.MaskedArray):
+        column = np.ma.filled(column.astype(float), np.nan)
     values = np.asarray(column)
     if values.dtype.kind != "O":
         return values

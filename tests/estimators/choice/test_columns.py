@@ -43,8 +43,9 @@ def test_the_user_has_the_last_word():
 
 
 @pytest.mark.parametrize("padding", [-1, -100])
-def test_padding_is_dropped(padding):
-    labels = RNG.integers(4, size=100)
+@pytest.mark.parametrize("dtype", [int, float])
+def test_padding_is_dropped(padding, dtype):
+    labels = RNG.integers(4, size=100).astype(dtype)
     labels[::5] = padding
     found = read_columns("y", labels, None)
     assert found.valid.sum() == 80
@@ -54,7 +55,7 @@ def test_padding_is_dropped(padding):
 def test_negative_numbers_are_no_padding():
     assert read_columns("y", np.array([-1, 1, 1, -1]), None).valid.all()
     assert read_columns("y", RNG.integers(-5, 6, size=500), None).valid.all()
-    assert read_columns("y", np.array([-1.0, 0.0, 1.0] * 9), None).valid.all()
+    assert read_columns("y", np.array([-1.0, 0.5, 0.0] * 9), None).valid.all()
 
 
 def test_what_is_not_finite_is_dropped():
@@ -111,3 +112,15 @@ def test_errors(array, discrete, error, message):
 def test_traced_arrays_are_an_error():
     with pytest.raises(TypeError, match="x is traced"):
         jax.jit(lambda x: read_columns("x", x, None).valid)(jnp.ones(3))
+
+
+def test_numbers_have_an_order():
+    assert read_columns("x", RNG.integers(100, size=500), None).ordered
+    assert not read_columns("x", RNG.integers(100, size=500), True).ordered
+    assert not read_columns("x", RNG.integers(5, size=500), None).ordered
+    assert not read_columns("x", RNG.integers(100, size=500).astype(str), None).ordered
+
+
+def test_masked_values_are_dropped():
+    x = np.ma.array(np.arange(6), mask=[0, 1, 0, 0, 1, 0])
+    np.testing.assert_array_equal(read_columns("x", x, None).valid, ~x.mask)

@@ -49,8 +49,10 @@ def test_without_freedom_or_information_nothing_is_left_open():
     assert interval(reading(0.0, 0.0), 100) == (0.0, 0.0)
 
 
-def test_infinite_variance_leaves_a_lower_bound():
-    assert interval(reading(2.0, math.inf), 100) == (2.0, math.inf)
+def test_a_reading_that_may_be_any_amount_more():
+    low, high = interval(reading(2.0, 0.01)._replace(at_least=True), 100)
+    assert low == pytest.approx(1.804, abs=1e-3)
+    assert high == math.inf
 
 
 @pytest.mark.parametrize("truth", [0.0, 0.002, 0.02, 0.1])
@@ -70,3 +72,14 @@ def test_holds_the_truth_of_a_chi_square(truth, freedom):
         low, high = interval(reading(mi, variance, freedom), samples)
         held += low <= truth <= high
     assert abs(held / draws - (0.95 if truth else 0.975)) < 0.015
+
+
+def test_what_chance_may_read_leaves_zero_open():
+    # Of a sparse table samples differ little: alone that would exclude 0.
+    samples, freedom = 300, 400.0
+    floor = freedom / (2 * samples**2)
+    mi = 1.5 * math.sqrt(floor)
+    low, high = interval(reading(mi, 0.0001 + floor, freedom), samples)
+    assert low == 0.0
+    assert high > mi
+    assert interval(reading(2 * mi, 0.0001 + floor, freedom), samples)[0] > 0.0

@@ -8,17 +8,24 @@ from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from optax_mi.estimators.choice import _ranks
 from optax_mi.estimators.choice._posteriors import (
     _fit,
     _log_posterior,
     logits_mi,
     posterior_mi,
 )
-from optax_mi.estimators.choice._ranks import ranks
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(3, size=600)
 X = RNG.normal(size=(600, 2)) * (1 + LABELS[:, None]) + 2 * np.eye(3, 2)[LABELS]
+
+
+TIES = np.random.default_rng(9)
+
+
+def ranks(x):
+    return _ranks.ranks(x, TIES)
 
 
 def sizes(labels):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm, rankdata
 
+from optax_mi.estimators.choice import _ranks
 from optax_mi.estimators.choice._ranks import (
     independent,
     normal_scores,
-    ranks,
     related,
     related_to_classes,
     standardize,
@@ -17,11 +17,29 @@ from optax_mi.estimators.choice._ranks import (
 RNG = np.random.default_rng(0)
 
 
+TIES = np.random.default_rng(9)
+
+
+def ranks(x):
+    return _ranks.ranks(x, TIES)
+
+
 def test_ranks_are_those_of_scipy():
-    x = np.round(RNG.normal(size=(200, 3)), 1)
+    x = RNG.normal(size=(200, 3))
     expected = (rankdata(x, axis=0) - 0.5) / 200
     np.testing.assert_allclose(ranks(x), expected, atol=1e-12)
     np.testing.assert_allclose(normal_scores(ranks(x)), norm.ppf(expected))
+
+
+def test_ties_come_in_random_order():
+    x = np.repeat([2.0, 1.0, 3.0], 100)[:, None]
+    u = ranks(x)[:, 0]
+    for value, low in ((1.0, 0), (2.0, 100), (3.0, 200)):
+        part = u[x[:, 0] == value]
+        expected = (np.arange(low, low + 100) + 0.5) / 300
+        np.testing.assert_allclose(np.sort(part), expected)
+        assert abs(np.corrcoef(part, np.arange(100))[0, 1]) < 0.3
+    np.testing.assert_array_equal(ranks(np.ones((5, 1))), 0.5)
 
 
 def test_standardized_columns():
