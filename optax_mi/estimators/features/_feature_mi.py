@@ -46,24 +46,26 @@ def feature_mi(
       discrete_features: which features are codes, of which only equality counts: True,
         False, a mask [features] or indices. 'auto' means all if X is sparse, else
         those of booleans, strings and categories.
-      discrete_target: whether y are classes. 'auto' means yes for booleans, strings and
-        categories, and for whole numbers of two values, or of ten samples to a value
-        and more, where ages, say, read some 0.05 nats more than as numbers; no for
-        other floating numbers, and for integers that hardly repeat. In between integers
-        are an error.
+      discrete_target: whether y are classes. 'auto' says yes to booleans, strings and
+        categories, and to whole numbers with two values or with at least ten samples a
+        value. It says no to other floating numbers, and to integers that hardly repeat;
+        integers in between are an error. Pass False for numbers such as ages: as
+        classes they read some 0.05 nats more.
       n_neighbors: number of neighbours; more have less variance and more bias.
       random_state: an int, a `RandomState` or `Generator` of NumPy, for the noise and
         for permutations; None draws anew in each call.
       num_permutations: how many permutations of y to score as well, for p-values.
 
     Returns:
-      Scores [features], float64 of NumPy, at least 0, and 0 for a constant feature.
-      With permutations a tuple of them and of p-values, :math:`p = (1 + m) / (1 + M)`,
-      where m of M permutations score no less, before scores are clipped to 0.
+      Scores [features], NumPy float64, at least 0, and 0 for a constant feature. With
+      permutations, as `SelectFdr` and `SelectFpr` need them, a tuple of scores and
+      p-values, :math:`p = (1 + m) / (1 + M)`, where m of M permutations score no less,
+      before scores are clipped to 0.
 
     Raises:
       TypeError, ValueError: shapes do not fit, values are missing or infinite, `y` may
-        be either classes or numbers, or an array is traced.
+        be either classes or numbers, float32 cannot tell a column's values apart, or
+        an array is traced.
 
     Example:
       >>> import numpy as np

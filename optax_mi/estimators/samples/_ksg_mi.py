@@ -68,9 +68,9 @@ def ksg_mi(
         Euclidean reads more of what is there, and is as unbiased where nothing is.
       mask: None, or booleans [N]; samples with False are dropped and counted.
       key: a seed, or a key of `jax.random`, for the noise that breaks ties. None takes
-        the samples as they are, without noise and in their own units: those tied with
-        the k-th neighbour are beyond it for the first algorithm, unless they equal the
-        sample itself, and among the nearest for the second.
+        the samples as they are, without noise and in their own units. Samples exactly
+        as far as the k-th neighbour then count as beyond it in the first algorithm, but
+        for copies of the sample itself, and as neighbours in the second.
       clip: whether to set an estimate below 0 to 0.
 
     Returns:
@@ -80,7 +80,7 @@ def ksg_mi(
 
     Raises:
       TypeError, ValueError: shapes or dtypes do not fit, k is not a Python int in [1,
-        N), or the algorithm is unknown.
+        N), or the algorithm or the norm is unknown.
 
     Example:
       >>> import jax
