@@ -83,7 +83,8 @@ def accuracy(samples: list[int], sets: int, names: list[str]) -> tuple[str, str]
             heads.setdefault(kind, []).append(head)
             for row, of_task in zip(rows, table, strict=True):
                 row.append(" / ".join(f"{error:.2f}" for error in of_task))
-        parts.append(markdown([name, "truth", *(f"N = {n:,}" for n in samples)], rows))
+        sizes = [f"N = {size:,}: {' / '.join(estimates)}" for size in samples]
+        parts.append(markdown([name, "truth", *sizes], rows))
     tables = [
         markdown(["mean error, nats", *peers(kind == "classes")], rows)
         for kind, rows in heads.items()
