@@ -112,6 +112,7 @@ def test_rules():
     assert set(labels) <= {0, 1, 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_sets(name):
     tasks = SETS[name]()
@@ -125,6 +126,8 @@ def test_sets(name):
 def test_script(monkeypatch, tmp_path, capsys):
     few = {"vectors, few": lambda: SETS["vectors, chosen on"]()[:1]}
     monkeypatch.setattr(choice, "SETS", few)
+    one = {"mutual_information": choice.peers(False)["mutual_information"]}
+    monkeypatch.setattr(choice, "peers", lambda labels: one)
     means, tasks = tmp_path / "means.md", tmp_path / "tasks.md"
     arguments = f"--samples 100 --draws 1 --output {means} --tasks {tasks}"
     monkeypatch.setattr(sys, "argv", ["choice.py", *arguments.split()])
