@@ -198,7 +198,8 @@ ESTIMATORS = {
         lambda x, y, d, **how: gaussian_mi(x, y, **how),
         lambda x, y: gaussian_peer.real_mi(x.astype(float), y.astype(float)),
         lambda n, d: 4e-6 * d,
-        lambda n, d: 2 * n * (2 * d) ** 2,
+        # Of X, of Y and of both; up to 64 columns of one matrix.
+        lambda n, d: 2 * n * (4 if 2 * d <= 64 else 3) * d**2,
         RAW,
     ),
     "gaussian": Estimator(
