@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from suite.files import replacing
 from suite.markdown import markdown
+from suite.mi_vectors import ring
 from timing import seconds
 
 from optax_mi.estimators import binned_mi, gaussian_mi, kde_mi, ksg_mi, ross_mi
@@ -101,18 +102,6 @@ def circle(samples: int) -> Callable[..., Data]:
     return draw
 
 
-def circle_truth() -> float:
-    """I of the noisy ring, from its density on a grid."""
-    edge = np.linspace(-1.6, 1.6, 801)
-    angle = np.linspace(0, 2 * math.pi, 2001)[:-1]
-    along_x, along_y = (
-        np.exp(-0.5 * ((edge[:, None] - f(angle)) / 0.1) ** 2) for f in (np.cos, np.sin)
-    )
-    p = along_x @ along_y.T
-    p /= p.sum()
-    return float(np.sum(p * np.log(p / (p.sum(1, keepdims=True) * p.sum(0)) + 1e-300)))
-
-
 def problems() -> dict[str, list[Problem]]:
     """By the kind of label."""
     easy, hard = blobs_truth(1.5), blobs_truth(3.0)
@@ -131,7 +120,7 @@ def problems() -> dict[str, list[Problem]]:
             Problem("Gaussian, 1 + 1", correlated(1000, 1, rho), pair),
             Problem("Gaussian, 5 + 5", correlated(1000, 5, rho), 5 * pair),
             Problem("warped, 1 + 1", correlated(1000, 1, rho, True), pair),
-            Problem("ring, 1 + 1", circle(1000), circle_truth()),
+            Problem("ring, 1 + 1", circle(1000), ring(0.1).truth),
             Problem("unrelated, 1 + 1", correlated(1000, 1, 0.0), 0.0),
             Problem("unrelated, 20 + 20", correlated(1000, 20, 0.0), 0.0),
         ],

@@ -25,6 +25,7 @@ from suite.mi_vectors import (
     Task,
     curve,
     gaussian,
+    integral,
     ring,
     student,
     uniform_noise,
@@ -95,13 +96,11 @@ def accuracy(samples: list[int], sets: int, names: list[str]) -> tuple[str, str]
 def table_of(joint: np.ndarray) -> Source:
     """Symbols of this joint table."""
     p = joint / joint.sum()
-    product = p.sum(1, keepdims=True) * p.sum(0)
 
     def draw(rng: np.random.Generator, samples: int) -> Any:
         return np.divmod(rng.choice(p.size, samples, p=p.ravel()), p.shape[1])
 
-    truth = np.sum(p * np.log(np.where(p > 0, p / product, 1.0)))
-    return Source(draw, float(truth))
+    return Source(draw, integral(p))
 
 
 def cases() -> dict[str, Source]:

@@ -149,7 +149,7 @@ def uniform_noise(width: float) -> Source:
 def curve(f: Map, noise: float, beside_x: int = 0, beside_y: int = 0) -> Source:
     """X uniform in [-1, 1] and Y = f(X) plus noise, beside columns of noise alone."""
     x, y = np.linspace(-1, 1, 2001), np.linspace(-4, 4, 3001)
-    truth = _integral(np.exp(-0.5 * ((y - f(x)[:, None]) / noise) ** 2))
+    truth = integral(np.exp(-0.5 * ((y - f(x)[:, None]) / noise) ** 2))
 
     def draw(rng: np.random.Generator, samples: int) -> Pair:
         x = rng.uniform(-1, 1, (samples, 1))
@@ -171,7 +171,7 @@ def spread(least: float) -> Source:
         x = rng.normal(size=(samples, 1))
         return x, (least + np.abs(x)) * rng.normal(size=(samples, 1))
 
-    return Source(draw, _integral(density))
+    return Source(draw, integral(density))
 
 
 def ring(noise: float) -> Source:
@@ -188,7 +188,7 @@ def ring(noise: float) -> Source:
         noisy = noise * rng.normal(size=(2, samples, 1))
         return np.cos(angle) + noisy[0], np.sin(angle) + noisy[1]
 
-    return Source(draw, _integral(along[0] @ along[1].T))
+    return Source(draw, integral(along[0] @ along[1].T))
 
 
 def clusters(x: Any, y: Any) -> Source:
@@ -211,7 +211,7 @@ def clusters(x: Any, y: Any) -> Source:
     return Source(draw, float(np.mean(terms)))
 
 
-def _integral(density: np.ndarray) -> float:
+def integral(density: np.ndarray) -> float:
     """I of a density on a grid, [x, y]."""
     p = density / density.sum()
     product = p.sum(1, keepdims=True) * p.sum(0)

@@ -82,6 +82,12 @@ def symbols(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ids.reshape(-1), sizes
 
 
+def entropy_of(sizes: np.ndarray) -> float:
+    """Entropy in nats of symbols that occur so often."""
+    shares = sizes[sizes > 0] / sizes.sum()
+    return abs(float(np.sum(shares * np.log(shares))))
+
+
 def _split(name: str, array: Any) -> list[np.ndarray]:
     """The columns of an array or a table, [N] each."""
     table = table_of(name, array)

@@ -33,6 +33,16 @@ class Reading(NamedTuple):
     at_least: bool = False  # whether there may be any amount more
 
 
+def nothing(why: str) -> Reading:
+    """That nothing can be told."""
+    return Reading(math.nan, math.nan, 0.0, "none", why)
+
+
+def constant() -> Reading:
+    """Of samples of which one side is always the same."""
+    return Reading(0.0, 0.0, 0.0, "none needed", "one of them is constant")
+
+
 def interval(reading: Reading, samples: int) -> tuple[float, float]:
     """Ends of the 95 % confidence interval, at least 0."""
     low, high = _ends(reading, samples)

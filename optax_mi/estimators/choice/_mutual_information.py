@@ -19,9 +19,14 @@ import jax
 import numpy as np
 
 from optax_mi._checks import check_static_int
-from optax_mi.estimators.choice._columns import Columns, read_columns, symbols
+from optax_mi.estimators.choice._columns import (
+    Columns,
+    entropy_of,
+    read_columns,
+    symbols,
+)
 from optax_mi.estimators.choice._copula import copula_mi
-from optax_mi.estimators.choice._interval import Reading, interval
+from optax_mi.estimators.choice._interval import Reading, constant, interval, nothing
 from optax_mi.estimators.choice._neighbors import (
     at_most,
     neighbors_of_classes,
@@ -36,7 +41,7 @@ from optax_mi.estimators.choice._ranks import (
     related_to_classes,
     standardize,
 )
-from optax_mi.estimators.choice._tables import table_mi
+from optax_mi.estimators.choice._tables import symbols_mi
 
 # Below it nothing can be told.
 _FEWEST = 10
@@ -148,14 +153,14 @@ def mutual_information(
     samples, dropped = int(valid.sum()), int((~valid).sum())
     a, b = found_x.values[valid], found_y.values[valid]
     if samples < _FEWEST:
-        reading = _nothing(f"{samples} usable samples are fewer than {_FEWEST}")
+        reading = nothing(f"{samples} usable samples are fewer than {_FEWEST}")
         return _report(reading, math.nan, samples, dropped, found_x, found_y)
     entropy = min(_entropy(a, found_x.discrete), _entropy(b, found_y.discrete))
     rng = np.random.default_rng(seed)
     if not (found_x.discrete or found_y.discrete):
         reading, chance = _of_vectors(a, b, rng, seed), 0.0
     elif found_x.discrete and found_y.discrete:
-        reading, chance = table_mi(symbols(a)[0], symbols(b)[0], rng)
+        reading, chance = symbols_mi(symbols(a)[0], symbols(b)[0], rng)
     else:
         sides = (a, b) if found_y.discrete else (b, a)
         reading, chance = _of_classes(*sides, rng, seed), 1.0
@@ -194,17 +199,12 @@ def _report(
     )
 
 
-def _nothing(why: str) -> Reading:
-    return Reading(math.nan, math.nan, 0.0, "none", why)
-
-
 def _entropy(values: np.ndarray, discrete: bool) -> float:
     """Entropy of symbols, or of rows that mostly repeat; else infinite."""
     _, sizes = symbols(values)
     if not discrete and 2 * len(sizes) > len(values):
         return math.inf
-    shares = sizes / len(values)
-    return abs(float(np.sum(shares * np.log(shares))))
+    return entropy_of(sizes)
 
 
 def _of_classes(
@@ -213,9 +213,9 @@ def _of_classes(
     labels, sizes = symbols(y)
     u, kept = ranks(x, rng), independent(standardize(x))
     if not len(kept) or len(sizes) == 1:
-        return _constant()
+        return constant()
     if 2 * len(sizes) > len(x):
-        return _nothing(f"{len(x):,} samples are too few for {len(sizes):,} classes")
+        return nothing(f"{len(x):,} samples are too few for {len(sizes):,} classes")
     matter = related_to_classes(u, labels)
     readings = []
     if len(kept) * _A_COLUMN > len(x):
@@ -237,7 +237,7 @@ def _of_vectors(
     u, v = ranks(x, rng), ranks(y, rng)
     kept = [independent(normal_scores(a)) for a in (u, v)]
     if not all(map(len, kept)):
-        return _constant()
+        return constant()
     matter = related(u, v)
     readings = []
     if sum(map(len, kept)) * _A_COLUMN > len(x):
@@ -253,12 +253,8 @@ def _of_vectors(
     return at_most(_larger(readings, neighbors_of_vectors(u, v, seed)), len(x))
 
 
-def _constant() -> Reading:
-    return Reading(0.0, 0.0, 0.0, "none needed", "one of them is constant")
-
-
 def _too_many(columns: int, samples: int) -> Reading:
-    return _nothing(
+    return nothing(
         f"{samples} samples are too few for {columns} columns, none of which tells "
         "something alone"
     )

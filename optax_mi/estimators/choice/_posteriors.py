@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
+from optax_mi.estimators.choice._columns import entropy_of
 from optax_mi.estimators.choice._interval import Reading
 from optax_mi.estimators.choice._ranks import normal_scores, standardize
 from optax_mi.estimators.inputs import of_probabilities
@@ -42,7 +43,7 @@ def posterior_mi(
     best = Reading(-math.inf, 0.0, 0.0, "", "")
     least = -math.inf
     kinds = (False, True) if len(sizes) <= _MOST_CLASSES else (False,)
-    entropy = _entropy(sizes)
+    entropy = entropy_of(sizes)
     columns = {"": standardize(x), " of normal scores": normal_scores(u)}
     for (of, z), quadratic in itertools.product(columns.items(), kinds):
         held_out = np.empty(len(z))
@@ -86,14 +87,9 @@ def logits_mi(logits: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Read
         else:
             high = right
     best = terms(0.5 * (low + high))
-    mi = _entropy(sizes) + best.mean()
+    mi = entropy_of(sizes) + best.mean()
     variance = float(np.var(best - np.log(sizes / len(labels))[labels])) / len(labels)
     return Reading(float(mi), variance, 1.0, "softmax of the logits", "")
-
-
-def _entropy(sizes: np.ndarray) -> float:
-    shares = sizes / sizes.sum()
-    return float(-np.sum(shares * np.log(shares)))
 
 
 def _fit(

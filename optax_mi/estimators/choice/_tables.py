@@ -9,52 +9,45 @@ with b what I would be if x and y were independent: f / 2 N, with f degrees of f
 where cells are full, and else the mean over permutations of y.
 """
 
-import math
-
 import numpy as np
 
-from optax_mi.estimators.choice._interval import Reading
+from optax_mi.estimators.choice._columns import entropy_of
+from optax_mi.estimators.choice._interval import Reading, constant, nothing
+from optax_mi.estimators.tables import codes_mi
 
 # Samples a cell from which on chance is a chi-square, and permutations below it.
 _FULL, _PERMUTATIONS = 20, 64
 # Beyond this share of the entropy chance leaves too little to be told from its error.
 _MOST_CHANCE = 0.75
-# Cells that are counted in an array.
-_CELLS = 2**22
 
 
-def table_mi(
+def symbols_mi(
     x: np.ndarray, y: np.ndarray, rng: np.random.Generator
 ) -> tuple[Reading, float]:
     """I of symbols [N], numbered from 0, and the share of H that chance reads."""
     samples = len(x)
     sizes = [np.bincount(a) for a in (x, y)]
     rows, columns = (len(size) for size in sizes)
-    entropy = min(math.log(samples) - _mean_log(size) for size in sizes)
-    margins = sum(_mean_log(size) for size in sizes)
-    counts = _counts(x, y, columns)
-    mi = math.log(samples) + _mean_log(counts) - margins
+    if min(rows, columns) == 1:
+        return constant(), 0.0
+    entropy = min(entropy_of(size) for size in sizes)
+    mi = codes_mi(x, y, rows, columns)
     if rows * columns * _FULL <= samples:
         freedom = (rows - 1.0) * (columns - 1.0)
         chance = freedom / (2.0 * samples)
     else:
         by_chance = [
-            math.log(samples)
-            + _mean_log(_counts(x, rng.permutation(y), columns))
-            - margins
-            for _ in range(_PERMUTATIONS)
+            codes_mi(x, rng.permutation(y), rows, columns) for _ in range(_PERMUTATIONS)
         ]
         chance = float(np.mean(by_chance))
         freedom = 2.0 * samples**2 * float(np.var(by_chance))
-    if entropy <= 0:
-        return Reading(0.0, 0.0, 0.0, "none needed", "one of them is constant"), 0.0
     share = chance / entropy
     if share > _MOST_CHANCE:
         why = (
             f"{samples:,} samples are too few for a table of so many symbols: by "
             f"chance alone it reads {chance:.2f} of {entropy:.2f} nats"
         )
-        return Reading(math.nan, math.nan, 0.0, "none", why), share
+        return nothing(why), share
     scale = 1.0 / (1.0 - share)
     variance = _variance(x, y, sizes, columns) / samples
     variance += freedom / (2.0 * samples**2)
@@ -62,21 +55,6 @@ def table_mi(
     return Reading(
         scale * (mi - chance), scale**2 * variance, scale**2 * freedom, name, ""
     ), share
-
-
-def _counts(x: np.ndarray, y: np.ndarray, columns: int) -> np.ndarray:
-    """How often each pair occurs that does."""
-    cells = x * np.int64(columns) + y
-    if (int(x.max()) + 1) * columns <= _CELLS:
-        counts = np.bincount(cells)
-        return counts[counts > 0]
-    return np.unique(cells, return_counts=True)[1]
-
-
-def _mean_log(counts: np.ndarray) -> float:
-    """Mean over samples of the logarithm of how often theirs occurs."""
-    counts = counts[counts > 0]
-    return float(np.sum(counts * np.log(counts)) / counts.sum())
 
 
 def _variance(

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_mi.estimators.features._columns import Features
-from optax_mi.estimators.features._table_mi import codes_mi
 from optax_mi.estimators.inputs import Codes, encode
 from optax_mi.estimators.samples import (
     break_ties_in_order,
@@ -17,6 +16,7 @@ from optax_mi.estimators.samples import (
     ross_by_feature,
     strips_of,
 )
+from optax_mi.estimators.tables import codes_mi
 
 # Rows of one call, fewer where they have more elements than that.
 _ROWS, _ELEMENTS = 64, 2**22

@@ -14,7 +14,7 @@ import numpy as np
 
 from optax_mi.estimators.arithmetic import digamma
 from optax_mi.estimators.samples._ksg_band import Plane, count_in_order, lay_strips
-from optax_mi.estimators.samples._ross_mi import _furthest, _nearer, _radius_on_line
+from optax_mi.estimators.samples._ross_mi import count_on_ordered_line
 
 
 @functools.partial(jax.jit, static_argnames="k")
@@ -41,20 +41,13 @@ def ross_by_feature(
 
     def estimate(j: jax.Array) -> jax.Array:
         line, label, place, size = _row(j, ordered, labels, places, sizes)
-        x, part = line[place], jnp.sum(size)
-        radius = _radius_on_line(x, label, k, size)
-
-        def nearer(at: jax.Array) -> jax.Array:
-            return _nearer(jnp.abs(line[at] - x), radius)
-
-        above = _furthest(place, 1, part, nearer)
-        below = _furthest(place, -1, part, nearer)
-        others = digamma(jnp.minimum(k, size - 1), x.dtype)
-        of_class = others - digamma(size, x.dtype) + digamma(part, x.dtype)
-        local = of_class.at[label].get(mode="clip")
-        local -= digamma(above - below + 1, x.dtype)
+        part, dtype = jnp.sum(size), line.dtype
+        nearer = count_on_ordered_line(line, label, place, k, size)
+        others = digamma(jnp.minimum(k, size - 1), dtype)
+        of_class = others - digamma(size, dtype) + digamma(part, dtype)
+        local = of_class.at[label].get(mode="clip") - digamma(nearer, dtype)
         total = jnp.sum(jnp.where(label < len(size), local, 0.0))
-        return total / jnp.maximum(part, 1).astype(x.dtype)
+        return total / jnp.maximum(part, 1).astype(dtype)
 
     return _each(estimate, jobs, len(ordered), ordered.dtype)
 

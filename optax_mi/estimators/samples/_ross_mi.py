@@ -148,13 +148,23 @@ def _count_on_line(
     x: jax.Array, labels: jax.Array, k: int, sizes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Labels [N] in order, and the number of samples nearer than the radius."""
-    num_classes, part = len(sizes), jnp.sum(sizes)
+    num_classes = len(sizes)
     x = jnp.where(labels < num_classes, x[:, 0], jnp.inf)
     ordered = sort(x)
     # The last of equal ones: which of them a sample is makes no difference.
     place = _furthest(jnp.zeros_like(labels), 1, len(x), lambda at: ordered[at] <= x)
     labels, place = _sort_by_class(labels, place, num_classes)
-    x = ordered[place]
+    return labels, count_on_ordered_line(ordered, labels, place, k, sizes)
+
+
+def count_on_ordered_line(
+    ordered: jax.Array, labels: jax.Array, place: jax.Array, k: int, sizes: jax.Array
+) -> jax.Array:
+    """Number of samples nearer than the radius, of those at `place` in `ordered` [N].
+
+    They come in the order of their labels, then of their places.
+    """
+    x, part = ordered[place], jnp.sum(sizes)
     radius = _radius_on_line(x, labels, k, sizes)
 
     def nearer(at: jax.Array) -> jax.Array:
@@ -162,7 +172,7 @@ def _count_on_line(
 
     above = _furthest(place, 1, part, nearer)
     below = _furthest(place, -1, part, nearer)
-    return labels, above - below + 1
+    return above - below + 1
 
 
 def _radius_on_line(

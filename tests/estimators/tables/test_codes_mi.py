@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from optax_mi.estimators.features._table_mi import codes_mi
+from optax_mi.estimators.tables import codes_mi
 
 
 # Tables that are counted, and one whose cells are many more than the samples.
