@@ -21,10 +21,10 @@ try:
     from flax import nnx
     from flax.training.train_state import TrainState
     from flax.traverse_util import flatten_dict, unflatten_dict
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "optax_mi.flax is for networks in flax: pip install 'optax-mi[flax]'."
-    ) from error
+    ) from _error
 
 
 class MITrainState(TrainState):

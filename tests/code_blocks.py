@@ -1,15 +1,18 @@
 """The code of README.md and of the pages, and what a type checker says of it.
 
-`python -m tests.code_blocks`, a part of `make lint`, writes the code of each page to a
-file and runs pyright on all of them. `tests/whole/test_code_blocks.py` runs the code.
+`python -m tests.code_blocks`, a part of `make lint`, runs pyright on the code of each
+page, and asks it for public names of `optax_mi` whose type is unknown.
+`tests/whole/test_code_blocks.py` runs the code.
 """
 
 import doctest
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -23,28 +26,36 @@ def pages() -> list[str]:
     return ["README.md", *sorted(map(str, written))]
 
 
-def blocks(text: str, kinds: tuple[str, ...] = PYTHON) -> list[tuple[str, str]]:
-    """Kind and code of every block of these kinds, in order; also of those in lists."""
+def blocks(text: str, kinds: tuple[str, ...] = PYTHON) -> list[tuple[str, int, str]]:
+    """Kind, first line and code of every block of these kinds, also of those in lists.
+
+    Lines count from 0, that of a block is the one after its fence.
+    """
     named = "|".join(map(re.escape, kinds))
     fence = rf"^( *)```({named})\n(.*?)^\1```$"
-    found = re.findall(fence, text, re.DOTALL | re.MULTILINE)
+    found = re.finditer(fence, text, re.DOTALL | re.MULTILINE)
     return [
-        (kind, re.sub(f"^{indent}", "", code, flags=re.MULTILINE))
-        for indent, kind, code in found
+        (block[2], text.count("\n", 0, block.start(3)), textwrap.dedent(block[3]))
+        for block in found
     ]
 
 
 def source(text: str) -> str:
-    """All Python of a page as one module, without what doctests should print."""
-    parts = [
-        code if kind == "python" else doctest.script_from_examples(code)
-        for kind, code in blocks(text)
-    ]
-    return "\n".join(parts)
+    """All Python of a page as one module, each line of it where the page has it."""
+    lines = [""] * text.count("\n")
+    for kind, start, code in blocks(text):
+        parts = [(0, code)]
+        if kind == "{doctest}":
+            examples = doctest.DocTestParser().get_examples(code)
+            parts = [(example.lineno, example.source) for example in examples]
+        for line, part in parts:
+            for number, written in enumerate(part.splitlines(), start + line):
+                lines[number] = written
+    return "\n".join(lines).rstrip()
 
 
-def main() -> int:
-    """Runs pyright on the code of all pages; prints and returns its exit status."""
+def check_pages(pyright: Path) -> bool:
+    """Whether the code of every page passes; prints what does not."""
     config = {
         "typeCheckingMode": "standard",
         "pythonVersion": "3.11",
@@ -57,9 +68,26 @@ def main() -> int:
             if code := source((ROOT / page).read_text()):
                 path = place / page.replace("/", "_").replace(".md", "_md.py")
                 path.write_text(code)
-        pyright = Path(sys.executable).with_name("pyright")
         command = [pyright, "--level=error", f"--pythonpath={sys.executable}"]
-        return subprocess.run([*command, f"--project={place}"]).returncode
+        return not subprocess.run([*command, f"--project={place}"]).returncode
+
+
+def check_public_types(pyright: Path) -> bool:
+    """Whether every public name has a known type; prints those that have none."""
+    command = [pyright, "--verifytypes=optax_mi", "--ignoreexternal"]
+    # It asks the first Python on the path where packages are.
+    path = f"{pyright.parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        print(done.stdout)
+    return not done.returncode
+
+
+def main() -> int:
+    """Checks the pages and the public types; returns the exit status."""
+    pyright = Path(sys.executable).with_name("pyright")
+    return 0 if check_pages(pyright) & check_public_types(pyright) else 1
 
 
 if __name__ == "__main__":
