@@ -17,6 +17,7 @@ from optax_mi import (
     check_setup,
     eval_params,
     learning_rates,
+    log_values,
     lr_range_test,
     mi_decay,
     mi_diagnostics,
@@ -78,7 +79,8 @@ def log(opt_state: optax.OptState) -> str:
     known = mi_diagnostics(opt_state)["all"]
     assert_type(rates, dict[str, jax.Array])
     assert_type(known, MIDiagnostics)
-    assert_type(known.normalized, jax.Array)
+    assert_type(known.normalized, jax.Array | float)
+    assert_type(log_values(opt_state), dict[str, float])
     return f"learning rate {rates['all']:.3g}, {known.normalized:.0%} known"
 
 

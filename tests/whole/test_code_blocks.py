@@ -7,10 +7,9 @@ namespace: blocks of plain Python. `make lint` checks the types of both.
 import doctest
 import re
 
-import chex
 import pytest
-from flax import nnx
 
+from optax_mi import learning_rates
 from tests.code_blocks import ROOT, blocks, pages, source
 from tests.data import user
 
@@ -65,12 +64,9 @@ python x.py
 
 def test_the_readme_runs_from_top_to_bottom():
     names = run("README.md")
-    assert names["state"].step == names["optimizer"].step[...] == 1
-    # One step: the average is where it led to.
-    chex.assert_trees_all_equal(nnx.state(names["averaged"]), nnx.state(names["model"]))
-    assert names["bounds"].lr_max > names["bounds"].lr_min
-    assert 0.001 < names["found"].lr_max < 1.0
-    assert names["plugin_mi"](names["predicted"], names["labels"]).mi > 0.5
+    right = (names["images"] @ names["averaged"]).argmax(-1) == names["labels"]
+    assert right.mean() > 0.9
+    assert learning_rates(names["opt_state"])["all"] < 0.3
 
 
 @pytest.mark.parametrize("page", [page for page in PLAIN if page != "README.md"])
