@@ -101,7 +101,7 @@ def test_tables_of_many_kinds():
         (lambda x: x, None, ValueError, "x must have the shape"),
         ([object()] * 3, None, TypeError, "x must be numbers.* got object"),
         (np.ones(3), 1, TypeError, "discrete_x must be True, False or None, got 1"),
-        (["a", "b"], False, ValueError, "x holds strings, which discrete_x=False"),
+        (["a", "b"], False, ValueError, "x has strings, so discrete_x must not"),
     ],
 )
 def test_errors(array, discrete, error, message):

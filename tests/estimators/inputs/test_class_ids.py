@@ -164,7 +164,7 @@ def test_one_logit_is_that_of_class_1():
         both = np.stack([0 * logit, logit], -1)
         bound = variational_mi(given, labels, num_classes=2, clip=False).mi
         assert bound == variational_mi(both, labels, clip=False).mi
-        with pytest.raises(ValueError, match=r"one logit a sample.*num_classes=2"):
+        with pytest.raises(ValueError, match=r"one logit per sample.*num_classes=2"):
             plugin_mi(given[:1] if given.ndim == 1 else given, labels[: len(given)])
         estimator = contingency(num_classes=2)
         state = estimator.update(estimator.init(), outputs=given, labels=labels)
