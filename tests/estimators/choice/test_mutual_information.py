@@ -202,7 +202,7 @@ def test_a_line_of_text_and_plain_numbers():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="same samples, got 1000 and 5"):
+    with pytest.raises(ValueError, match="number of samples, got 1000 and 5"):
         mutual_information(X, LABELS[:5])
     with pytest.raises(ValueError, match="seed must be at least 0"):
         mutual_information(X, LABELS, seed=-1)
