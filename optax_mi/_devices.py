@@ -72,10 +72,10 @@ def _is_told(name: str) -> bool:
         return name in varying_axes(jax.lax.axis_index(name))
     except NameError as error:
         axes = _manual_axes()
-        cure = f"there are {list(axes)}."
+        cure = f"the axes are {list(axes)}."
         if not axes:
-            cure = "outside of jax.shard_map and jax.pmap: under jax.jit leave it out."
-        raise ValueError(f"axis_name={name!r} is no axis here, {cure}") from error
+            cure = "outside of jax.shard_map and jax.pmap, as in jax.jit, leave it out."
+        raise ValueError(f"axis_name={name!r} is not an axis here: {cure}") from error
 
 
 def _manual_axes() -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def find_states(
             "transformation itself."
         )
     # An nnx.Optimizer is a pytree only in some versions of flax, but has this attribute
-    # in all of them. It also skips the params of a train state.
+    # in all of them. Reading it also skips the params of a train state.
     tree = getattr(tree, "opt_state", tree)
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_state)
     return [(path, node) for path, node in leaves if is_state(node)]

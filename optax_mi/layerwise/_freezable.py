@@ -1,8 +1,8 @@
 """Freezes layers for a step: no gradient, no update, and an unchanged optimizer state.
 
-The backward pass ends at the first layer from which on all earlier parameters are
-frozen. JAX must know this when it compiles, so the set of frozen layers is a static
-argument, and each set compiles its own program.
+The backward pass ends where all parameters of earlier layers are frozen. JAX must know
+this when it compiles, so the set of frozen layers is a static argument, and each set
+compiles its own program.
 """
 
 from collections.abc import Collection, Mapping

@@ -264,7 +264,7 @@ def _scale(settings: Settings) -> optax.GradientTransformation:
 
 
 def _alike(estimators: Mapping[str, MIEstimator]) -> list[tuple[str, ...]]:
-    """Groups of groups: in each, all accumulators are read in the same way."""
+    """The groups, in tuples whose accumulators are read in the same way."""
     alike = {}
     for group, estimator in estimators.items():
         way = estimator.init, estimator.estimate, estimator.gathers

@@ -139,5 +139,5 @@ def _in_words(values: np.ndarray, kinds: list[bool], valid: np.ndarray) -> str:
     if symbols_ == count:
         return f"{count} columns of symbols"
     if symbols_:
-        return f"{count} columns, {symbols_} of them of symbols"
+        return f"{count} columns, {symbols_} with symbols"
     return f"{count} real column{plural}"

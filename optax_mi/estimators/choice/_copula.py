@@ -151,7 +151,8 @@ def _overstated(z: np.ndarray, m: int, fit: _Fit) -> float:
     if math.isinf(fit.freedom):
         np.fill_diagonal(f, -math.inf)
     else:
-        # Student's ratios vary so much that the mean is too small without own pairs.
+        # Student's ratios vary so much that, without the pairs of samples with
+        # themselves, the mean seems too small.
         others += 1
     extra = [float(np.mean(logsumexp(f, axis=axis))) for axis in (0, 1)]
     return max(min(extra) - math.log(others), 0.0)

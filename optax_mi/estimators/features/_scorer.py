@@ -202,8 +202,8 @@ class Scorer:
         if (left := _values(ordered)) < _DISTINCT * values:
             where = name if i is None else f"X, in {self.features.name(i)},"
             raise ValueError(
-                f"{where} has {values} values of which float32 tells {left} apart: "
-                "take their logarithms, or enable x64 in JAX."
+                f"{where} has {values} values, of which float32 can tell only {left} "
+                "apart: take their logarithms, or enable x64 in JAX."
             )
         return _Line(ordered, order)
 

@@ -1,4 +1,4 @@
-"""Reads columns of users: numbers, or codes of values without an order."""
+"""Reads a user's columns as numbers, or as codes of values without an order."""
 
 from typing import Any, NamedTuple
 

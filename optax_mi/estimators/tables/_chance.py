@@ -46,7 +46,7 @@ def chance_of(
     s = (1.0 - share - not_hard) / share
     j = -jnp.log(share) - surprise
     n = jnp.where(p_label > 0, p_label * count, 1.0)[:, None]
-    # Infinite where s is 0, and a is 0.
+    # The ratio is infinite if s is 0; then a is 0.
     ratio = n / s[None, :]
     far = 0.5 * s[None, :]
     near = jnp.expm1(j)[None, :]

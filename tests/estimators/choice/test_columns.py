@@ -77,7 +77,7 @@ def test_symbols_are_distinct_rows():
 def test_tables_of_many_kinds():
     frame = pd.DataFrame({"a": np.arange(27.0), "b": ["x", "y", None] * 9})
     found = read_columns("x", frame, None)
-    assert found.kind == "2 columns, 1 of them of symbols"
+    assert found.kind == "2 columns, 1 with symbols"
     np.testing.assert_array_equal(found.valid, [1, 1, 0] * 9)
     found = read_columns("y", [1.0, None, 2.0], None)
     np.testing.assert_array_equal(found.valid, [1, 0, 1])
