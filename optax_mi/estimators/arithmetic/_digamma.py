@@ -20,7 +20,7 @@ _TABLE = np.cumsum([-np.euler_gamma, *(1 / np.arange(1, _LARGE))])
 
 
 def digamma(n: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
-    """psi(n) of integers [...], as `dtype`; for n < 1, which is unused, psi(1)."""
+    """psi(n) of integers [...], as `dtype`; psi(1) for n < 1."""
     n = jnp.maximum(n, 1)
     small = jnp.asarray(_TABLE, dtype)[n - 1]
     large = n.astype(dtype)
