@@ -53,8 +53,8 @@ class DecayRule(NamedTuple):
       needs_entropy: whether the rule works only if H(Y) is finite; then
         :func:`optax_mi.mi_decay` refuses it for real labels.
       look: None, or `look(state, estimate) -> state`, called once, with the first
-        estimate that is above chance. Estimates are tried after 1, 2, 4, 8, ... updates
-        of the first epoch.
+        estimate that has enough samples to tell knowledge from chance. The tries are
+        after 1, 2, 4, 8, ... updates of the first epoch.
 
     Example:
       A rule that ignores the estimate and halves the learning rate every epoch:
