@@ -162,11 +162,22 @@ def label_epochs(axes: Axes, epochs: range) -> None:
 
 
 def label_rates(axes: Axes) -> None:
-    """A log scale of learning rates, whose labels are apart and are at least two."""
-    axes.set(yscale="log", ylabel="learning rate")
-    rates = axes.dataLim.intervaly
-    if rates[0] == rates[1] > 0:
-        axes.set_ylim(rates[0] / 2, 2 * rates[0])
+    """A log scale of learning rates, whose labels are apart and are at least two.
+
+    Where some are 0, the scale is linear from there to the lowest other.
+    """
+    axes.set_ylabel("learning rate")
+    low, high = axes.dataLim.intervaly
+    if high == 0:
+        axes.set_ylim(-0.05, 1)
+        axes.set_yticks([0], ["0"])
+        return
+    if low == 0:
+        _label_rates_from_zero(axes, axes.dataLim.minposy, high)
+        return
+    axes.set_yscale("log")
+    if low == high:
+        axes.set_ylim(low / 2, 2 * low)
     low, high = axes.get_ylim()
     if high >= 100 * low:
         return
@@ -178,3 +189,14 @@ def label_rates(axes: Axes) -> None:
     )
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _label_rates_from_zero(axes: Axes, low: float, high: float) -> None:
+    """Labels 0, and the learning rates from `low` to `high` on a log scale above it."""
+    axes.set_yscale("symlog", linthresh=low, linscale=0.5)
+    subs = (1.0,) if high >= 100 * low else (1.0, 2.0, 5.0)
+    ticks = LogLocator(subs=subs).tick_values(low, high)
+    ticks = [tick for tick in ticks if low <= tick <= high] or [high]
+    axes.set_yticks([0, *ticks], [f"{tick:g}" for tick in (0, *ticks)])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(-0.2 * low, 1.2 * high)
