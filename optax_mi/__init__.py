@@ -28,6 +28,7 @@ from optax_mi._decay import mi_sgd as mi_sgd
 # What it did.
 from optax_mi._inspect import MIDiagnostics as MIDiagnostics
 from optax_mi._inspect import learning_rates as learning_rates
+from optax_mi._inspect import log_values as log_values
 from optax_mi._inspect import mi_diagnostics as mi_diagnostics
 
 # Out of a checkpoint.
@@ -70,6 +71,7 @@ __all__ = [
     "label_by_path",
     "layerwise_mi_decay",
     "learning_rates",
+    "log_values",
     "lr_range_test",
     "mi_decay",
     "mi_diagnostics",

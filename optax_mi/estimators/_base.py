@@ -16,7 +16,7 @@ import numpy as np
 # too little to be told from that error.
 _MOST_CHANCE = 0.75
 # In a packed estimate, whose numbers are never negative.
-NOT_A_NUMBER, _INFINITY = -1.0, -2.0
+NOT_A_NUMBER, PACKED_INFINITY = -1.0, -2.0
 # Less is what rounding leaves of the 0 nats of a single class.
 _NO_ENTROPY = 1e-6
 
@@ -120,12 +120,14 @@ def unpack(state: MIEstimate) -> MIEstimate:
 def pack_number(number: jax.typing.ArrayLike) -> jax.Array:
     """One field of a packed estimate."""
     x = jnp.asarray(number).astype(jnp.float32)
-    return jnp.where(jnp.isfinite(x), x, jnp.where(x > 0, _INFINITY, NOT_A_NUMBER))
+    return jnp.where(
+        jnp.isfinite(x), x, jnp.where(x > 0, PACKED_INFINITY, NOT_A_NUMBER)
+    )
 
 
 def _unpack(packed: jax.Array) -> jax.Array:
     x = jnp.where(packed == NOT_A_NUMBER, jnp.nan, packed)
-    return jnp.where(packed == _INFINITY, jnp.inf, x)
+    return jnp.where(packed == PACKED_INFINITY, jnp.inf, x)
 
 
 class InitFn(Protocol):

@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
-from optax_mi import LRRangeResult
+from optax_mi import LRRangeResult, learning_rates
 from tests.benchmarks.test_images import idx_bytes, write_idx
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -290,7 +290,7 @@ def page(path):
     """What the code of a page leaves behind, run as it stands from top to bottom."""
     names, text = {}, (ROOT / path).read_text()
     kinds = re.findall(r"```(python|\{doctest\})\n(.*?)```", text, re.DOTALL)
-    assert len(kinds) >= 5
+    assert kinds
     for kind, code in kinds:
         if kind != "python":
             examples = doctest.DocTestParser().get_examples(code)
@@ -301,12 +301,9 @@ def page(path):
 
 def test_the_readme_runs_from_top_to_bottom():
     names = page("README.md")
-    assert names["state"].step == names["optimizer"].step[...] == 1
-    # One step: the average is where it led to.
-    chex.assert_trees_all_equal(nnx.state(names["averaged"]), nnx.state(names["model"]))
-    assert names["bounds"].lr_max > names["bounds"].lr_min
-    assert 0.001 < names["found"].lr_max < 1.0
-    assert names["plugin_mi"](names["predicted"], names["labels"]).mi > 0.5
+    right = (names["images"] @ names["averaged"]).argmax(-1) == names["labels"]
+    assert right.mean() > 0.9
+    assert learning_rates(names["opt_state"])["all"] < 0.3
 
 
 def test_the_quickstart_runs_from_top_to_bottom():
