@@ -4,10 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from suite.figures import OURS, draw_curves, draw_ranks, draw_trials
+from suite.figures import draw_curves, draw_ranks, draw_trials
 from suite.files import load_json, replacing
 from suite.markdown import markdown, number
 from suite.ranking import (
@@ -22,6 +21,7 @@ from suite.ranking import (
     steady_rates,
 )
 from suite.results import HORIZONS
+from suite.style import OURS, save
 
 TITLES = {
     "1/8": "an eighth of the budget",
@@ -166,11 +166,15 @@ def _name(results: Any, row: str) -> str:
 
 def write_report(source: Path) -> list[Path]:
     """Writes tables and figures beside the JSON that they show; returns their paths."""
-    results, folder = load_json(source), source.parent
-    path = folder / "compare.md"
+    path = source.with_name("compare.md")
     with replacing(path) as part:
-        part.write_text(tables(results))
-    paths = [path]
+        part.write_text(tables(load_json(source)))
+    return [path, *write_figures(source)]
+
+
+def write_figures(source: Path) -> list[Path]:
+    """Draws what the JSON holds, beside it; returns the paths."""
+    results, paths = load_json(source), []
     figures = {
         "curves": lambda: draw_curves(results, results["shown"]),
         "trials": lambda: draw_trials(results, results["shown"]),
@@ -179,9 +183,6 @@ def write_report(source: Path) -> list[Path]:
     if len(table) >= 2 and table.shape[1] >= 3:  # What Friedman's test needs.
         figures["ranks"] = lambda: draw_ranks(results)
     for name, draw in figures.items():
-        figure = draw()
-        paths.append(folder / f"compare-{name}.png")
-        with replacing(paths[-1]) as part:
-            figure.savefig(part, dpi=110)
-        plt.close(figure)
+        paths.append(source.with_name(f"compare-{name}.png"))
+        save(draw(), paths[-1])
     return paths

@@ -24,7 +24,7 @@ def plot_auto(result: Any) -> Figure:
     Returns:
       A `matplotlib.figure.Figure`, not tied to pyplot: `figure.savefig("auto.png")`.
     """
-    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     rates = [run.learning_rate for run in result.runs]
     shade = colormaps["viridis"].resampled(len(rates) + 1)

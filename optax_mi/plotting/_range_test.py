@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from optax_mi.plotting._shared import FAINT, LR_COLOR, MI_COLOR
+from optax_mi.plotting._shared import FAINT, LR_COLOR, MI_COLOR, QUIET
 
 
 def plot_range_test(result: Any, ax: Axes | None = None) -> Axes:
@@ -38,7 +38,7 @@ def plot_range_test(result: Any, ax: Axes | None = None) -> Axes:
         panel.fill_between(
             lrs, kept.min(1), kept.max(1), color=color, alpha=0.2, linewidth=0
         )
-        panel.set_ylabel(label, color=color)
+        panel.set_ylabel(label, color=QUIET if color == FAINT else color)
         panel.spines["top"].set_visible(False)
     ax.set(xscale="log", xlabel="learning rate")
     # Draw the loss below the mutual information.
@@ -56,7 +56,7 @@ def plot_range_test(result: Any, ax: Axes | None = None) -> Axes:
             xytext=(4, 3),
             textcoords="offset points",
             fontsize=8,
-            color="#666666",
+            color=QUIET,
         )
     ax.set_ylim(0, 1.12 * top or 1.0)
     if lost.any():

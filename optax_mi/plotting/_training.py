@@ -9,8 +9,12 @@ from matplotlib.figure import Figure
 
 from optax_mi.plotting._shared import (
     FAINT,
+    GREEN,
     LR_COLOR,
     MI_COLOR,
+    ORANGE,
+    PURPLE,
+    QUIET,
     draw_ceiling,
     label_epochs,
     label_rates,
@@ -18,7 +22,7 @@ from optax_mi.plotting._shared import (
     read_curves,
 )
 
-_ACCURACY = ("#7a5195", "#2f8f5b", "#b8860b", "#555555")
+_ACCURACY = (PURPLE, GREEN, ORANGE, QUIET)
 # More lines would merge into a gray background.
 _MOST_DECAYS = 40
 
