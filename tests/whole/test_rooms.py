@@ -17,6 +17,7 @@ FLOORS = [
     ["estimators/_base", "estimators/arithmetic", "plotting"],
     ["estimators/inputs"],
     [
+        "estimators/_from_loss",
         "estimators/_measured",
         "estimators/moments",
         "estimators/samples",
