@@ -33,6 +33,9 @@ from optax_mi._inspect import mi_diagnostics as mi_diagnostics
 # Out of a checkpoint.
 from optax_mi._restore import restore_state as restore_state
 
+# Into the state of another optimizer.
+from optax_mi._set_learning_rate import set_learning_rate as set_learning_rate
+
 # What goes wrong, in words.
 from optax_mi._warnings import mi_warnings as mi_warnings
 
@@ -78,5 +81,6 @@ __all__ = [
     "reduce_activations",
     "restore_state",
     "rules",
+    "set_learning_rate",
     "stop_gradients",
 ]

@@ -109,7 +109,12 @@ def read(state: MIDecayState) -> list[Reading]:
     measures = isinstance(sums, MIEstimate)
     from_loss = isinstance(sums, LongSum) and isinstance(sums.recent, BatchLosses)
     return [
-        Reading(*row[:5], MIEstimate(*row[5:]), measures, from_loss)
+        Reading(
+            *row[:5],
+            estimate=MIEstimate(*row[5:]),
+            measures=measures,
+            from_loss=from_loss,
+        )
         for row in zip(*rows, strict=True)
     ]
 

@@ -132,7 +132,7 @@ def test_the_learning_rate_decays_in_a_scan_and_an_epoch_below_0_holds_it():
     scan = jax.jit(lambda losses: jax.lax.scan(step, tx.init(()), losses)[1])
     rates = scan(losses)
     assert rates[20] > 0.49
-    assert rates[-1] < 0.3
+    assert rates[-1] < 0.4
     assert set(np.asarray(scan(losses - 2.0))) == {np.float32(0.5)}
 
 

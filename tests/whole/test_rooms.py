@@ -25,7 +25,7 @@ FLOORS = [
     ],
     ["estimators/choice", "estimators/features"],
     ["estimators"],
-    ["rules", "_average", "_devices", "_layouts"],
+    ["rules", "_average", "_devices", "_layouts", "_set_learning_rate"],
     ["_epoch"],
     ["_decay", "_restore"],
     ["_inspect", "layerwise"],
