@@ -13,8 +13,8 @@ FILES = sorted(HOUSE.rglob("*.py"))
 # From the ground up, by their paths in `optax_mi`: a room imports from the floors below
 # its own, and one of a single file is that file.
 FLOORS = [
-    ["_checks", "_find", "flax"],
-    ["estimators/_base", "estimators/arithmetic", "plotting"],
+    ["_checks", "_find"],
+    ["estimators/_base", "estimators/arithmetic", "plotting", "flax", "equinox"],
     ["estimators/inputs"],
     [
         "estimators/_from_loss",
