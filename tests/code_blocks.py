@@ -16,7 +16,8 @@ import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PYTHON = ("python", "{doctest}")
+# Sphinx shows no block of `testsetup`: it is for one that would be too long as a whole.
+PYTHON = ("python", "{doctest}", "{testsetup}")
 
 
 def pages() -> list[str]:

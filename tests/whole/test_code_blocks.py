@@ -22,7 +22,7 @@ def run(page):
     names = {"__name__": "__main__"}
     runner = doctest.DebugRunner()
     for kind, _, code in blocks(TEXTS[page]):
-        if kind == "python":
+        if kind != "{doctest}":
             exec(compile(code, page, "exec"), names)
         else:
             test = doctest.DocTestParser().get_doctest(code, names, page, page, 0)
