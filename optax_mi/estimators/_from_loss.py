@@ -24,7 +24,7 @@ class BatchLosses(NamedTuple):
     totals: jax.Array  # float32 [3], see Samples.totals
 
 
-def from_loss(entropy: float, *, keyword: str = "value") -> MIEstimator:
+def from_loss(entropy: float | jax.Array, *, keyword: str = "value") -> MIEstimator:
     r"""Bounds I(output; label) from below by the mean cross-entropy of each batch.
 
     For trainers that pass only the loss to their optimizer:
