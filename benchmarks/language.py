@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from compare import choose
@@ -44,6 +43,7 @@ from suite.methods import METHODS, PLAIN, Method, averaged, ours
 from suite.pieces import PADDING
 from suite.progress import bars
 from suite.results import cell_path, load_cell, machine, save_cell, save_json
+from suite.style import save
 from suite.training import Curves
 
 from optax_mi import mi_decay, mi_diagnostics
@@ -354,9 +354,7 @@ def main(argv: list[str] | None = None) -> None:
     with replacing(source.with_suffix(".md")) as part:
         part.write_text(text)
     if figure is not None:
-        with replacing(source.with_suffix(".png")) as part:
-            figure.savefig(part, dpi=110)
-        plt.close(figure)
+        save(figure, source.with_suffix(".png"))
     console.print(text, soft_wrap=True)
 
 

@@ -5,14 +5,29 @@ learning rate and the mutual information, and the test accuracies. Where TensorB
 installed, `tensorboard --logdir outputs/tensorboard` shows them.
 """
 
+import argparse
 import functools
 import sys
 from pathlib import Path
 
+from arguments import OneLineParser, at_least
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
+    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=20)
+    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
 import jax
 import jax.numpy as jnp
 import optax
-from arguments import OneLineParser, at_least
 from digits import BATCH, load_images
 from no_knob import MODEL, accuracy, train_epoch
 from tensorboardX import SummaryWriter
@@ -48,11 +63,7 @@ def train(seed: int, epochs: int, writer: SummaryWriter) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the demo."""
-    parser = OneLineParser(description=__doc__)
-    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
-    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=20)
-    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
-    args = parser.parse_args(argv)
+    args = parse(argv)
     folder = args.output / "tensorboard" / f"digits_{args.seed}"
     with SummaryWriter(str(folder)) as writer:
         test = train(args.seed, args.epochs, writer)

@@ -6,7 +6,6 @@ The environment has the wheel and what the wheel requires, from constraints.txt,
 nothing else: an import that only an extra brings fails here.
 """
 
-import ast
 import pathlib
 import re
 import subprocess
@@ -17,30 +16,20 @@ ROOT = pathlib.Path(__file__).parent.parent
 UV = pathlib.Path(sys.executable).with_name("uv")
 
 
-def declared_version():
-    """`__version__`, the one place where the version is written."""
-    source = ast.parse((ROOT / "optax_mi" / "__init__.py").read_text())
-    (version,) = (
-        node.value.value  # pyright: ignore[reportAttributeAccessIssue]
-        for node in source.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
-    )
-    return version
-
-
 def run(*command, cwd):
     subprocess.run(list(map(str, command)), cwd=cwd, check=True)
 
 
 def main():
-    version = declared_version()
+    source = (ROOT / "optax_mi" / "__init__.py").read_text()
+    (version,) = re.findall(r'^__version__ = "(.+)"$', source, re.M)
     with tempfile.TemporaryDirectory() as folder:
         here = pathlib.Path(folder)
         clone, python = here / "clone", here / "venv" / "bin" / "python"
         run("git", "clone", "--quiet", ROOT, clone, cwd=here)
         pins = clone / "constraints.txt"
         run(UV, "build", "--quiet", "--wheel", "--build-constraints", pins, cwd=clone)
-        (wheel,) = (clone / "dist").iterdir()
+        (wheel,) = (clone / "dist").glob("*.whl")
         run(UV, "venv", "--quiet", "--python", sys.executable, here / "venv", cwd=here)
         install = (UV, "pip", "install", "--quiet", "--python", python, "-c", pins)
         run(*install, wheel, cwd=here)
