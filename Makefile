@@ -58,8 +58,8 @@ format: $(VENV)/.installed-dev  ## mend what lint can mend by itself
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
-	$(BIN)/sphinx-build -W --keep-going -q -b doctest docs docs/_build/doctest
-	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees -b doctest docs docs/_build/doctest
+	$(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 bmi: $(BMI)/.installed  ## set up benchmark-mi, a peer that needs another JAX, in .venv-bmi
