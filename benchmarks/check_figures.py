@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,18 +35,13 @@ class Claim(NamedTuple):
 
 
 class Results:
-    """What was measured, from a folder of JSON, read when it is asked for."""
+    """What was measured, from a folder of JSON, each read once."""
 
     def __init__(self, folder: Path) -> None:
         """Reads nothing yet."""
-        self.folder = folder
+        self.load = functools.cache(lambda name: load_json(folder / f"{name}.json"))
 
-    @functools.cache  # noqa: B019
-    def load(self, name: str) -> Any:
-        """What a file holds."""
-        return load_json(self.folder / f"{name}.json")
-
-    @property
+    @functools.cached_property
     def ranks(self) -> pd.DataFrame:
         """The ranks of `compare.py` at the end of the budget."""
         return rank_table(self.load("compare"))
@@ -56,7 +51,7 @@ class Results:
         (name,) = (c for c in self.ranks.columns if c.startswith(column))
         return self.ranks.loc[row, name]
 
-    @property
+    @functools.cached_property
     def given_nothing(self) -> pd.Series:
         """Average ranks among the methods of `untuned.py` that are given nothing."""
         tasks = self.load("untuned")["tasks"]
