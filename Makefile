@@ -50,10 +50,11 @@ coverage: $(VENV)/.installed-test  ## measure which branches the tests take
 mutants: $(VENV)/.installed-test  ## break the core in small ways: which tests notice?
 	$(BIN)/python -m tests.mutants $(MODULES)
 
-lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types
+lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types, also those of the code in docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python -m tests.code_blocks
 
 format: $(VENV)/.installed-dev  ## mend what lint can mend by itself
 	$(BIN)/ruff check --fix .

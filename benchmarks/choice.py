@@ -152,7 +152,7 @@ def intervals(samples: int, draws: int) -> str:
                 f"{np.mean(high - low):.3f}",
             ]
         )
-    header = ["intervals", "truth", "mean", "hold the truth", "width"]
+    header = ["case", "truth", "mean", "contain the truth", "width"]
     return markdown(header, rows)
 
 

@@ -122,10 +122,10 @@ def tables(results: Any) -> str:
         header = [
             "way",
             "LR",
-            "LR share, switch",
-            "end",
-            "loss, 1/8 after",
-            "loss, end",
+            "LR share at the switch",
+            "LR share at the end",
+            "loss at 1/8 after it",
+            "loss at the end",
         ]
         parts += [
             f"### {stream.title[0].upper()}{stream.title[1:]}\n",

@@ -1,4 +1,4 @@
-"""Command lines of the examples: a wrong argument gets one clear line."""
+"""Command lines of the examples, which report a wrong argument in one clear line."""
 
 import argparse
 from typing import NoReturn

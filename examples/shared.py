@@ -1,4 +1,4 @@
-"""What the examples take from the suite of benchmarks."""
+"""Functions of the benchmark suite that the examples use."""
 
 import sys
 from pathlib import Path

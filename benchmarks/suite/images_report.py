@@ -50,22 +50,23 @@ def write_figures(source: Path) -> list[Path]:
 def tables(results: Any) -> str:
     """Every row against ours, then a table a task, with accuracy under noise."""
     parts = [
-        f"### Every row against **{CHOSEN}**\n",
-        "Test loss at the end over ours, and steps to the target over ours:\n",
+        f"### Every method compared with **{CHOSEN}**\n",
+        "Final test loss and steps to the target, each divided by the value of "
+        "that method:\n",
         _ratio_table(results),
     ]
     for task, cells in results["cells"].items():
         info = results["tasks"][task]
         parts += [
             f"### {info['title']}\n",
-            f"{info['steps']} steps of {info['batch']} rows; target: a validation loss "
-            f"of {info['target']:g}.\n",
+            f"{info['steps']} steps with batches of {info['batch']}; target: a "
+            f"validation loss of {info['target']:g}.\n",
             _task_table(results, task),
         ]
         parts += [f"{row}: {why}\n" for row, why in results["skipped"][task].items()]
         if any(cell["noise"] for cell in cells.values()):
             parts += [
-                "Accuracy on 2,000 test images under noise of that L2 norm:\n",
+                "Accuracy on 2,000 test images under noise of the given L2 norm:\n",
                 _noise_table(cells),
             ]
     return "\n".join(parts)
@@ -123,9 +124,9 @@ def _task_table(results: Any, task: str) -> str:
         "LR",
         *(f"loss, {horizon}" for horizon in HORIZONS),
         *(f"accuracy, {horizon}" for horizon in HORIZONS),
-        "time a step / sgd",
+        "time per step / sgd",
         "steps to target",
-        "time to target, sgd steps",
+        "time to target, in sgd steps",
     ]
     return markdown(header, rows)
 

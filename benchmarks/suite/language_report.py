@@ -23,7 +23,7 @@ def tables(results: Any) -> str:
         parts += [
             f"### {language['vocabulary']:,} pieces: {language['title']}\n",
             perplexities(found),
-            f"### What is read of one network, {language['vocabulary']:,} pieces\n",
+            f"### Estimates for one network, {language['vocabulary']:,} pieces\n",
             readings(found["readings"]),
         ]
     return "\n".join(parts)

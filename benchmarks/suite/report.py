@@ -27,7 +27,7 @@ TITLES = {
     "1/8": "an eighth of the budget",
     "1/4": "a quarter of the budget",
     "1/2": "half of the budget",
-    WHOLE: "all of the budget",
+    WHOLE: "the full budget",
 }
 
 
@@ -46,8 +46,8 @@ def tables(results: Any) -> str:
         note = "held out" if info["held_out"] else "tuned on"
         parts += [
             f"### {task}: {info['title']} ({note})\n",
-            f"{info['steps']} steps of {info['batch']} rows; target: validation loss "
-            f"{info['target']:g}.\n",
+            f"{info['steps']} steps with batches of {info['batch']}; target: "
+            f"validation loss {info['target']:g}.\n",
         ]
         if cells:
             parts.append(_task_table(results, task))
@@ -101,8 +101,7 @@ def _ablation_tables(results: Any, base: str) -> list[str]:
             kept = {t: len(steady_rates(results, base, t)) for t in _classes(results)}
             counts = ", ".join(f"{count} on {task}" for task, count in kept.items())
             parts.append(
-                f"Learning rates at which {base} alone does not end above ln C: "
-                f"{counts}.\n"
+                f"Learning rates at which {base} alone ends below ln C: {counts}.\n"
             )
         parts.append(markdown(header, rows))
     return parts
@@ -150,7 +149,7 @@ def _task_table(results: Any, task: str) -> str:
         "loss, best epoch",
         "accuracy, best epoch",
         "steps to target",
-        f"time a step / {next(iter(cells))}",
+        f"time per step / {next(iter(cells))}",
     )
     return markdown(header, rows)
 

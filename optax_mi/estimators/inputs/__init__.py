@@ -1,4 +1,4 @@
-"""The one door by which batches and whole arrays come in."""
+"""Reads, checks and converts batches and whole arrays for all estimators."""
 
 from optax_mi.estimators.inputs._arrays import array_or_none as array_or_none
 from optax_mi.estimators.inputs._arrays import as_array as as_array
@@ -27,6 +27,7 @@ from optax_mi.estimators.inputs._read import read_logits as read_logits
 from optax_mi.estimators.inputs._read import read_vectors as read_vectors
 from optax_mi.estimators.inputs._samples import Samples as Samples
 from optax_mi.estimators.inputs._samples import health as health
+from optax_mi.estimators.inputs._samples import weigh as weigh
 from optax_mi.estimators.inputs._streaming import Kind as Kind
 from optax_mi.estimators.inputs._streaming import check_kind as check_kind
 from optax_mi.estimators.inputs._streaming import streaming as streaming
