@@ -13,6 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line, which takes no arguments."""
+    return argparse.ArgumentParser(description=__doc__).parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
 import numpy as np
 import pandas as pd
 from suite.files import load_json
@@ -210,8 +219,7 @@ def find_errors(root: Path, results: Results) -> Iterator[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints what is wrong; 1 if anything is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args(argv)
+    parse(argv)
     errors = list(find_errors(ROOT, Results(ROOT / "docs" / "results")))
     for error in errors:
         print(error)
