@@ -16,6 +16,7 @@ import argparse
 import functools
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -25,6 +26,7 @@ import optax
 import optax.contrib
 from rich.console import Console
 from rich.table import Table
+from suite.results import machine, save_json
 from timing import compare, median_interval, seconds
 
 from optax_mi import mi_decay
@@ -199,14 +201,21 @@ def update_alone(num_classes: int, soft: bool, steps: int = 2000) -> float:
     return statistics.median(times) / steps
 
 
-def begin(description: str | None, pairs: int) -> tuple[argparse.Namespace, Console]:
-    """The arguments of a benchmark of steps, and a console with its headline."""
+def begin(
+    description: str | None, pairs: int, keeps: bool = False
+) -> tuple[argparse.Namespace, Console]:
+    """The arguments of a benchmark of steps, and a console with its headline.
+
+    One that `keeps` its figures takes --output.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--pairs", type=int, default=pairs, help="timed pairs a row")
     parser.add_argument("--steps", type=int, default=30, help="updates a timed run")
     parser.add_argument(
         "--compiles", type=int, default=20, help="pairs of compilations"
     )
+    if keeps:
+        parser.add_argument("--output", type=Path, help="a JSON for the first table")
     args, console = parser.parse_args(), Console()
     device = jax.devices()[0].device_kind
     console.print(f"jax {jax.__version__} on {device}, batch {BATCH}")
@@ -214,9 +223,10 @@ def begin(description: str | None, pairs: int) -> tuple[argparse.Namespace, Cons
 
 
 def main() -> None:
-    """Prints three tables."""
-    args, console = begin(__doc__, pairs=300)
+    """Prints three tables, and writes the first."""
+    args, console = begin(__doc__, pairs=300, keeps=True)
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
+    measured: list[dict[str, Any]] = []
     for column in ("model", "C", "against sgd", "sgd, us", "ratio", "95 %"):
         table.add_column(column, justify="left" if column == "model" else "right")
     # A step of the CNN takes about ten of the MLP.
@@ -242,6 +252,16 @@ def main() -> None:
                 other()
                 time_base, ratios = compare(base, other, args.pairs)
                 low, middle, high = median_interval(ratios)
+                measured.append(
+                    {
+                        "model": model_class.__name__,
+                        "classes": num_classes,
+                        "against": name,
+                        "sgd_us": time_base / steps * 1e6,
+                        "ratio": middle,
+                        "interval": [low, high],
+                    }
+                )
                 table.add_row(
                     f"{model_class.__name__}{' (scan)' if scanned else ''}",
                     str(num_classes),
@@ -251,6 +271,9 @@ def main() -> None:
                     f"{low:.3f} to {high:.3f}",
                 )
     console.print(table)
+    if args.output is not None:
+        content = {**machine(), "pairs": args.pairs, "batch": BATCH, "steps": measured}
+        save_json(args.output, content)
 
     table = make_compile_table(args.compiles)
     decay = mi_decay(0.1, num_classes=10, steps_per_epoch=args.steps)
