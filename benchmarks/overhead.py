@@ -18,6 +18,17 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from timing import compare, median_interval, parse_timing, seconds
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return parse_timing(__doc__, 300, argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,7 +36,6 @@ import optax
 import optax.contrib
 from rich.console import Console
 from rich.table import Table
-from timing import compare, median_interval, seconds
 
 from optax_mi import mi_decay
 from optax_mi.estimators import contingency
@@ -199,23 +209,17 @@ def update_alone(num_classes: int, soft: bool, steps: int = 2000) -> float:
     return statistics.median(times) / steps
 
 
-def begin(description: str | None, pairs: int) -> tuple[argparse.Namespace, Console]:
-    """The arguments of a benchmark of steps, and a console with its headline."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--pairs", type=int, default=pairs, help="timed pairs a row")
-    parser.add_argument("--steps", type=int, default=30, help="updates a timed run")
-    parser.add_argument(
-        "--compiles", type=int, default=20, help="pairs of compilations"
-    )
-    args, console = parser.parse_args(), Console()
+def begin() -> Console:
+    """A console with the headline of a benchmark of steps."""
+    console = Console()
     device = jax.devices()[0].device_kind
     console.print(f"jax {jax.__version__} on {device}, batch {BATCH}")
-    return args, console
+    return console
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints three tables."""
-    args, console = begin(__doc__, pairs=300)
+    args, console = parse(argv), begin()
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
     for column in ("model", "C", "against sgd", "sgd, us", "ratio", "95 %"):
         table.add_column(column, justify="left" if column == "model" else "right")

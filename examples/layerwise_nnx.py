@@ -6,8 +6,20 @@ follow what the network's logits tell. At the end the averaged weights are evalu
 too, their norms with statistics of their own.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
+
+from arguments import demo_parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return demo_parser(__doc__, epochs=15).parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
@@ -155,7 +167,7 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the demo."""
-    show(train, argv, 15, "layerwise_nnx")
+    show(train, parse(argv), "layerwise_nnx")
 
 
 if __name__ == "__main__":
