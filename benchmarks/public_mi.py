@@ -18,7 +18,7 @@ from suite.arguments import OneLineParser, add_output, at_least
 
 def sizes(text: str) -> list[int]:
     """Numbers of samples, commas between."""
-    return [at_least(10, part) for part in text.split(",")]
+    return [at_least(2, part) for part in text.split(",")]
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
