@@ -14,7 +14,7 @@ from pathlib import Path
 
 from suite.arguments import OneLineParser, add_names, add_output, folder, positive
 from suite.names import SECTIONS
-from suite.sources import INSTALLED, missing_fashion
+from suite.sources import add_data_dir, missing_fashion
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -28,12 +28,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         help="begin no measurement that would end later",
     )
     parser.add_argument("--short", action="store_true", help="tiny sizes, as a check")
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder with Fashion-MNIST's files, or with fashion_mnist/",
-    )
+    add_data_dir(parser, needed=False)
     add_output(parser, "outputs/gpu")
     parser.add_argument(
         "--report", type=folder, metavar="DIR", help="for gpu.json and gpu.md too"
@@ -44,7 +39,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
             f"--report {args.report} is for the figures of an accelerator, and this is "
             "--short: leave it out"
         )
-    reason = missing_fashion(args.data_dir or INSTALLED)
+    reason = missing_fashion(args.data_dir)
     if "fashion" in args.only and reason:
         others = ",".join(name for name in SECTIONS if name != "fashion")
         parser.error(f"fashion: {reason}; or leave it out: --only {others}")

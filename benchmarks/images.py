@@ -42,7 +42,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--short",
         action="store_true",
-        help="a tenth of the steps, and tables at the end",
+        help="a tenth of the steps, at most 320; ends in tables",
     )
     add_data_dir(parser)
     add_output(parser, "outputs/images")

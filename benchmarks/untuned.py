@@ -16,7 +16,7 @@ from typing import Any
 
 from suite.arguments import OneLineParser, add_names, add_output, at_least, folder
 from suite.names import TASKS
-from suite.sources import INSTALLED, missing_fashion
+from suite.sources import add_data_dir, missing_fashion
 
 IMAGES = ("mlp-clean", "mlp-wrong", "mlp-rare")
 
@@ -30,15 +30,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--seeds", type=partial(at_least, 2), help="5, and 3 on images, by default"
     )
     parser.add_argument(
-        "--short", action="store_true", help="a tenth of the steps: shows that it runs"
+        "--short", action="store_true", help="a tenth of the steps, at most 320"
     )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=INSTALLED,
-        metavar="DIR",
-        help="folder with Fashion-MNIST's files, or with fashion_mnist/",
-    )
+    add_data_dir(parser, needed=False)
     add_output(parser, "outputs/untuned")
     parser.add_argument(
         "--report",
@@ -65,7 +59,7 @@ from suite.files import load_json, replacing
 from suite.markdown import markdown, number
 from suite.progress import bars
 from suite.results import machine, save_json
-from suite.tasks import Task, bundled_tasks
+from suite.tasks import Task, bundled_tasks, shortened
 from suite.untuned import UNTUNED
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -198,6 +192,8 @@ def main(argv: list[str] | None = None) -> None:
     else:
         images = fashion_tasks(args.data_dir)
         tasks |= {name: images[name] for name in IMAGES}
+    if args.short:
+        tasks = {name: shortened(task) for name, task in tasks.items()}
     names = [name for name in args.tasks if name in tasks]
     folder = args.output / "short" if args.short else args.output
     results: dict[str, Any] = {**machine(), "tasks": {}, "steps": {}}

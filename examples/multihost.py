@@ -25,7 +25,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--epochs must be at least 1, got {args.epochs}")
     if args.processes is not None and args.process_id not in range(args.processes):
         parser.error(
-            f"--process-id must be from 0 to {args.processes - 1}, since --processes is "
+            f"--process-id must be from 0 to {args.processes - 1} where --processes is "
             f"{args.processes}, got {args.process_id}"
         )
     return args

@@ -149,11 +149,11 @@ def fashion_folder(text: str) -> Path:
     return Path(text)
 
 
-def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    """Adds --data-dir for scripts that cannot do without Fashion-MNIST."""
+def add_data_dir(parser: argparse.ArgumentParser, needed: bool = True) -> None:
+    """Adds --data-dir of Fashion-MNIST, looked into if a script cannot do without."""
     parser.add_argument(
         "--data-dir",
-        type=fashion_folder,
+        type=fashion_folder if needed else Path,
         # As text, so that it is looked into like any other.
         default=str(INSTALLED),
         metavar="DIR",

@@ -180,7 +180,7 @@ def test_an_error_is_one_line_with_the_argument_the_value_and_the_fix(capsys):
     [
         (["--epochs=0"], "--epochs must be at least 1, got 0"),
         (["--processes=2", "--process-id=2"], "--process-id must be from 0 to 1"),
-        (["--processes=2"], "since --processes is 2, got None"),
+        (["--processes=2"], "where --processes is 2, got None"),
         (["--processes=two"], "--processes: invalid int value: 'two'"),
     ],
 )

@@ -110,6 +110,9 @@ def test_the_script_resumes_times_and_reports(folder, tmp_path, monkeypatch, cap
     where = [f"--data-dir={folder}", "--short", f"--output={tmp_path}", "--seeds=2"]
     cells = ["--tasks=mlp-clean", "--methods=sgd,adam,mi sgd range test"]
     images.main([*where, *cells])
+    printed = capsys.readouterr().out
+    assert "  3/3  mlp-clean, mi sgd range test\n" in printed
+    assert "| **mi sgd range test + average** | " in printed
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "short/cells").iterdir()}
     assert len(kept) == 4
     images.main([*where, *cells])

@@ -116,4 +116,7 @@ def test_fashion_mnist_as_an_argument(tmp_path, monkeypatch, capsys):
     assert f"--data-dir: apt-get install dataset-fashion-mnist; or: {NAMES[0]}" in (
         capsys.readouterr().err
     )
+    parser = argparse.ArgumentParser()
+    add_data_dir(parser, needed=False)
+    assert parser.parse_args([]).data_dir == tmp_path
     assert pathlib.Path("/usr/share/datasets") == INSTALLED
