@@ -7,7 +7,7 @@ PYTEST_WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
 PYTHONS ?= 3.11 3.12 3.13
 .DEFAULT_GOAL := help
-.PHONY: help demo data fashion test test-all test-matrix coverage mutants lint format \
+.PHONY: help demo data fashion test test-all check-wheel test-matrix coverage mutants lint format \
   docs bmi bench bench-compare bench-public bench-gpu constraints clean
 
 help:  ## list the targets
@@ -28,6 +28,9 @@ test: $(VENV)/.installed-test  ## run the tests that are not slow, and all examp
 test-all: $(VENV)/.installed-test  ## run every test, compiled as users compile
 	$(PYTEST)
 
+check-wheel: $(VENV)/.installed-dev  ## install a wheel in an empty environment, and run the README
+	$(BIN)/python tests/wheel.py
+
 test-matrix: $(BIN)/uv  ## test the oldest and newest versions of JAX, Optax and Flax
 	PYTEST_ADDOPTS='-n $(PYTEST_WORKERS) --dist worksteal' \
 	  $(BIN)/python tests/matrix.py --pythons $(PYTHONS) -- $(PYTEST_ARGS)
@@ -44,10 +47,11 @@ coverage: $(VENV)/.installed-test  ## measure which branches the tests take
 mutants: $(VENV)/.installed-test  ## break the core in small ways: which tests notice?
 	$(BIN)/python -m tests.mutants $(MODULES)
 
-lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types
+lint: $(VENV)/.installed-test $(VENV)/.installed-dev  ## check style and types, also those of the code in docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python -m tests.code_blocks
 
 format: $(VENV)/.installed-dev  ## mend what lint can mend by itself
 	$(BIN)/ruff check --fix .

@@ -189,7 +189,7 @@ def intervals(samples: int, draws: int, console: Console) -> str:
                 f"{np.mean(high - low):.3f}",
             ]
         )
-    header = ["intervals", "truth", "mean", "hold the truth", "width"]
+    header = ["case", "truth", "mean", "contain the truth", "width"]
     return markdown(header, rows)
 
 

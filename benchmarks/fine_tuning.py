@@ -43,13 +43,10 @@ if __name__ == "__main__":
     parse()  # before what is slow to import
 
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 from optax import contrib
 from rich.console import Console
 from suite.data import images
-from suite.figures import OURS
 from suite.files import load_json, replacing
 from suite.going_on import LOOKS, Runner, Stream, Way
 from suite.markdown import markdown
@@ -57,6 +54,8 @@ from suite.methods import METHODS, PLAIN
 from suite.nets import MLP
 from suite.progress import bars
 from suite.results import cell_path, save_json
+from suite.study_figures import draw_ways
+from suite.style import OURS, save
 from suite.tasks import BATCH
 
 from optax_mi import eval_params
@@ -147,10 +146,10 @@ def tables(results: Any) -> str:
         header = [
             "way",
             "LR",
-            "LR share, switch",
-            "end",
-            "loss, 1/8 after",
-            "loss, end",
+            "LR share at the switch",
+            "LR share at the end",
+            "loss at 1/8 after it",
+            "loss at the end",
         ]
         parts += [
             f"### {stream.title[0].upper()}{stream.title[1:]}\n",
@@ -169,47 +168,6 @@ def _with_error(values: Any, look: int) -> str:
     seen = np.asarray(values, float)[:, look]
     error = seen.std(ddof=1) / np.sqrt(len(seen))
     return f"{seen.mean():.4f} ± {error:.4f}" if np.isfinite(seen).all() else "diverged"
-
-
-DRAWN = {
-    "mi adamw, goes on, average": "C3",
-    "mi adamw, anew, average": "C1",
-    "adamw, goes on, average": "C0",
-    "schedule-free adamw, goes on": "C2",
-    "adamw cosine, told all steps": "0.5",
-    "adamw cosine, anew": "0.1",
-}
-
-
-def draw(results: Any) -> Figure:
-    """A column a stream: test loss after the switch, and learning rate."""
-    figure, axes = plt.subplots(
-        2,
-        len(results),
-        figsize=(3.4 * len(results), 5.2),
-        layout="constrained",
-        squeeze=False,
-        height_ratios=(3, 2),
-    )
-    for (top, bottom), (name, found) in zip(axes.T, results.items(), strict=True):
-        ends = []
-        for row, colour in DRAWN.items():
-            figures = found["rows"][row]
-            style: Any = {"color": colour, "label": row}
-            style["lw"] = 2 if row.startswith(OURS) else 1.1
-            loss = np.asarray(figures["loss"], float).mean(0)
-            top.plot(figures["steps"][1:], loss[1:], **style)
-            ends += [loss[1], loss[-1]]
-            rates = np.asarray(figures["rates"], float).mean(0) / figures["lr"]
-            bottom.plot(figures["steps"], rates, **style)
-        low, high = np.nanmin(ends), np.nanmax(ends)
-        top.set(title=name, ylim=(low - 0.1 * (high - low), high))
-        bottom.set(xlabel="step", yscale="log", ylim=(0.008, 1.3))
-    axes[0, 0].set_ylabel("test loss, all classes")
-    axes[1, 0].set_ylabel("LR / first LR")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-    return figure
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -239,8 +197,7 @@ def main(argv: list[str] | None = None) -> None:
     text = tables(results)
     with replacing(source.with_suffix(".md")) as part:
         part.write_text(text)
-    with replacing(source.with_suffix(".png")) as part:
-        draw(results).savefig(part, dpi=110)
+    save(draw_ways(results), source.with_suffix(".png"))
     console.print(f"{jax.devices()[0].device_kind}\n\n{text}", soft_wrap=True)
 
 

@@ -12,7 +12,6 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from suite.arguments import OneLineParser, add_names, add_output, at_least
@@ -63,18 +62,20 @@ if __name__ == "__main__":
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from rich.console import Console
 from suite.data import Arrays, centre
-from suite.files import replacing
+from suite.files import load_json, replacing
 from suite.images import load_images
 from suite.markdown import markdown
 from suite.nets import LeNet
 from suite.pairs import Interval, bounds, channel, confusions, draw_rows
 from suite.progress import bars
 from suite.readers import reduce, spread
+from suite.results import save_json
+from suite.study_figures import draw_pairs
+from suite.style import save
 
 from optax_mi.estimators import (
     binned_mi,
@@ -96,11 +97,6 @@ SAMPLES = (1000, 5000)
 TRAINED = 1800
 LAYERS = {"conv 1": "PatchConv_0", "conv 2": "PatchConv_1"}
 LAYERS |= {"dense 1": "Dense_0", "dense 2": "Dense_1"}
-# Okabe and Ito's colours, in which the colour-blind tell them apart.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":")
-MARKS = "os^vDPX<>*h"
-
 Estimate = Callable[[jax.Array, jax.Array], Any]
 
 
@@ -302,57 +298,25 @@ def report(found: Sequence[Reading]) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def draw(found: Sequence[Reading], path: Path) -> None:
-    """Estimates against the truth after the last epoch, a line of panels a kind."""
+def drawn(found: Sequence[Reading]) -> dict[str, Any]:
+    """What the figure shows: the most samples, after the last epoch, nats.
+
+    By kind and layer the ends of the truth, and what each estimator read, a value a
+    channel, in the order of the kind's crossovers.
+    """
     samples, last = found[-1].samples, max(r.epoch for r in found)
-    found = [
-        r
-        for r in found
-        if r.samples == samples and (r.epoch == last or r.layer == "pixels")
-    ]
-    kinds = list(dict.fromkeys(r.kind for r in found))
-    layers = list(dict.fromkeys(r.layer for r in found))
-    names = list(dict.fromkeys(r.estimator for r in found))
-    figure, axes = plt.subplots(
-        len(kinds),
-        len(layers),
-        figsize=(2.3 * len(layers), 2.5 * len(kinds) + 0.6),
-        layout="constrained",
-        sharex="row",
-        sharey="row",
-        squeeze=False,
-    )
-    handles: dict[str, Any] = {}
-    for line, kind in zip(axes, kinds, strict=True):
-        for ax, layer in zip(line, layers, strict=True):
-            mine = [r for r in found if (r.kind, r.layer) == (kind, layer)]
-            ends = np.array(sorted({r.truth for r in mine}, key=lambda t: t.high)).T
-            handles["truth"] = ax.fill_between(
-                ends[1], *ends, color="0.75", edgecolor="0.4", label="truth"
-            )
-            for i, name in enumerate(names):
-                points = [(r.truth.high, r.value) for r in mine if r.estimator == name]
-                if points:
-                    handles[name] = ax.plot(
-                        *np.array(points).T,
-                        color=COLORS[i % len(COLORS)],
-                        ls=DASHES[i // len(COLORS)],
-                        marker=MARKS[i],
-                        ms=4,
-                        lw=1,
-                        label=name,
-                    )[0]
-            if ax in axes[0]:
-                ax.set_title(layer, fontsize=10)
-            if ax in axes[:, 0]:
-                ax.set_ylabel(f"{KINDS[kind].title}\nestimate, nats", fontsize=8)
-            ax.set_xlabel("I(class; what comes out), nats", fontsize=8)
-    figure.legend(
-        handles=list(handles.values()), loc="outside lower center", ncols=5, fontsize=9
-    )
-    with replacing(path) as part:
-        figure.savefig(part, dpi=110)
-    plt.close(figure)
+    kinds: dict[str, Any] = {}
+    for r in found:
+        if r.samples == samples and (r.epoch == last or r.layer == "pixels"):
+            layers = kinds.setdefault(KINDS[r.kind].title, {})
+            layer = layers.setdefault(r.layer, {"low": [], "high": [], "read": {}})
+            read = layer["read"].setdefault(r.estimator, [])
+            read.append(r.value)
+            # All estimators have the same truth.
+            if len(read) > len(layer["low"]):
+                layer["low"].append(r.truth.low)
+                layer["high"].append(r.truth.high)
+    return {"samples": samples, "kinds": kinds}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -379,8 +343,10 @@ def main(argv: list[str] | None = None) -> None:
                 progress.advance(bar)
     text = report(found)
     console.print(text, soft_wrap=True)
-    draw(found, args.output / "image_pairs.png")
-    with replacing(args.output / "image_pairs.md") as part:
+    source = args.output / "image_pairs.json"
+    save_json(source, drawn(found))
+    save(draw_pairs(load_json(source)), source.with_suffix(".png"))
+    with replacing(source.with_suffix(".md")) as part:
         part.write_text(text)
 
 

@@ -59,7 +59,6 @@ if __name__ == "__main__":
     parse()  # before what is slow to import
 
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from rich.console import Console
@@ -81,6 +80,7 @@ from suite.methods import METHODS, PLAIN, Method, averaged, ours
 from suite.pieces import PADDING
 from suite.progress import bars
 from suite.results import cell_path, load_cell, machine, save_cell, save_json
+from suite.style import save
 from suite.training import Curves
 
 from optax_mi import mi_decay, mi_diagnostics
@@ -367,9 +367,7 @@ def main(argv: list[str] | None = None) -> None:
     with replacing(source.with_suffix(".md")) as part:
         part.write_text(text)
     if figure is not None:
-        with replacing(source.with_suffix(".png")) as part:
-            figure.savefig(part, dpi=110)
-        plt.close(figure)
+        save(figure, source.with_suffix(".png"))
     console.print(text, soft_wrap=True)
 
 

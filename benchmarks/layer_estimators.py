@@ -12,7 +12,6 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from suite.arguments import OneLineParser, add_output, at_least, positive
@@ -37,12 +36,11 @@ if __name__ == "__main__":
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau
-from suite.files import replacing
+from suite.files import load_json, replacing
 from suite.known import BATCH, Case, cases, train
 from suite.markdown import markdown
 from suite.progress import bars
@@ -55,6 +53,9 @@ from suite.readers import (
     spread,
     truth_of,
 )
+from suite.results import save_json
+from suite.study_figures import draw_readings
+from suite.style import save
 from timing import compare, median_interval
 
 EPOCHS = [0, 1, 2, 3, 4, 5, 6, 8, 12, 24]
@@ -301,45 +302,22 @@ def cost_table(names: Iterable[str], pairs: int) -> Any:
     )
 
 
-def draw(case: Case, rows: Sequence[Row], path: Path) -> None:
-    """Truth and readings over the epochs, a panel a layer."""
-    layers = list(dict.fromkeys(row.layer for row in rows))
-    figure, axes = plt.subplots(
-        2,
-        len(layers),
-        figsize=(2.6 * len(layers), 5),
-        layout="constrained",
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    h = entropy(case)
-    names = [name for name in DRAWN if name in rows[0].noisy]
-    for line, field in zip(axes, ("noisy", "plain"), strict=True):
-        for ax, layer in zip(line, layers, strict=True):
-            mine = [row for row in rows if row.layer == layer]
-            at = [row.epoch for row in mine]
-            for name in names:
-                values = np.array([getattr(row, field)[name].mean() for row in mine])
-                ax.plot(at, values / h, "-o", ms=2.5, lw=1.2, label=name)
-            truth = [row.truth / h for row in mine]
-            ax.plot(at, truth, "k--", lw=2, label="truth with noise")
-            ax.set(ylim=(-0.03, 1.05), xscale="symlog")
-            ax.set_xticks([0, 1, 2, 4, 8, 24], ["0", "1", "2", "4", "8", "24"])
-            ax.minorticks_off()
-            place = ax.get_subplotspec()
-            if place.is_first_row():
-                ax.set_title(layer, fontsize=10)
-            if place.is_last_row():
-                ax.set_xlabel("epoch")
-            if place.is_first_col():
-                what = "with noise" if field == "noisy" else "as it is"
-                ax.set_ylabel(f"I / H(Y), {what}")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-    with replacing(path) as part:
-        figure.savefig(part, dpi=110)
-    plt.close(figure)
+def drawn(case: Case, rows: Sequence[Row]) -> dict[str, Any]:
+    """What the figure shows of a case: truth and readings [epochs, repeats], nats."""
+    layers: dict[str, Any] = {}
+    for row in rows:
+        of = layers.setdefault(row.layer, {"truth": [], "noisy": {}, "plain": {}})
+        of["truth"].append(row.truth)
+        for field in ("noisy", "plain"):
+            values = getattr(row, field)
+            for name in (name for name in DRAWN if name in values):
+                of[field].setdefault(name, []).append(values[name])
+    return {
+        "title": case.name,
+        "entropy": entropy(case),
+        "epochs": list(dict.fromkeys(row.epoch for row in rows)),
+        "layers": layers,
+    }
 
 
 def show(console: Console, title: str, header: str, lines: Any) -> str:
@@ -375,10 +353,12 @@ def main(argv: list[str] | None = None) -> None:
                 progress.update(bar, advance=1, description=title)
         parts += [show(console, *t) for t in case_tables(case, rows, args.noise)]
     # The last network has layers that are large.
-    draw(every[-1], rows, args.output / "layer_estimators.png")
+    source = args.output / "layer_estimators.json"
+    save_json(source, drawn(every[-1], rows))
+    save(draw_readings(load_json(source)), source.with_suffix(".png"))
     parts.append(show(console, *reduction_table(every[-1], snapshots, args.noise)))
     parts.append(show(console, *cost_table(names, 2 if args.short else 40)))
-    with replacing(args.output / "layer_estimators.md") as part:
+    with replacing(source.with_suffix(".md")) as part:
         part.write_text("\n".join(parts))
 
 

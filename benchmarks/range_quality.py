@@ -42,7 +42,6 @@ if __name__ == "__main__":
     parse()  # before what is slow to import
 
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from rich.console import Console
@@ -52,6 +51,8 @@ from suite.markdown import markdown
 from suite.methods import MOMENTUM, Method
 from suite.progress import bars
 from suite.results import cell_path, save_json
+from suite.study_figures import draw_suggestions
+from suite.style import save
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
 
@@ -141,10 +142,12 @@ def judge(cell: Any) -> tuple[float, float, dict[str, tuple[float, float]]]:
     return cell["grid"][best], float(losses[best].mean()), above
 
 
-def as_markdown(cells: dict[tuple[str, str], Any]) -> str:
+def as_markdown(cells: dict[str, dict[str, Any]]) -> str:
     """A row a task and optimizer."""
     rows = []
-    for (task, optimizer), cell in cells.items():
+    for task, optimizer, cell in (
+        (task, name, cell) for task, row in cells.items() for name, cell in row.items()
+    ):
         rate, loss, above = judge(cell)
         row = [task, optimizer, f"{rate:.3g}", f"{loss:.4f}"]
         for test in TESTS:
@@ -158,61 +161,28 @@ def as_markdown(cells: dict[tuple[str, str], Any]) -> str:
     return markdown(["task", "optimizer", "best of grid", "test loss", *TESTS], rows)
 
 
-def draw(cells: dict[tuple[str, str], Any], path: Path) -> None:
-    """Test loss against lr_max, and where the suggestions lie: a panel a cell."""
-    tasks = list(dict.fromkeys(task for task, _ in cells))
-    figure, axes = plt.subplots(
-        len(tasks),
-        len(OPTIMIZERS),
-        figsize=(9.5, 1.9 * len(tasks)),
-        layout="constrained",
-        sharex="col",
-        squeeze=False,
-    )
-    for (task, optimizer), cell in cells.items():
-        ax = axes[tasks.index(task), list(OPTIMIZERS).index(optimizer)]
-        losses = np.array(cell["losses"], float).mean(1)
-        lowest = np.nanmin(losses)
-        ax.axhspan(1, 1.02, color="#2f8f5b", alpha=0.2, lw=0)
-        ax.plot(cell["grid"], losses / lowest, "o-", ms=2.5, lw=1, color="#555555")
-        for test, color in zip(TESTS, ("#c44e2b", "#b8860b", "#1b6ca8"), strict=True):
-            if rate := cell["suggested"][test]["lr_max"]:
-                ax.axvline(rate, color=color, lw=1.3, label=test)
-        ax.set(xscale="log", ylim=(0.98, 1.3))
-        if ax.get_subplotspec().is_first_row():
-            ax.set_title(optimizer, fontsize=10)
-        if ax.get_subplotspec().is_first_col():
-            ax.set_ylabel(task, fontsize=9)
-        if ax.get_subplotspec().is_last_row():
-            ax.set_xlabel("lr_max")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-    with replacing(path) as part:
-        figure.savefig(part, dpi=110)
-    plt.close(figure)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes the table and the figure."""
     args = parse(argv)
     names = args.tasks or TASKS
     console = Console()
     known = {task.name: task for task in bundled_tasks()}
-    cells = {}
+    cells: dict[str, dict[str, Any]] = {}
     with bars(console) as progress:
         bar = progress.add_task("", total=len(names) * len(OPTIMIZERS))
         for name in names:
             for optimizer in OPTIMIZERS:
                 progress.update(bar, description=f"{name}, {optimizer}")
                 path = cell_path(args.output, name, optimizer)
-                cells[name, optimizer] = run_cell(
-                    known[name], optimizer, args.seeds, path
-                )
+                found = run_cell(known[name], optimizer, args.seeds, path)
+                cells.setdefault(name, {})[optimizer] = found
                 progress.advance(bar)
+    source = args.output / "range.json"
+    save_json(source, cells)
     text = as_markdown(cells)
-    with replacing(args.output / "range.md") as part:
+    with replacing(source.with_suffix(".md")) as part:
         part.write_text(text)
-    draw(cells, args.output / "range.png")
+    save(draw_suggestions(cells), source.with_suffix(".png"))
     console.print(f"{jax.devices()[0].device_kind}\n\n{text}")
 
 

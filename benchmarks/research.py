@@ -17,7 +17,6 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from suite.arguments import OneLineParser, add_output, at_least, one_of
@@ -45,7 +44,6 @@ if __name__ == "__main__":
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from rich.console import Console
@@ -55,6 +53,8 @@ from suite.markdown import markdown
 from suite.methods import PLAIN, Method, averaged, ours
 from suite.progress import bars
 from suite.results import save_json
+from suite.study_figures import draw_factors
+from suite.style import save
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
 
@@ -236,37 +236,6 @@ def as_markdown(name: str, table: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def draw(name: str, table: dict[str, Any], path: Path) -> None:
-    """Loss against the factor, relative to the lowest of the task, a panel a task."""
-    figure, axes = plt.subplots(
-        1,
-        len(table),
-        figsize=(max(8.0, 2.3 * len(table)), 3),
-        layout="constrained",
-        sharey=True,
-        squeeze=False,
-    )
-    for ax, (task, methods) in zip(axes[0], table.items(), strict=True):
-        rows = {
-            method: np.array([row[f"{f:g}"] or np.nan for f in FACTORS], float)
-            for method, row in methods.items()
-        }
-        lowest = min(np.nanmin(row) for row in rows.values())
-        for method, row in rows.items():
-            width = 2.5 if method == "log_time_rule" else 1.2
-            ax.plot(FACTORS, row / lowest, "o-", lw=width, ms=3, label=method)
-        ax.set(xscale="log", xlabel=f"{name}, factor", ylim=(0.98, 1.4))
-        ax.set_xticks(FACTORS, [f"{factor:g}" for factor in FACTORS])
-        ax.set_title(task, fontsize=10)
-        ax.minorticks_off()
-    axes[0, 0].set_ylabel("final test loss / lowest")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=9)
-    with replacing(path) as part:
-        figure.savefig(part, dpi=110)
-    plt.close(figure)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Runs the studies asked for and writes their tables."""
     args = parse(argv)
@@ -286,9 +255,10 @@ def main(argv: list[str] | None = None) -> None:
         with replacing(source.with_suffix(".md")) as part:
             part.write_text(text)
         if name == "layers":
-            layer_study.draw(table, source.with_suffix(".png"))
+            save(layer_study.draw(table), source.with_suffix(".png"))
         elif name not in ONE_TABLE:
-            draw(name, table, source.with_suffix(".png"))
+            figure = draw_factors(name, table, FACTORS)
+            save(figure, source.with_suffix(".png"))
         console.print(f"{name} ({jax.devices()[0].device_kind})\n\n{text}")
 
 

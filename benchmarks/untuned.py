@@ -125,7 +125,7 @@ def as_markdown(results: Any) -> str:
         if names:
             losses = {name: tasks[name] for name in names}
             text += f"### {title}\n\n{_loss_table(losses)}\n"
-    return f"{text}### `auto` and its tuned method\n\n{_regret_table(tasks)}"
+    return f"{text}### `auto` and the same method, tuned\n\n{_regret_table(tasks)}"
 
 
 def _loss_table(tasks: Any) -> str:
@@ -143,7 +143,7 @@ def _loss_table(tasks: Any) -> str:
     given = [i for i, row in enumerate(UNTUNED) if not UNTUNED[row].knows_horizon]
     among_given = dict(zip(given, rankdata(losses[given], axis=0).mean(1), strict=True))
     return markdown(
-        ["method", "rank", "given nothing", *tasks],
+        ["method", "rank, all", "rank, given nothing", *tasks],
         [
             [
                 f"**{row}**" if row in BEST_OF else row,
@@ -176,7 +176,7 @@ def _regret_table(tasks: Any) -> str:
         rows.append(row)
     header = ["task"]
     for ours in BEST_OF:
-        header += [ours, "`lr_max`", "limits"]
+        header += [ours, "`lr_max`", "runs with a limit"]
     return markdown(header, rows)
 
 

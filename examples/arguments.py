@@ -1,4 +1,4 @@
-"""Command lines of the examples: what they share, and what the suite has for them."""
+"""Command lines of the examples, which report a wrong argument in one clear line."""
 
 import sys
 from functools import partial

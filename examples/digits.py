@@ -1,8 +1,8 @@
-"""Trains a small network on the UCI digits under an MI-driven learning rate.
+"""Trains a small network on the UCI digits with an MI-driven learning rate.
 
-The 1,797 images come with scikit-learn. No learning rate schedule, no horizon: the
-bounds are given, and the mutual information between logits and labels does the rest.
-The average of the weights is what is evaluated, after every epoch.
+The 1,797 images come with scikit-learn. There is no learning rate schedule and no
+horizon: given the bounds, the mutual information between logits and labels sets the
+learning rate. After every epoch the averaged weights are evaluated.
 """
 
 import argparse
@@ -55,7 +55,7 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits [N, 10] of images [N, 8, 8, 1]."""
+        """Returns logits [N, 10] for images [N, 8, 8, 1]."""
         x = nn.relu(nn.Conv(16, (3, 3))(x))
         x = nn.relu(nn.Conv(32, (3, 3), strides=2)(x))
         x = nn.relu(nn.Dense(64)(x.reshape(len(x), -1)))
@@ -75,7 +75,7 @@ def load_images() -> list[Any]:
 
 
 def shift(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Moves each image by up to a pixel, so that none can be learned by heart."""
+    """Shifts each image by up to a pixel, so that none can be memorized."""
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     corners = jax.random.randint(key, (len(images), 2), 0, 3)
     return jax.vmap(
@@ -83,13 +83,13 @@ def shift(key: jax.Array, images: jax.Array) -> jax.Array:
     )(padded, corners)
 
 
-# One compiled step, called in a loop: XLA's convolutions are slow inside lax.scan on
-# the CPU.
+# One compiled step, called in a loop, because XLA's convolutions are slow inside
+# lax.scan on the CPU.
 @jax.jit
 def train_step(
     state: MITrainState, images: jax.Array, labels: jax.Array
 ) -> tuple[MITrainState, jax.Array]:
-    """One update: the outputs of the forward pass serve the loss and the MI."""
+    """Makes one update; loss and MI share the outputs of the forward pass."""
     moved = shift(jax.random.key(state.step), images)
 
     def loss_fn(params: Any) -> tuple[jax.Array, jax.Array]:
@@ -106,7 +106,7 @@ def train_step(
 
 @jax.jit
 def accuracy(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """Share of images whose class is recognised."""
+    """Returns the share of images that are classified correctly."""
     logits = MODEL.apply({"params": params}, images)
     return jnp.mean(jnp.argmax(jnp.asarray(logits), -1) == labels)
 
@@ -121,7 +121,7 @@ def train(
         0.05,
         momentum=0.9,
         num_classes=10,
-        # The other rules compare an epoch with the one before: they need long ones.
+        # The other rules compare an epoch with the one before, so epochs must be long.
         steps_per_epoch=None if rule == "log-time" else steps_per_epoch,
         rule=RULES[rule](),
     )
@@ -157,7 +157,7 @@ def train(
 
 
 def print_table(console: Console, rows: list[dict[str, float]]) -> None:
-    """Prints the run, decays marked."""
+    """Prints the run, and marks decays."""
     table = Table(title="UCI digits under an MI-driven learning rate")
     for column in ("epoch", "loss", "MI, nats", "known", "LR", "train", "test"):
         table.add_column(column, justify="right")

@@ -1,4 +1,4 @@
-"""The digits through flax.nnx, in as few lines as possible."""
+"""Trains on the digits with flax.nnx, in as few lines as possible."""
 
 from arguments import OneLineParser
 
@@ -26,7 +26,7 @@ optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
 @nnx.jit
 def train_step(model: nnx.Module, optimizer: nnx.Optimizer, x, y):
-    """One update: the logits serve the loss and the mutual information."""
+    """Makes one update; loss and mutual information share the logits."""
 
     def loss_fn(model):
         logits = model(x)

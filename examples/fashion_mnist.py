@@ -1,9 +1,9 @@
-"""Trains a network on Fashion-MNIST, with no learning rate and no schedule given.
+"""Trains a network on Fashion-MNIST without a given learning rate or schedule.
 
 A range test finds the bounds of the learning rate, `mi_decay` decays it, and the
-average of the weights is what is evaluated. Every epoch ends with a checkpoint, from
-which `--resume` goes on, and with a line in a CSV file. `make data` brings the images.
-The MLP ends at 90.3 % test accuracy, and the CNN, in twice the time, at 92.2 %.
+averaged weights are evaluated. Every epoch ends with a checkpoint, from which
+`--resume` continues, and with a line in a CSV file. `make data` brings the images. The
+MLP reaches 90.3 % test accuracy, and the CNN, in twice the time, 92.2 %.
 """
 
 import argparse
@@ -69,8 +69,8 @@ from optax_mi.flax import MITrainState
 from optax_mi.plotting import plot_training
 
 BATCH = 128
-# The range test tries so many learning rates, each for so many updates: together as
-# many as some three epochs have.
+# The range test tries this many learning rates for this many updates each; together
+# they take about as many updates as three epochs.
 RANGE_RATES, RANGE_STEPS = 16, 100
 
 
@@ -87,9 +87,9 @@ class MLP(nn.Module):
 class CNN(nn.Module):
     """Two convolutions and a dense layer.
 
-    `PatchConv` is `nn.Conv` as a matrix product: the range test trains its networks
-    side by side, whose convolutions are slow on the CPU. On an accelerator take
-    `nn.Conv`.
+    `PatchConv` is `nn.Conv` as a matrix product. The range test trains its networks
+    side by side, and on the CPU their convolutions would be slow. On an accelerator,
+    use `nn.Conv`.
     """
 
     @nn.compact
@@ -101,12 +101,12 @@ class CNN(nn.Module):
         return nn.Dense(10)(nn.Dropout(0.4, deterministic=not train)(x))
 
 
-# Each with the number of epochs that it gets by default.
+# The networks, and their default numbers of epochs.
 NETS = {"mlp": (MLP(), 60), "cnn": (CNN(), 15)}
 
 
 def apply(model: nn.Module, params: Any, images: jax.Array, **how: Any) -> jax.Array:
-    """Logits of images as bytes."""
+    """Returns logits for images of bytes."""
     logits: Any = model.apply(
         {"params": params}, images.astype(jnp.float32) / 255, **how
     )
@@ -114,7 +114,7 @@ def apply(model: nn.Module, params: Any, images: jax.Array, **how: Any) -> jax.A
 
 
 def loss_of(model: nn.Module, params: Any, batch: Any) -> tuple[jax.Array, Any]:
-    """The loss, and what `mi_decay` looks at: the range test takes it as it is."""
+    """Returns the loss, and the extra arguments for `mi_decay` and the range test."""
     images, labels, key = batch
     logits = apply(model, params, images, train=True, rngs={"dropout": key})
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -124,7 +124,7 @@ def loss_of(model: nn.Module, params: Any, batch: Any) -> tuple[jax.Array, Any]:
 def find_bounds(
     model: nn.Module, images: Any, labels: Any, seed: int, progress: Any
 ) -> LRRangeResult:
-    """The learning rates between which the network learns with adamw."""
+    """Finds the learning rates between which the network learns with adamw."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, len(images), (RANGE_STEPS, BATCH))
     keys = jax.random.split(jax.random.key(seed), RANGE_STEPS)
@@ -142,7 +142,7 @@ def find_bounds(
 
 
 def make_state(model: nn.Module, found: LRRangeResult, seed: int) -> MITrainState:
-    """Untrained weights, and adamw under `mi_decay` with the average."""
+    """Makes untrained weights, and adamw with `mi_decay` and the average."""
     if found.lr_max is None:
         raise SystemExit(f"No learning rate was found: {found.lr_max_reason}")
     params = model.init(jax.random.key(seed), jnp.zeros((1, 28, 28, 1)))["params"]
@@ -158,7 +158,7 @@ def make_state(model: nn.Module, found: LRRangeResult, seed: int) -> MITrainStat
 def train_step(
     model: nn.Module, state: MITrainState, images: jax.Array, labels: jax.Array
 ) -> tuple[MITrainState, jax.Array]:
-    """One update: the outputs of the forward pass serve the loss and the MI."""
+    """Makes one update; loss and MI share the outputs of the forward pass."""
     batch = images, labels, jax.random.key(state.step)
     loss_fn = functools.partial(loss_of, model)
     (loss, seen), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch)
@@ -167,14 +167,14 @@ def train_step(
 
 @functools.partial(jax.jit, static_argnums=0)
 def accuracy(model: nn.Module, params: Any, images: Any, labels: Any) -> jax.Array:
-    """Share of images whose class is recognised."""
+    """Returns the share of images that are classified correctly."""
     return jnp.mean(apply(model, params, images).argmax(-1) == labels)
 
 
 def train_epoch(
     model: nn.Module, state: MITrainState, data: Any, order: Sequence[Any], report: Any
 ) -> tuple[MITrainState, float]:
-    """The state after the batches of `order`, and their mean loss."""
+    """Returns the state after the batches of `order`, and their mean loss."""
     images, labels = data
     losses = []
     for rows in order:
@@ -185,13 +185,13 @@ def train_epoch(
 
 
 def read_log(path: Path, epochs: int) -> list[dict[str, float]]:
-    """The lines of the epochs that are in the checkpoint."""
+    """Reads the lines of the epochs that are in the checkpoint."""
     lines = csv.DictReader(path.read_text().splitlines())
     return [{k: float(v) for k, v in row.items()} for row in lines][:epochs]
 
 
 def write_log(path: Path, rows: list[dict[str, float]]) -> None:
-    """One line an epoch; any logger takes the same dicts."""
+    """Writes one line per epoch; any logger takes the same dicts."""
     lines = io.StringIO()
     writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -201,7 +201,7 @@ def write_log(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 def draw(path: Path, rows: list[dict[str, float]], title: str) -> None:
-    """MI, learning rate and accuracy over the epochs."""
+    """Draws MI, learning rate and accuracy over the epochs."""
     figure = plot_training(
         mi=[row["mi_nats"] for row in rows],
         entropy=[row["entropy_nats"] for row in rows],
@@ -217,7 +217,7 @@ def draw(path: Path, rows: list[dict[str, float]], title: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Finds the bounds, trains, and logs; or goes on from the last checkpoint."""
+    """Finds the bounds, trains, and logs; or continues from the last checkpoint."""
     args = parse(argv)
     try:
         train, test = load_images("fashion_mnist", args.data_dir)
@@ -265,7 +265,7 @@ def main(argv: list[str] | None = None) -> None:
         bar = progress.add_task("", total=steps, epoch=done + 1)
         for epoch in range(done + 1, epochs + 1):
             progress.reset(bar, epoch=epoch)
-            # From the epoch's number, so that a run that goes on sees what is left.
+            # Seeded by the epoch, so that a resumed run gets the remaining orders.
             order = np.random.default_rng([args.seed, epoch]).permutation(len(train[0]))
             batches = order[: steps * BATCH].reshape(steps, BATCH)
             report = functools.partial(progress.advance, bar)

@@ -1,9 +1,9 @@
 """Draws the information plane of a network that learns the UCI digits.
 
-X is one of the 1797 images, all as likely, and T a layer with Gaussian noise on it,
-whose standard deviation is a quarter of the layer's spread. T is then a mixture of
-1797 known Gaussians, and I(X; T) and I(T; Y) are integrals over it: nothing is
-estimated from samples, and all inputs are seen, in training as in measuring.
+X is one of the 1797 images with equal probability, and T a layer plus Gaussian noise,
+whose standard deviation is a quarter of the layer's spread. Then T is a mixture of 1797
+known Gaussians, and I(X; T) and I(T; Y) are integrals over it. So nothing is estimated
+from samples, and training and measurement both use all inputs.
 """
 
 import argparse
@@ -34,19 +34,19 @@ from optax_mi.plotting import plot_information_plane
 
 # Standard deviation of the noise, as a share of the layer's spread.
 NOISE = 0.25
-# Read after the activation, but for the last, which are the logits.
+# All layers are read after the activation, except the last, which gives the logits.
 LAYERS = {f"dense {i + 1}": f"Dense_{i}" for i in range(4)}
 
 
 def digits() -> known.Case:
-    """A network of tanh, all images, and the label of each."""
+    """Returns a tanh network, all images, and their labels."""
     case = next(case for case in known.cases() if case.name == "digits, MLP")
     model = MLP((64, 64, 64), 10, nn.tanh)
     return case._replace(model=model, layers=LAYERS, activation=nn.tanh)
 
 
 def moments(epochs: int) -> list[int]:
-    """The untrained network, and some 15 epochs, close together at first."""
+    """Returns epoch 0, which is untrained, and about 15 more, first close together."""
     later = np.geomspace(1, epochs, 15).round().astype(int)
     return sorted({0, *map(int, later)})
 
@@ -54,12 +54,12 @@ def moments(epochs: int) -> list[int]:
 def measure(
     rows: np.ndarray, shares: np.ndarray, key: jax.Array
 ) -> tuple[float, float, float]:
-    """I(X; T) and I(T; Y) of a layer, nats, and the larger of their standard errors.
+    """Returns I(X; T) and I(T; Y) of a layer and their larger standard error, in nats.
 
     Args:
-      rows: what the layer puts out for every input, [M, d].
+      rows: outputs of the layer for every input, [M, d].
       shares: p(y | x) of every input, [M, C].
-      key: of the points at which the integrand is taken.
+      key: key for the points at which the integrand is evaluated.
     """
     centres = rows / (NOISE * spread(rows))
     input_mi, input_error = mixture_mi(centres, None, key)
@@ -70,7 +70,7 @@ def measure(
 def run(
     seed: int, epochs: int
 ) -> Iterator[tuple[int, float, dict[str, tuple[float, float, float]]]]:
-    """Trains, and yields epochs, accuracies and what each layer holds."""
+    """Trains, and yields epochs, accuracies and the information of each layer."""
     case = digits()
     for epoch, seen in known.train(case, moments(epochs), 0.002, seed):
         # The same noise each time, so that it does not blur the changes.

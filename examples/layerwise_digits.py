@@ -1,7 +1,7 @@
 """Trains the network of digits.py with a learning rate for every layer.
 
-Each layer's learning rate decays by what its own activations tell of the labels, taken
-from the forward pass that the gradient needs anyway.
+Each layer's learning rate decays with the information of its own activations about the
+labels. They come from the forward pass that the gradient needs anyway.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from optax_mi.estimators import contingency, gaussian
 from optax_mi.flax import MITrainState, capture_layers
 from optax_mi.plotting import plot_layers
 
-# From the input to the output; the widest is projected to 32 columns.
+# In order from input to output; the widest is projected to 32 columns.
 ESTIMATORS = {
     "Conv_0": gaussian(features=16, num_classes=10, noise=0.25),
     "Conv_1": gaussian(features=32, num_classes=10, noise=0.25),
@@ -56,7 +56,7 @@ ESTIMATORS = {
 def train_step(
     state: MITrainState, images: jax.Array, labels: jax.Array
 ) -> tuple[MITrainState, jax.Array]:
-    """One update: a single forward pass serves the loss and every layer's MI."""
+    """Makes one update; the loss and every layer's MI share one forward pass."""
     moved = shift(jax.random.key(state.step), images)
 
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:
@@ -72,7 +72,7 @@ def train_step(
 
 
 def make_table(title: str, layers: dict[str, MIDiagnostics]) -> Table:
-    """What each layer knew in the last epoch, and its learning rate."""
+    """Shows what each layer knew in the last epoch, and its learning rate."""
     table = Table(title=title)
     for column in ("layer", "MI, nats", "share of H(Y)", "LR"):
         table.add_column(column, justify="left" if column == "layer" else "right")
@@ -83,7 +83,7 @@ def make_table(title: str, layers: dict[str, MIDiagnostics]) -> Table:
 
 
 def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics]]]:
-    """Trains, and yields a headline and what each layer knew, once an epoch."""
+    """Trains, and yields a headline and what each layer knew, once per epoch."""
     train_x, test_x, train_y, test_y = load_images()
     steps_per_epoch = len(train_x) // BATCH
     state = MITrainState.create(
@@ -95,7 +95,7 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
                 ESTIMATORS,
                 label_by_layer(),
                 lr_max=0.05,
-                # A pass over the data, so that every reading is of all of it.
+                # One pass, so that every estimate covers all of the data.
                 steps_per_epoch=steps_per_epoch,
             ),
             average_params(),
@@ -115,12 +115,12 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
 
 
 def show(train: Callable, args: argparse.Namespace, name: str) -> None:
-    """Runs `train(seed, epochs)`: a live table, then a figure of all epochs."""
+    """Runs `train(seed, epochs)`, with a live table, then a figure of all epochs."""
     console = Console()
     headline, history = "", []
     with Live(console=console) as live:
         for headline, layers in train(args.seed, args.epochs):
-            # One by one: a mapping as a whole would come back sorted.
+            # One by one, because device_get would sort the keys of the mapping.
             history.append({k: jax.device_get(seen) for k, seen in layers.items()})
             title = f"epoch {len(history)}/{args.epochs}  {headline}"
             live.update(make_table(title, history[-1]))
@@ -136,7 +136,7 @@ def show(train: Callable, args: argparse.Namespace, name: str) -> None:
 
     figure = plot_layers(
         mi=curves("mi"),
-        # Of the labels: the same in every layer that drops no sample.
+        # The entropy of the labels is the same in every layer that drops no sample.
         entropy=list(curves("entropy").values())[-1],
         learning_rate=curves("learning_rate"),
         title="UCI digits, a learning rate for every layer",

@@ -1,9 +1,9 @@
 """Trains a ResNet in flax.nnx with a learning rate for every stage.
 
-Each stage's learning rate decays by what its own output tells of the labels, taken from
-the forward pass that the gradient needs anyway. The norms, in the group "default",
-follow what the network's logits tell. At the end the averaged weights are evaluated
-too, their norms with statistics of their own.
+Each stage's learning rate decays with the information of its own output about the
+labels. It comes from the forward pass that the gradient needs anyway. The norms, in the
+group "default", follow the information of the network's logits. At the end the averaged
+weights are evaluated too, with their own statistics for the norms.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from optax_mi.estimators import contingency, gaussian
 from optax_mi.flax import capture_layers, recompute_batch_stats
 
 WIDTHS = (16, 32, 64)
-# From groups to modules, from the input to the output.
+# From groups to modules, in order from input to output.
 LAYERS = {
     "stem": "stem",
     "stage 1": "stages/0",
@@ -58,12 +58,12 @@ ESTIMATORS = {
     "stage 3": gaussian(features=32, num_classes=10, noise=0.25),
     "head": contingency(num_classes=10),
 }
-# The first pattern that fits: a stage's norms are norms, not the stage's.
+# The first match counts, so a stage's norms are in "norms", not in the stage's group.
 GROUPS = {"norm": "norms"} | {f"^{path}/": group for group, path in LAYERS.items()}
 
 
 class Block(nnx.Module):
-    """Two convolutions beside a skip connection."""
+    """Two convolutions with a skip connection."""
 
     def __init__(self, inputs: int, width: int, stride: int, rngs: nnx.Rngs) -> None:
         def conv(inputs: int, size: int, strides: int) -> nnx.Conv:
@@ -77,7 +77,7 @@ class Block(nnx.Module):
         self.skip = None if inputs == width else conv(inputs, 1, stride)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Images [N, H, W, inputs] to [N, H / stride, W / stride, width]."""
+        """Maps images [N, H, W, inputs] to [N, H / stride, W / stride, width]."""
         y = nnx.relu(self.norm1(self.conv1(x)))
         skip = x if self.skip is None else self.skip(x)
         return nnx.relu(skip + self.norm2(self.conv2(y)))
@@ -99,7 +99,7 @@ class ResNet(nnx.Module):
         self.head = nnx.Linear(inputs, 10, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits [N, 10] of images [N, 8, 8, 1]."""
+        """Returns logits [N, 10] for images [N, 8, 8, 1]."""
         x = nnx.relu(self.norm(self.stem(x)))
         for stage in self.stages:
             x = stage(x)
@@ -110,7 +110,7 @@ class ResNet(nnx.Module):
 def train_step(
     model: ResNet, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array
 ) -> jax.Array:
-    """One update: a single forward pass serves the loss and every layer's MI."""
+    """Makes one update; the loss and every layer's MI share one forward pass."""
     moved = shift(jax.random.key(optimizer.step[...]), images)
 
     def loss_fn(model: ResNet) -> tuple[jax.Array, dict]:
@@ -126,12 +126,12 @@ def train_step(
 
 @nnx.jit
 def accuracy(model: ResNet, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """Share of images whose class is recognised."""
+    """Returns the share of images that are classified correctly."""
     return jnp.mean(model(images).argmax(-1) == labels)
 
 
 def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics]]]:
-    """Trains, and yields a headline and what each layer knew, once an epoch."""
+    """Trains, and yields a headline and what each layer knew, once per epoch."""
     train_x, test_x, train_y, test_y = load_images()
     steps_per_epoch = len(train_x) // BATCH
     model = ResNet(nnx.Rngs(seed))
@@ -149,10 +149,10 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
         order = rng.permutation(len(train_x))[: steps_per_epoch * BATCH]
         order = order.reshape(steps_per_epoch, BATCH)
         losses = []
-        model.train()  # norms by the batch, which move their running state
+        model.train()  # norms use the batch, and update their running statistics
         for batch in order:
             losses.append(train_step(model, optimizer, train_x[batch], train_y[batch]))
-        model.eval()  # norms by the running state
+        model.eval()  # norms use the running statistics
         test = accuracy(model, test_x, test_y)
         seen = mi_diagnostics(optimizer)
         headline = f"loss {jnp.stack(losses).mean():.3f}  test accuracy {test:.1%}"

@@ -1,8 +1,8 @@
-"""Trains an image classifier with no learning rate given by hand.
+"""Trains an image classifier without choosing a learning rate by hand.
 
 A range test trains copies of the network at 48 learning rates for a few hundred steps,
-and its bounds go to `mi_decay`. The digits come with scikit-learn; of MNIST, Fashion-
-MNIST, CIFAR-10 and CIFAR-100 the original files are read from --data-dir.
+and `mi_decay` uses its bounds. The digits come with scikit-learn; the original files of
+MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 are read from --data-dir.
 """
 
 import argparse
@@ -62,19 +62,19 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 class MLP(nn.Module):
-    """A hidden layer of 128."""
+    """A hidden layer of 128 units."""
 
     num_classes: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits [N, C] of images [N, ...] of bytes."""
+        """Returns logits [N, C] for images [N, ...] of bytes."""
         x = x.reshape(len(x), -1).astype(jnp.float32) / 255
         return nn.Dense(self.num_classes)(nn.relu(nn.Dense(128)(x)))
 
 
 def load(name: str, data_dir: Path | None) -> tuple[Arrays, Arrays]:
-    """Training and test images of bytes, and their labels.
+    """Loads training and test images of bytes, and their labels.
 
     Raises:
       ValueError: a file is not what it should be.
@@ -89,7 +89,7 @@ def load(name: str, data_dir: Path | None) -> tuple[Arrays, Arrays]:
 
 
 def batched(x: np.ndarray, y: np.ndarray) -> Arrays:
-    """Images and labels with a leading axis of batches."""
+    """Returns images and labels with a leading axis of batches."""
     steps = len(x) // BATCH
     rows = np.random.default_rng(0).permutation(len(x))[: steps * BATCH]
     rows = rows.reshape(steps, BATCH)
@@ -97,7 +97,7 @@ def batched(x: np.ndarray, y: np.ndarray) -> Arrays:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the range test, then trains with what it found."""
+    """Runs the range test, then trains with its bounds."""
     args = parse(argv)
     try:
         train, test = load(args.data, args.data_dir)
@@ -173,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def save(found: LRRangeResult, folder: Path, console: Console) -> None:
-    """Keeps the figure and the figures."""
+    """Saves the figure and the result."""
     path = folder / "lr_range_test"
     figure = Figure(figsize=(7, 4), layout="constrained")
     found.plot(figure.subplots())

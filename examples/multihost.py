@@ -1,9 +1,9 @@
-"""Trains on many hosts: run it once on each, with the same coordinator.
+"""Trains on many hosts; run it once on each, with the same coordinator.
 
     python multihost.py --coordinator=host0:1234 --processes=2 --process-id=0
     python multihost.py --coordinator=host0:1234 --processes=2 --process-id=1
 
-Where JAX finds its cluster by itself, as under Slurm and on TPUs, it needs no options.
+If JAX finds its cluster by itself, as under Slurm and on TPUs, it needs no options.
 """
 
 import argparse
@@ -51,7 +51,7 @@ TX = optax.chain(
 
 
 def load_data() -> tuple[np.ndarray, np.ndarray]:
-    """Features [N, d] and labels [N]: clouds of points, one a class."""
+    """Returns features [N, d] and labels [N]: a cloud of points per class."""
     rng = np.random.default_rng(0)
     labels = rng.integers(CLASSES, size=SAMPLES)
     x = rng.normal(size=(CLASSES, FEATURES))[labels] + rng.normal(
@@ -61,16 +61,16 @@ def load_data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def local_batches(epoch: int) -> Iterator[dict[str, np.ndarray]]:
-    """This process's part of each global batch, all of one size."""
+    """Yields this process's part of each global batch; all have the same size."""
     x, labels = load_data()
-    # One order for all processes, of which each takes every n-th sample.
+    # All processes use the same order, and each of n takes every n-th sample.
     order = np.random.default_rng(epoch).permutation(SAMPLES)
     mine = order[jax.process_index() :: jax.process_count()]
     size = BATCH // jax.process_count()
     for start in range(0, STEPS_PER_EPOCH * size, size):
         rows = mine[start : start + size]
-        # The last batch is filled up with samples of weight 0, in some processes with
-        # nothing else: every process takes every step.
+        # The last batch is padded with samples of weight 0; in some processes it has no
+        # others, because every process takes every step.
         pad = (0, size - len(rows))
         yield {
             "x": np.pad(x[rows], [pad, (0, 0)]),
@@ -83,7 +83,7 @@ def local_batches(epoch: int) -> Iterator[dict[str, np.ndarray]]:
 def train_step(
     params: jax.Array, opt_state: Any, batch: dict[str, jax.Array]
 ) -> tuple[Any, Any]:
-    """One update, written as for one device: JAX adds up over all of them."""
+    """Makes one update, written as for one device: JAX sums over all devices."""
     labels, weights = batch["labels"], batch["weights"]
 
     def loss_fn(params: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -99,13 +99,13 @@ def train_step(
 
 
 def init() -> tuple[jax.Array, Any]:
-    """The parameters and the state of their optimizer."""
+    """Returns the parameters and the state of their optimizer."""
     params = jnp.zeros((FEATURES, CLASSES))
     return params, TX.init(params)
 
 
 def train(epochs: int) -> Iterator[MIDiagnostics]:
-    """Yields what each epoch saw, the same in every process."""
+    """Yields the diagnostics of each epoch, which are the same in every process."""
     mesh = jax.make_mesh((jax.device_count(),), ("data",), (AxisType.Auto,))
     split, whole = (NamedSharding(mesh, spec) for spec in (jax.P("data"), jax.P()))
     params, opt_state = jax.jit(init, out_shardings=whole)()
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
         args.coordinator,
         args.processes,
         args.process_id,
-        # When a process dies the others exit with an error no later than this.
+        # If a process dies, the others exit with an error within this time.
         heartbeat_timeout_seconds=10,
     )
     for seen in train(args.epochs):

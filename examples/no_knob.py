@@ -1,7 +1,7 @@
-"""Trains a network on the UCI digits with nothing given: no learning rate, no schedule.
+"""Trains a network on the UCI digits without any learning rate or schedule.
 
-A search of a tenth of the updates finds the learning rate for the optimizer, and says
-why; then the network trains with its decay and its average.
+A search, which takes a tenth of the updates, finds the learning rate for the optimizer
+and explains it. Then the network trains with the decay and average that it chose.
 """
 
 import argparse
@@ -44,11 +44,11 @@ OPTIMIZERS = {
 
 
 class MLP(nn.Module):
-    """A hidden layer."""
+    """One hidden layer."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits [N, 10] of images [N, 8, 8, 1]."""
+        """Returns logits [N, 10] for images [N, 8, 8, 1]."""
         return nn.Dense(10)(nn.relu(nn.Dense(64)(x.reshape(len(x), -1))))
 
 
@@ -56,7 +56,7 @@ MODEL = MLP()
 
 
 def loss_fn(params: Any, batch: Any) -> tuple[jax.Array, dict[str, Any]]:
-    """The loss, and what the transformation measures."""
+    """Returns the loss, and the extra arguments for the transformation."""
     images, labels = batch
     logits = jnp.asarray(MODEL.apply({"params": params}, images))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -65,7 +65,7 @@ def loss_fn(params: Any, batch: Any) -> tuple[jax.Array, dict[str, Any]]:
 
 @jax.jit
 def train_epoch(state: MITrainState, batches: Any, key: jax.Array) -> MITrainState:
-    """One pass over the batches, in a new order."""
+    """Makes one pass over the batches in a new order."""
 
     def step(state: MITrainState, place: jax.Array) -> tuple[MITrainState, None]:
         batch = jax.tree.map(lambda x: x[place], batches)
@@ -77,13 +77,13 @@ def train_epoch(state: MITrainState, batches: Any, key: jax.Array) -> MITrainSta
 
 
 def accuracy(params: Any, images: Any, labels: Any) -> float:
-    """Share of images whose class is recognised."""
+    """Returns the share of images that are classified correctly."""
     logits = loss_fn(params, (images, labels))[1]["outputs"]
     return float(jnp.mean(logits.argmax(-1) == labels))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Searches, trains, and draws what was tried."""
+    """Searches, draws the search, and trains."""
     args, console = parse(argv), Console()
     train_x, test_x, train_y, test_y = load_images()
     count = len(train_x) // BATCH

@@ -1,4 +1,4 @@
-"""What the examples take from the suite of benchmarks."""
+"""Functions of the benchmark suite that the examples use."""
 
 import arguments  # noqa: F401, where the suite is put on the path
 from suite import known

@@ -13,12 +13,13 @@ from optax_mi._checks import check_number
 from optax_mi._find import Path, find_states, leaves_by_name
 
 _MAX_STEP = np.iinfo(np.int32).max
-# The least weight a step enters with is about 1 / 4096: in float32 it still moves the
-# average where params differ from it by 3e-4 of themselves. That of step 10**7 alone
-# would move nothing.
+# The smallest weight of a step is about 1 / 4096. In float32 it still moves the average
+# if params differ from it by 3e-4 of their size. The plain weight of step 10**7 would
+# move nothing.
 _LEAST_WEIGHT = 1 / 4096
 _GOLDEN = 2654435769  # 2**32 / the golden ratio
-# linen's TrainState keeps fp8's scales under this key, beside what the optimizer sees.
+# linen's TrainState keeps fp8's scales under this key, beside the params that the
+# optimizer sees.
 _OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
 
 
@@ -26,8 +27,8 @@ class AverageParamsState(NamedTuple):
     """State of :func:`average_params`.
 
     Attributes:
-      average: of the structure of the params, float32 or wider; integers as they are.
-      num_averaged: number of steps so far, saturating.
+      average: a pytree like the params, in float32 or wider; integers are unchanged.
+      num_averaged: number of steps so far; it saturates.
     """
 
     average: optax.Params
@@ -37,32 +38,32 @@ class AverageParamsState(NamedTuple):
 def average_params(
     power: chex.Numeric = 8.0,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Keeps an average of the params, and leaves the updates as they are.
+    r"""Keeps an average of the params and does not change the updates.
 
-    After step :math:`t`, which leads to the params :math:`\theta_t`, the average is
+    After step :math:`t`, which produces the params :math:`\theta_t`, the average is
 
     .. math::
         x_t = x_{t-1} + w_t\, (\theta_t - x_{t-1}),
         \qquad w_t = \frac{\gamma + 1}{t + \gamma},
 
-    so that its memory is a share :math:`1 / (\gamma + 1)` of the run so far. Put it
-    last in the chain, since it averages the params that the updates lead to. From step
-    :math:`4096\, (\gamma + 1)` on, one of every two, four, ... steps stands for all of
-    them, which keeps the average within 3e-4 of a param's size in float32.
+    so its memory spans a fraction :math:`1 / (\gamma + 1)` of the run so far. Put it
+    last in the chain, because it averages the params that the updates produce. From
+    step :math:`4096\, (\gamma + 1)` on, one of every two, four, ... steps stands for
+    all of them, which keeps the average within 3e-4 of a param's size in float32.
 
     Args:
-      power: :math:`\gamma`, in [0, 10**5]. 0 is the plain mean of all steps; the larger
-        it is, the shorter the memory.
+      power: :math:`\gamma`, in [0, 10**5]. 0 gives the plain mean of all steps; a
+        larger power gives a shorter memory.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with state :class:`AverageParamsState`.
-      Its `update` needs the params and ignores keywords. Real and complex leaves are
-      averaged in their own dtype, or in float32 if that is narrower; of integers and
-      booleans it keeps the newest. The average is sharded as the params are.
+      Its `update` needs the params and ignores keywords. It averages real and complex
+      leaves in their own dtype, or in float32 if that is narrower, and keeps the newest
+      integers and booleans. The average has the sharding of the params.
 
     Raises:
-      TypeError, ValueError: `power` is out of range; `update` gets no params, or the
-        state of something else.
+      TypeError, ValueError: `power` is out of range; or `update` gets no params, or the
+        state of another transformation.
 
     Example:
       >>> import jax.numpy as jnp
@@ -80,7 +81,7 @@ def average_params(
     References:
       Shamir and Zhang, `ICML 2013 <https://proceedings.mlr.press/v28/shamir13.html>`_,
       who call it polynomial-decay averaging. Karras et al., `arXiv:2312.02696
-      <https://arxiv.org/abs/2312.02696>`_, 2024, average by powers of time likewise.
+      <https://arxiv.org/abs/2312.02696>`_, 2024, also average with powers of time.
     """
     check_number("power", power, lambda p: 0 <= p <= 1e5, "from 0 to 100,000")
 
@@ -91,15 +92,16 @@ def average_params(
         )
 
     def doublings(step: jax.Array) -> jax.Array:
-        """One of `2**doublings` steps is averaged, as late as this."""
+        """At this step, one of every `2**doublings` steps is averaged."""
         longest = jnp.asarray((power + 1) / _LEAST_WEIGHT).astype(jnp.int32)
         return 32 - jax.lax.clz((step - 1) // longest)
 
     def weight_of(step: jax.Array) -> jax.Array:
         doubled = doublings(step)
         every = jnp.left_shift(jnp.ones((), jnp.int32), doubled)
-        # Which of a block is not always the last, whose place in the epoch could be the
-        # same in all blocks: multiples of the golden ratio spread over all places.
+        # The averaged step of a block is not always the last, which could be at the
+        # same place in every epoch. Multiples of the golden ratio spread over all
+        # places.
         block = jnp.right_shift(step, doubled).astype(jnp.uint32)
         place = (block * jnp.uint32(_GOLDEN) >> 1) >> (31 - doubled).astype(jnp.uint32)
         weight = (power + 1) / (step.astype(float) / every.astype(float) + power)
@@ -114,18 +116,18 @@ def average_params(
         del extra_args
         if params is None:
             raise ValueError(
-                "average_params averages the params, and update() got none. Call it as "
+                "average_params averages the params, but update() got none. Call it as "
                 "tx.update(grads, state, params)."
             )
         if not isinstance(state, AverageParamsState):
             raise TypeError(
                 f"state must be an AverageParamsState, got a {type(state).__name__}. "
-                "Of a checkpoint that was restored without a target make one by "
+                "If you restored a checkpoint without a target, convert it with "
                 "optax_mi.restore_state(tx.init(params), saved)."
             )
         last = state.num_averaged
-        # At the largest int32 the count goes back by one block, since at a step that
-        # stood still none would be averaged.
+        # At the largest int32 the count goes back by one block. If it stood still, no
+        # further step would be averaged.
         block = jnp.left_shift(jnp.ones((), jnp.int32), doublings(last))
         step = 1 + jnp.where(last < _MAX_STEP, last, _MAX_STEP - block)
         weight = weight_of(step)
@@ -145,25 +147,26 @@ def average_params(
 def eval_params(state: Any, params: Any = None) -> Any:
     """Takes the averaged params out of an optimizer state or a train state.
 
-    Looks wherever :func:`learning_rates` does, and into `nnx.State` and checkpoints
-    restored without a target. Before the first step the average is the initial params.
-    It traces.
+    It searches wherever :func:`learning_rates` does, and also `nnx.State` and
+    checkpoints restored without a target. Before the first step the average equals the
+    initial params. You can call it under `jit`.
 
     Args:
-      state: an optimizer state that contains one of :func:`average_params`, or a train
-        state, an `nnx.Optimizer`, or any pytree that contains it.
-      params: the present params, which give the result its structure and dtypes, and
-        stand in for those that are not averaged. In nnx `nnx.state(model, nnx.Param)`;
-        None means those of the train state, if `state` is one.
+      state: an optimizer state that contains a state of :func:`average_params`, or a
+        train state, an `nnx.Optimizer`, or any pytree that contains one.
+      params: the current params. They give the result its structure and dtypes, and
+        replace those that are not averaged. In nnx, pass `nnx.state(model,
+        nnx.Param)`. None means the params of the train state, if `state` is one.
 
     Returns:
-      The averaged params in the structure and dtypes of `params`; where these are not
-      known, as the state holds them. `nnx.update(model, ...)` takes either.
+      The averaged params in the structure and dtypes of `params`; if these are unknown,
+      as they are in the state. `nnx.update(model, ...)` takes either.
 
     Raises:
       TypeError: `state` is a transformation.
-      ValueError: there is no average in `state`, two of the same params, or one of some
-        params only, of unknown others; `params` is of another structure or shape.
+      ValueError: `state` has no average, or two averages of the same params, or an
+        average of only some params while `params` is unknown; or `params` has another
+        structure or shape.
 
     Example:
       >>> import jax.numpy as jnp
@@ -186,8 +189,8 @@ def eval_params(state: Any, params: Any = None) -> Any:
         part = leaves_by_name(average)
         if both := values.keys() & part.keys():
             raise ValueError(
-                f"state has more than one average of {_name(min(both))}. Pass the part "
-                "of it with the one that you want, such as state[-1] of a chain."
+                f"state has more than one average of {_name(min(both))}. Pass only the "
+                "part with the one that you want, such as state[-1] of a chain."
             )
         values |= part
     if params is None:
@@ -196,8 +199,8 @@ def eval_params(state: Any, params: Any = None) -> Any:
         if len(found) > 1 or _has_gaps(found[0]):
             raise ValueError(
                 "state has averages of some of the params only. Pass the params, "
-                "eval_params(state, params): they say how the parts fit together, and "
-                "stand in for those that are not averaged."
+                "eval_params(state, params): they show how the parts fit together, and "
+                "replace those that are not averaged."
             )
         return jax.tree.map(_own, found[0])
     if isinstance(params, Mapping) and _OVERWRITE_WITH_GRADIENT in params:
@@ -206,13 +209,13 @@ def eval_params(state: Any, params: Any = None) -> Any:
 
 
 def _fill(params: Any, values: dict[Path, Any]) -> Any:
-    """The params with what is averaged in place of them, in their dtypes."""
+    """Replaces params by their averages, in the dtypes of the params."""
     leaves = leaves_by_name(params)
     if unknown := values.keys() - leaves.keys():
         raise ValueError(
             f"state has an average of {_name(min(unknown))}, which is not in params, "
             f"such as {_name(min(leaves, default=()))}. Pass params like those that "
-            "tx.init got."
+            "you passed to tx.init."
         )
     result = dict(leaves)
     for path, value in values.items():
@@ -227,12 +230,12 @@ def _fill(params: Any, values: dict[Path, Any]) -> Any:
 
 
 def _own(leaf: Any) -> Any:
-    """A copy, since a train step may donate the state that it came from."""
+    """A copy, because a train step may donate the state that holds the leaf."""
     return jnp.copy(leaf) if isinstance(leaf, jax.Array) else leaf
 
 
 def _is_average(node: Any) -> bool:
-    # nnx.State and untyped checkpoints keep the names of the fields alone.
+    # nnx.State and untyped checkpoints keep only the names of the fields.
     return isinstance(node, AverageParamsState) or (
         isinstance(node, Mapping) and "num_averaged" in node
     )
@@ -241,7 +244,7 @@ def _is_average(node: Any) -> bool:
 def _average_of(state: Any) -> Any:
     if isinstance(state, AverageParamsState):
         return state.average
-    return state.get("average", {})  # Without leaves, it may be left out.
+    return state.get("average", {})  # An average without leaves may be missing.
 
 
 def _has_gaps(average: Any) -> bool:
@@ -263,11 +266,11 @@ def _is_averaged(dtype: Any) -> bool:
 
 
 def _copy(param: Any) -> Any:
-    """The first average: a copy, since a train step may donate the params."""
+    """The first average: a copy, because a train step may donate the params."""
     dtype = jnp.result_type(param)
     if _is_averaged(dtype) and jnp.finfo(dtype).bits < 32:
         dtype = jnp.dtype(jnp.float32)
-    if isinstance(param, jax.ShapeDtypeStruct):  # No values: none are made up.
+    if isinstance(param, jax.ShapeDtypeStruct):  # It has no values to copy.
         return param.update(dtype=dtype)
     return jnp.array(param, dtype, copy=True)
 
@@ -279,7 +282,7 @@ def _move(average: jax.Array, param: jax.Array, weight: jax.Array) -> jax.Array:
     real = jnp.finfo(average.dtype).dtype
     new = param.astype(average.dtype)
     if param.dtype in (jnp.bfloat16, jnp.float16):
-        # XLA may leave out the rounding to a narrow dtype and back, were it not told.
+        # Without this, XLA may drop the rounding to a narrow dtype and back.
         narrow = jnp.finfo(param.dtype)
         new = jax.lax.reduce_precision(new, narrow.nexp, narrow.nmant)
     return average + weight.astype(real) * (new - average)

@@ -1,7 +1,7 @@
 """Argument checks. Every error names the argument, the value and the fix.
 
-Only concrete numbers are checked: `optax.inject_hyperparams` hands a transformation's
-numeric arguments over as tracers, whose values cannot be seen while tracing.
+Only concrete numbers are checked: `optax.inject_hyperparams` passes a transformation's
+numeric arguments as tracers, whose values are unknown while tracing.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from jax.core import Tracer
 
 
 def concrete(value: Any) -> float | None:
-    """The number that `value` holds, or None where tracing hides it."""
+    """The number in `value`, or None if it is traced."""
     if isinstance(value, Tracer):
         return None
     return float(value)
@@ -25,7 +25,7 @@ def concrete(value: Any) -> float | None:
 def check_number(
     name: str, value: Any, accept: Callable[[float], bool], requirement: str
 ) -> None:
-    """Raises unless `value` is a finite scalar that `accept` takes, or is traced."""
+    """Raises unless `value` is traced, or is a finite scalar that `accept` accepts."""
     try:
         # float() would also take strings, and an array of one element.
         kinds = int | float | np.number | np.ndarray | jax.Array
@@ -48,9 +48,9 @@ def check_rates(
     init_lr: Any | None,
     written: Callable[[str], str] = str,
 ) -> None:
-    """Raises unless 0 <= lr_min <= init_lr <= lr_max, as far as they are concrete.
+    """Raises unless 0 <= lr_min <= init_lr <= lr_max; traced rates are not checked.
 
-    `written` says how the user wrote a name, such as lr_max['dense'].
+    `written` turns a name into what the user wrote, such as lr_max['dense'].
     """
     if lr_max is None:
         raise TypeError(
@@ -61,10 +61,10 @@ def check_rates(
         if callable(rate):
             factory = written("mi_decay")
             raise TypeError(
-                f"{written(name)} must be a number, got {rate!r:.60}. A schedule is "
-                f"not needed, since {factory} sets the learning rate; if the bound is "
-                f"to move, optax.inject_hyperparams({factory})({name}=schedule, ...) "
-                "moves it."
+                f"{written(name)} must be a number, got {rate!r:.60}. You need no "
+                f"schedule, since {factory} sets the learning rate; to move the bound "
+                f"itself, use optax.inject_hyperparams({factory})({name}=schedule, "
+                "...)."
             )
     top, bottom, first = map(written, ("lr_max", "lr_min", "init_lr"))
     check_number(top, lr_max, lambda lr: lr > 0, "positive and finite")
@@ -133,7 +133,7 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_axis_name(axis_name: Any) -> None:
-    """Raises unless it is None, a name, or a tuple of names of which none is twice."""
+    """Raises unless it is None, a name, or a tuple of different names."""
     names = axis_name if isinstance(axis_name, tuple) else (axis_name,)
     if axis_name is not None and not all(n and isinstance(n, str) for n in names):
         raise TypeError(
@@ -145,7 +145,7 @@ def check_axis_name(axis_name: Any) -> None:
 
 
 def check_is(name: str, value: Any, kind: type, example: str) -> None:
-    """Raises unless `value` is a `kind`; functions are likely uncalled factories."""
+    """Raises unless `value` is a `kind`; a function is likely an uncalled factory."""
     if isinstance(value, kind):
         return
     shown, hint = f"{value!r:.60}", ""
@@ -160,7 +160,7 @@ def check_is(name: str, value: Any, kind: type, example: str) -> None:
     )
 
 
-# What takes batch after batch, in place of what takes whole arrays.
+# From functions of whole arrays to the estimators that take one batch at a time.
 _STREAMING = {
     "plugin_mi": "contingency(num_classes=C)",
     "table_mi": "contingency(num_classes=C)",
@@ -175,7 +175,7 @@ _STREAMING = {
 
 
 def required_keywords(estimator: Any) -> tuple[str, ...]:
-    """The keywords without default of the estimator's `update`."""
+    """The keywords of the estimator's `update` that have no default."""
     parameters = inspect.signature(estimator.update).parameters.values()
     return tuple(
         p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty

@@ -1,9 +1,9 @@
 """A learning rate that decays as the network comes to know the labels.
 
 Every update adds its batch to an accumulator of the mutual information between the
-network's outputs and the labels. At the end of an epoch, some number of updates, a rule
-reads it and sets the learning rate, and the accumulator starts anew. An epoch that has
-seen too few samples to tell knowledge from chance goes on instead.
+network's outputs and the labels. At the end of an epoch, which is some number of
+updates, a rule reads the estimate and sets the learning rate, and the accumulator is
+reset. An epoch with too few samples to tell knowledge from chance continues instead.
 """
 
 import functools
@@ -41,57 +41,58 @@ def mi_decay(
     init_lr: chex.Numeric | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scales updates by a learning rate that mutual information decays.
+    r"""Scales updates by a learning rate that decays with mutual information.
 
     An epoch is `steps_per_epoch` updates, or a tenth of all updates so far. At its end
-    the estimator has seen the outputs and labels of all its batches, and the rule turns
-    the estimate :math:`I(X; Y) \in [0, H(Y)]`, in nats, into the next learning rate
-    :math:`\eta \in [\eta_{\min}, \eta_{\max}]`; that very update is already scaled by
-    it. The learning rate never rises and never leaves its bounds, whatever the rule
-    says. An epoch without a valid sample, or whose estimate is not finite, holds it.
-    One with so few samples that chance alone would read over half of H(Y) is not
-    closed: it goes on, and is read again when it is twice as long.
+    the estimator has seen the outputs and labels of all its batches. The rule then
+    turns the estimate :math:`I(X; Y) \in [0, H(Y)]`, in nats, into the next learning
+    rate :math:`\eta \in [\eta_{\min}, \eta_{\max}]`, which already scales the last
+    update of the epoch. The learning rate never rises and never leaves its bounds,
+    whatever the rule returns. It stays the same after an epoch that has no valid sample
+    or whose estimate is not finite. If an epoch has so few samples that chance alone
+    would give an estimate over half of H(Y), it does not close: it continues, and is
+    read again when it is twice as long.
 
     Chained after `optax.sgd(1.0)`, the bounds are absolute learning rates; after an
-    optimizer with a learning rate of its own they are factors of it:
+    optimizer with its own learning rate, they are factors of it:
 
     .. code-block:: python
 
         optax.chain(optax.sgd(1.0, momentum=0.9), mi_decay(0.3, 0.003, ...))
         optax.chain(optax.adamw(3e-3), mi_decay(...))
 
-    Everything is traced and of static shape: one compiled train step, no host
-    callbacks, no gradient through the estimator. Updates keep their dtypes.
+    Everything is traced and has a static shape: there is one compiled train step, with
+    no host callbacks and no gradient through the estimator. Updates keep their dtypes.
 
     Args:
       lr_max: upper bound of the learning rate, positive.
       lr_min: lower bound, in [0, lr_max]; None means lr_max / 100.
-      num_classes: short for `estimator=contingency(num_classes=num_classes)`. Exactly
-        one of the two is given.
-      estimator: what measures the mutual information, an :class:`MIEstimator`.
+      num_classes: short for `estimator=contingency(num_classes=num_classes)`. Give
+        exactly one of the two.
+      estimator: the :class:`MIEstimator` that estimates the mutual information.
       steps_per_epoch: number of updates between two decisions, at least 1, such as the
-        number of batches in the training set. None, the default, starts with one update
-        and lets epochs grow with time, to a tenth of the updates before them.
-      rule: how an estimate sets the learning rate, a :class:`DecayRule`; None means
-        :func:`log_time_rule` with its defaults.
+        number of batches in the training set. With None, the default, the first epoch
+        is one update, and epochs grow to a tenth of the updates before them.
+      rule: the :class:`DecayRule` that turns an estimate into a learning rate; None
+        means :func:`log_time_rule` with its defaults.
       init_lr: learning rate of the first epoch, within the bounds; None means lr_max.
-      axis_name: mesh axis (or axes) over which each device holds a part of the batch,
-        inside `jax.shard_map` or `jax.pmap`; the estimate is then of all parts, the
-        same on every device. Under plain `jit`, sharded batches need no axis name. `()`
-        says that every device has the whole batch, which `pmap` cannot tell. Where
-        `shard_map` can tell, copies of a part count once.
+      axis_name: mesh axis (or axes) over which the batch is split between devices,
+        inside `jax.shard_map` or `jax.pmap`; the estimate then covers all parts and is
+        the same on every device. Under plain `jit`, sharded batches need no axis name.
+        `()` says that every device has the whole batch, which `pmap` cannot detect. If
+        `shard_map` detects copies of a part, they count once.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with state :class:`MIDecayState`. Its
-      `update` requires the estimator's keywords, `outputs` and `labels` unless the
-      estimator has others, takes `weights` (0 ignores a sample, 1 counts it), and
-      ignores keywords it does not know.
+      `update` requires the estimator's keywords, which are `outputs` and `labels`
+      unless the estimator has others. It takes `weights` (0 ignores a sample, 1 counts
+      it), and ignores keywords that it does not know.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range, or neither or both of
+      TypeError, ValueError: an argument is out of range, or neither or both of
         `num_classes` and `estimator` are given; in `update`, a required keyword is
-        missing, the state is of something else, or the batch is split over other axes
-        than `axis_name`. Each names the argument, the value and the fix.
+        missing, the state belongs to another transformation, or the batch is split over
+        other axes than `axis_name`. Each names the argument, the value and the fix.
 
     Example:
       >>> import jax
@@ -107,7 +108,7 @@ def mi_decay(
       >>> grads = {"w": jnp.full(3, 0.1)}
       >>> labels = jnp.arange(32) % 2
       >>> seen = {"outputs": 3.0 * jax.nn.one_hot(labels, 2), "labels": labels}
-      >>> for _ in range(4):  # two epochs that know the same: nothing is learned
+      >>> for _ in range(4):  # two epochs with the same outputs: nothing is learned
       ...     updates, state = tx.update(grads, state, params, **seen)
       >>> print(f"{learning_rates(state)['all']:.3f}")
       0.172
@@ -115,7 +116,7 @@ def mi_decay(
     References:
       Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
       Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
-      Entropy 22(5):560, 2020. The formulas of the rules are our reading of it.
+      Entropy 22(5):560, 2020. The formulas of the rules are our reading of the paper.
     """
     settings = check_settings(
         lr_max,
@@ -127,7 +128,7 @@ def mi_decay(
         init_lr=init_lr,
         axis_name=axis_name,
     )
-    # Once a transformation: an eager loop over other functions compiles anew.
+    # Made once per transformation: eager loops over new functions compile again.
     is_due = functools.partial(_epoch.is_due, settings)
     read = functools.partial(_epoch.read, settings)
 
@@ -143,8 +144,8 @@ def mi_decay(
     ) -> tuple[optax.Updates, MIDecayState]:
         del params
         state = _epoch.observe(settings, state, extra_args)
-        # A loop of one round, seldom more, works in place, where XLA's conditional
-        # would copy the accumulator at every update. No gradient flows through it.
+        # A loop of one round, rarely more, works in place. XLA's conditional would copy
+        # the accumulator at every update. No gradient flows through the loop.
         state = jax.lax.while_loop(is_due, read, jax.lax.stop_gradient(state))
         return _epoch.scale(settings, updates, state)
 
@@ -167,7 +168,7 @@ def mi_sgd(
     init_lr: chex.Numeric | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Stochastic gradient descent whose learning rate mutual information decays.
+    r"""Stochastic gradient descent with a learning rate set by mutual information.
 
     Short for `optax.chain(optax.sgd(1.0, momentum, nesterov), mi_decay(...))`:
 
@@ -179,17 +180,18 @@ def mi_sgd(
     Args:
       lr_max: upper bound of the learning rate, positive.
       lr_min: lower bound, in [0, lr_max]; None means lr_max / 100.
-      momentum: decay of the momentum, in [0, 1), or None for none.
-      nesterov: whether the momentum is Nesterov's; needs a momentum.
-      num_classes: as in :func:`mi_decay`, like all that follow.
-      estimator: what measures the mutual information.
+      momentum: decay rate of the momentum, in [0, 1), or None for no momentum.
+      nesterov: whether to use Nesterov momentum; it needs `momentum`.
+      num_classes: number of classes; this and all that follow as in :func:`mi_decay`.
+      estimator: the estimator of the mutual information.
       steps_per_epoch: number of updates between two decisions, or None.
-      rule: how an estimate sets the learning rate.
+      rule: the rule that turns an estimate into a learning rate.
       init_lr: learning rate of the first epoch.
       axis_name: mesh axis over which the batch is split, inside `jax.shard_map`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`, called like that of :func:`mi_decay`.
+      An `optax.GradientTransformationExtraArgs` with the same `update` arguments as
+      :func:`mi_decay`.
 
     Raises:
       TypeError, ValueError: as :func:`mi_decay`.
@@ -239,21 +241,21 @@ def check_settings(
     axis_name: str | tuple[str, ...] | None,
     written: Callable[[str], str] = str,
 ) -> Settings:
-    """The arguments of :func:`mi_decay`, or what it raises.
+    """Checks the arguments of :func:`mi_decay`, and returns them as settings.
 
-    `written` says how the user wrote the name of an argument.
+    `written` turns the name of an argument into what the user wrote.
     """
     if estimator is None:
         if num_classes is None:
             raise ValueError(
-                "Give exactly one of num_classes and estimator, got neither: "
+                "Give exactly one of num_classes and estimator, got neither: pass "
                 "num_classes=C for logits of C classes."
             )
         estimator = contingency(num_classes=num_classes)
     elif num_classes is not None:
         raise ValueError(
             f"Give exactly one of num_classes and estimator, got both: leave out "
-            f"num_classes={num_classes!r:.60}, since an estimator has its own."
+            f"num_classes={num_classes!r:.60}, since the estimator has its own."
         )
     check_is(
         written("estimator"),
@@ -265,7 +267,7 @@ def check_settings(
     check_is("rule", rule, DecayRule, "log_time_rule()")
     if rule.needs_entropy and not estimator.bounded:
         raise ValueError(
-            "rule compares with H(Y), which is infinite for the real labels of "
+            "rule compares mi with H(Y), which is infinite for the real labels of "
             f"{written('estimator')}: the learning rate would never move. Use "
             "log_time_rule() or proportional_rule()."
         )

@@ -17,6 +17,7 @@ import optax
 
 from optax_mi._checks import required_keywords
 from optax_mi._devices import check_same_on_all_devices, update_across
+from optax_mi._printing import brief
 from optax_mi.estimators import MIEstimate, MIEstimator
 from optax_mi.estimators._base import no_estimate, pack
 from optax_mi.rules import DecayRule
@@ -62,6 +63,10 @@ class MIDecayState(NamedTuple):
     estimate: MIEstimate  # shapes=(), dtypes=float32
     estimator_state: chex.ArrayTree
     rule_state: chex.ArrayTree
+
+    def __repr__(self) -> str:
+        """Returns the state in one line, tables as dtype and shape."""
+        return brief(self)
 
 
 class Settings(NamedTuple):

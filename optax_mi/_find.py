@@ -1,4 +1,4 @@
-"""Finding things in states, whatever is around them."""
+"""Finding states and leaves inside larger pytrees."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -11,25 +11,25 @@ Path = tuple[str, ...]
 def find_states(
     name: str, tree: Any, is_state: Callable[[Any], bool]
 ) -> list[tuple[tuple[Any, ...], Any]]:
-    """Every state of one kind in an optimizer state or a train state, and its path.
+    """Every state of one kind in an optimizer state or a train state, with its path.
 
     Raises:
-      TypeError: the argument of that name is a transformation.
+      TypeError: `tree` is a transformation; the message calls it `name`.
     """
     if hasattr(tree, "init") and hasattr(tree, "update"):
         raise TypeError(
-            f"{name} must be a state, what tx.init(params) returns, and got the "
+            f"{name} must be a state, which tx.init(params) returns, got the "
             "transformation itself."
         )
-    # An nnx.Optimizer is a pytree only in some versions of flax; its attribute is ours
-    # to look into in all, and params of the same train state are passed over.
+    # An nnx.Optimizer is a pytree only in some versions of flax, but has this attribute
+    # in all of them. Reading it also skips the params of a train state.
     tree = getattr(tree, "opt_state", tree)
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_state)
     return [(path, node) for path, node in leaves if is_state(node)]
 
 
 def leaves_by_name(tree: Any) -> dict[Path, Any]:
-    """The leaves by the names on the way to them, the same for typed and untyped."""
+    """The leaves by their paths of names, which are the same with and without types."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     named = {
         tuple(jax.tree_util.keystr((key,), simple=True) for key in path): leaf
@@ -38,8 +38,8 @@ def leaves_by_name(tree: Any) -> dict[Path, Any]:
     children = children_by_node(named)
 
     def name(path: Path) -> Path:
-        # An nnx Variable holds its array as `value`, to_pure_dict leaves that out. It
-        # is all that a Variable has, unlike most dataclasses with such a field.
+        # An nnx Variable stores its array as `value`; to_pure_dict omits that name. A
+        # Variable has no other field, unlike most dataclasses with a `value`.
         boxed = path[-1:] == ("value",) and children[path[:-1]] == {"value"}
         return path[:-1] if boxed else path
 
@@ -47,9 +47,9 @@ def leaves_by_name(tree: Any) -> dict[Path, Any]:
 
 
 def places_in_sequences(tree: Any) -> set[Path]:
-    """The nodes whose children are known by their places: tuples and lists.
+    """The nodes that are sequences: tuples and lists.
 
-    nnx keeps the tuples of an optimizer state as mappings from numbers.
+    nnx stores the tuples of an optimizer state as mappings from numbers.
     """
     nodes = set()
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
@@ -64,7 +64,7 @@ def places_in_sequences(tree: Any) -> set[Path]:
 
 
 def children_by_node(paths: Collection[Path]) -> dict[Path, set[str]]:
-    """The names at every node."""
+    """The names of the children of every node."""
     children: dict[Path, set[str]] = {}
     for path in paths:
         for depth, name in enumerate(path):

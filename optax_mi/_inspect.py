@@ -1,5 +1,7 @@
 """Reading learning rates and estimates out of any optimizer state."""
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +9,7 @@ from jax.core import Tracer
 
 from optax_mi._decay import MIDecayState
 from optax_mi._find import find_states
+from optax_mi._printing import python_number
 from optax_mi.estimators import MIEstimate
 from optax_mi.estimators._base import unpack
 
@@ -14,8 +17,10 @@ from optax_mi.estimators._base import unpack
 class MIDiagnostics(NamedTuple):
     """What :func:`optax_mi.mi_decay` measured last, and what it did.
 
+    Python numbers, which `json.dumps` takes; arrays inside a compiled function.
+
     Attributes:
-      learning_rate: the present learning rate, float32.
+      learning_rate: the present learning rate.
       mi: I(outputs; labels) of the last epoch closed, nats; nan before the first.
       entropy: H(labels) of that epoch, nats.
       normalized: share of the entropy that is known beyond chance, in [0, 1]; nan where
@@ -23,23 +28,23 @@ class MIDiagnostics(NamedTuple):
       std_error: standard error of `mi`, nats.
       num_samples: effective number of samples of that epoch.
       dropped: samples of that epoch that were ignored.
-      epoch: number of epochs closed, int32.
-      held: number of those that were unusable and held the learning rate, int32.
-      joined: number of times that the open epoch could not tell and went on, int32.
+      epoch: number of epochs closed.
+      held: number of those that were unusable and held the learning rate.
+      joined: number of times that the open epoch could not tell and went on.
       chance: nats that `mi` would be on average if outputs and labels were independent.
     """
 
-    learning_rate: jax.Array
-    mi: jax.Array
-    entropy: jax.Array
-    normalized: jax.Array
-    std_error: jax.Array
-    num_samples: jax.Array
-    dropped: jax.Array
-    epoch: jax.Array
-    held: jax.Array
-    joined: jax.Array
-    chance: jax.Array
+    learning_rate: jax.Array | float
+    mi: jax.Array | float
+    entropy: jax.Array | float
+    normalized: jax.Array | float
+    std_error: jax.Array | float
+    num_samples: jax.Array | float
+    dropped: jax.Array | float
+    epoch: jax.Array | int
+    held: jax.Array | int
+    joined: jax.Array | int
+    chance: jax.Array | float
 
 
 def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
@@ -86,8 +91,8 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
       opt_state: as for :func:`learning_rates`.
 
     Returns:
-      A dict from group, named as by :func:`learning_rates`, to :class:`MIDiagnostics`,
-      whose `_asdict()` suits loggers.
+      A dict from group, named as by :func:`learning_rates`, to :class:`MIDiagnostics`.
+      :func:`log_values` returns the same numbers in the form that loggers take.
 
     Raises:
       TypeError: `opt_state` is a transformation.
@@ -108,7 +113,61 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
         return _diagnose(states)
     # What has not been measured is nan, and no fault for a debug mode to find.
     with jax.debug_nans(False), jax.debug_infs(False):
-        return _diagnose(states)
+        arrays = jax.device_get(_diagnose(states))
+    return jax.tree.map(python_number, arrays)
+
+
+def log_values(
+    opt_state: Any, learning_rate: float | Callable[[int], Any] | None = None
+) -> dict[str, float]:
+    """Returns learning rates and measurements as one flat dict of floats.
+
+    It suits loggers such as TensorBoard and Weights & Biases, CSV and JSON. Values that
+    are not finite, such as the MI before the first epoch has closed, are left out.
+
+    Args:
+      opt_state: as for :func:`learning_rates`, with values: call it outside of jit.
+      learning_rate: what the factor of `mi_decay` multiplies, if the optimizer before
+        it has a learning rate: a number, or the schedule that the optimizer was given.
+
+    Returns:
+      A dict from names such as "mi/learning_rate" and "mi/entropy" to floats, with a
+      name for each field of :class:`MIDiagnostics`. If there are groups, each has its
+      own names: "mi/body/learning_rate". With `learning_rate`, the values under that
+      name are those of the next update, and "mi/factor" is what `mi_decay` set.
+
+    Raises:
+      TypeError: `opt_state` is traced, or a transformation.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from optax_mi import log_values, mi_decay
+      >>> schedule = optax.linear_schedule(0.0, 0.01, 100)  # a warm-up
+      >>> tx = optax.chain(optax.adamw(schedule), mi_decay(1.0, num_classes=2))
+      >>> state = tx.init({"w": jnp.zeros(3)})
+      >>> values = log_values(state, schedule)
+      >>> values["mi/learning_rate"], values["mi/factor"], "mi/entropy" in values
+      (0.0, 1.0, False)
+    """
+    states = states_by_group(opt_state)
+    values = {}
+    for group, seen in mi_diagnostics(opt_state).items():
+        if isinstance(seen.learning_rate, Tracer):
+            raise TypeError(
+                "opt_state is traced, and loggers take numbers: call log_values "
+                "outside jit, or return learning_rates(opt_state) from the compiled "
+                "step."
+            )
+        fields = seen._asdict()
+        if learning_rate is not None:
+            fields["factor"] = factor = fields["learning_rate"]
+            step = int(array_of(states[group].num_updates))
+            base = learning_rate(step) if callable(learning_rate) else learning_rate
+            fields["learning_rate"] = python_number(jax.numpy.float32(base)) * factor
+        start = "mi" if group == "all" else f"mi/{group}"
+        values |= {f"{start}/{name}": float(x) for name, x in fields.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _diagnose(states: dict[str, MIDecayState]) -> dict[str, MIDiagnostics]:

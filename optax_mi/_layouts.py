@@ -1,13 +1,13 @@
-"""What checkpoints of older layouts become.
+"""Conversion of checkpoints from older layouts.
 
-A leaf is known by its path, the names on the way to it. Layouts so far:
+The path of a leaf, which is a sequence of names, identifies it. The layouts so far:
 
-1. Before chance was known: estimates without `chance`, tables of soft counts without
-   `spread`, no `joined` and `look_at`, and averages of `log_time_rule` in nats.
-2. Before names were told apart from those of Optax: `step`, `step_in_epoch`, `epoch`,
-   `learning_rate`, and `count` of an estimate. Estimates held nan and infinity.
-3. Before `recent` of `log_time_rule` was told apart from that of a sum.
-4. The present one.
+1. Without `chance` in estimates, `spread` in tables of soft counts, `joined` and
+   `look_at`; the averages of `log_time_rule` are in nats.
+2. With names that Optax uses too: `step`, `step_in_epoch`, `epoch`, `learning_rate`,
+   and `count` of an estimate. Estimates contain nan and infinity.
+3. With the name `recent` in both `log_time_rule` and sums.
+4. The current layout.
 """
 
 from collections.abc import Collection
@@ -20,20 +20,20 @@ from optax_mi._find import Path, children_by_node
 from optax_mi.estimators import MIEstimate
 from optax_mi.estimators._base import pack_number
 
-# The layout that states are written in. `tests/data` holds files of each.
+# The layout of new states. `tests/data` has files of each layout.
 LAYOUT = 4
 
-# Fields of MIDecayState that became others, up to layout 2.
+# Fields of MIDecayState that were renamed after layout 2.
 _RENAMED = {
     "step": "num_updates",
     "step_in_epoch": "updates_in_epoch",
     "epoch": "num_epochs",
     "learning_rate": "current_lr",
 }
-# Fields of MIDecayState that have a leaf whatever the settings.
+# Fields of MIDecayState that have a leaf with any settings.
 FIELDS = {*_RENAMED.values(), "held", "estimate"}
 _FIELDS_BEFORE = {*_RENAMED, "held", "estimate"}
-# And what is below them.
+# Fields below those.
 _RENAMED_BELOW: dict[Path, Path] = {
     ("estimate", "count"): ("estimate", "num_samples"),
     ("estimator_state", "count"): ("estimator_state", "num_samples"),
@@ -45,7 +45,7 @@ _RULE_BEFORE = {"step", "recent", "mean"}
 
 
 def upgrade(held: dict[Path, Any], wanted: Collection[Path]) -> dict[Path, Any]:
-    """The leaves as the present layout has them, of the states that `wanted` has."""
+    """Converts leaves to the current layout, for the states that `wanted` has."""
     held = _rename(held)
     nodes = sorted(find_nodes(held, FIELDS))
     others = sorted(find_nodes(wanted, FIELDS))
@@ -65,7 +65,7 @@ def upgrade(held: dict[Path, Any], wanted: Collection[Path]) -> dict[Path, Any]:
 
 
 def _rename(held: dict[Path, Any]) -> dict[Path, Any]:
-    """The leaves by the names of the present layout."""
+    """The leaves by their names in the current layout."""
     nodes = find_nodes(held, _FIELDS_BEFORE)
 
     def name(path: Path) -> Path:
@@ -92,16 +92,16 @@ def _rename(held: dict[Path, Any]) -> dict[Path, Any]:
 
 
 def find_nodes(paths: Collection[Path], fields: set[str]) -> set[Path]:
-    """Where there are all of these names."""
+    """The nodes that have children of all these names."""
     return {n for n, names in children_by_node(paths).items() if names >= fields}
 
 
 def _add_spread(
     held: dict[Path, Any], node: Path, like: Path, wanted: Collection[Path]
 ) -> None:
-    """Soft counts of an open epoch whose spread was not kept: taken for hard ones.
+    """Adds a zero spread to soft counts of an open epoch, as if they were hard.
 
-    So chance is read too high until that epoch ends, and the decay is slower.
+    So chance is overestimated until that epoch ends, and the decay is slower.
     """
     start = (*like, "estimator_state")
     for path in wanted:
@@ -113,7 +113,7 @@ def _add_spread(
 
 
 def _convert_rule(held: dict[Path, Any], node: Path) -> None:
-    """`log_time_rule` that averaged nats, to shares of the last epoch's entropy."""
+    """Converts averages of `log_time_rule` from nats to shares of the last entropy."""
     rule = (*node, "rule_state")
     if not all((*rule, name) in held for name in _RULE_BEFORE):
         return

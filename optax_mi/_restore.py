@@ -1,8 +1,8 @@
-"""Restoring a state from a checkpoint that knows names, but no Python types.
+"""Restoring a state from a checkpoint that stores names, but no Python types.
 
-The layout of a state is what a checkpoint holds of it: the names, shapes and dtypes of
+The layout of a state is what a checkpoint stores of it: the names, shapes and dtypes of
 its leaves. A field whose meaning changes gets a new name, so that no file of an older
-layout is ever misread; :func:`restore_state` converts it.
+layout is ever misread; :func:`restore_state` converts such files.
 """
 
 import os
@@ -24,8 +24,8 @@ from optax_mi._find import (
     places_in_sequences,
 )
 
-# For each transformation, the fields that have a leaf whatever the settings and the
-# params, and where its state starts.
+# For each transformation, the fields that have a leaf with any settings and params, and
+# how the message describes its initial state.
 _KINDS = {
     "mi_decay": (_layouts.FIELDS, "at its first learning rate"),
     "average_params": ({"num_averaged"}, "at the params"),
@@ -36,31 +36,32 @@ _MOST_LISTED = 8
 def restore_state(
     fresh: Any, saved: Any, *, missing: Literal["error", "init"] = "error"
 ) -> Any:
-    """Puts what a checkpoint holds into a state made anew.
+    """Puts the values of a checkpoint into a new state.
 
-    For each leaf of `fresh` it takes the one of the same name. So it restores also
-    where a target does not fit: from before :func:`mi_decay` was added to the
+    It matches the leaves of `fresh` and `saved` by name. So it also restores
+    checkpoints that do not fit a target: from before :func:`mi_decay` was added to the
     optimizer, and from layouts 1 to 3 of its state, whose fields had other names.
 
     Args:
       fresh: `tx.init(params)`, a whole train state, `nnx.state((model, optimizer))`, or
-        `jax.eval_shape` of these. Its shardings are those of the result.
-      saved: the same as nested dicts and lists, as Orbax restores it without a target,
-        as `flax.serialization.to_state_dict` and `nnx.to_pure_dict` make it, or typed.
-      missing: what to do about an :func:`mi_decay` or :func:`average_params` that
-        `saved` has no state of: "error", or "init" to take it from `fresh`, the first
-        learning rate included. A new average starts at the restored params if `fresh`
-        is a whole train state.
+        `jax.eval_shape` of these. The result has its shardings.
+      saved: the same state, as nested dicts and lists, as Orbax restores it without a
+        target and as `flax.serialization.to_state_dict` and `nnx.to_pure_dict` make it,
+        or with its types.
+      missing: what to do if `saved` lacks the state of an :func:`mi_decay` or
+        :func:`average_params`: "error" raises, "init" takes the state from `fresh`,
+        including the first learning rate. A new average starts at the restored params
+        if `fresh` is a whole train state.
 
     Returns:
-      A pytree of the structure, shapes and dtypes of `fresh` with the values of
+      A pytree with the structure, shapes and dtypes of `fresh` and the values of
       `saved`.
 
     Raises:
-      TypeError, ValueError: a leaf is on one side alone, or has another shape or dtype;
-        the message has the paths of both sides. A leaf of `fresh` is not an array,
-        `saved` is a path or nothing, the two are swapped, as far as types tell, or
-        `missing` is neither of the two.
+      TypeError, ValueError: only one side has a leaf, or the shape or dtype of a leaf
+        differs; the message shows the paths of both sides. Also if a leaf of `fresh` is
+        not an array, `saved` is a path or None, types show that the two are swapped, or
+        `missing` is neither "error" nor "init".
 
     Example:
       >>> import jax.numpy as jnp
@@ -76,13 +77,13 @@ def restore_state(
     check_choice("missing", missing, ("error", "init"))
     if saved is None or isinstance(saved, str | bytes | os.PathLike):
         raise TypeError(
-            f"saved must be what a checkpoint holds, got {saved!r:.60}. Load it first: "
+            f"saved must be a loaded checkpoint, got {saved!r:.60}. Load it first: "
             "saved = orbax.checkpoint.StandardCheckpointer().restore(path)."
         )
     wanted = leaves_by_name(fresh)
     if type(fresh) in (dict, list) and not _has_types(fresh) and _has_types(saved):
         raise TypeError(
-            "fresh has no optax states, and saved has: they are swapped. Call "
+            "saved has optax states, and fresh has none: they are swapped. Call "
             "restore_state(tx.init(params), saved)."
         )
     held = _layouts.upgrade(leaves_by_name(saved), wanted)
@@ -90,21 +91,21 @@ def restore_state(
         if not hasattr(leaf, "dtype") and not np.isscalar(leaf):
             raise TypeError(
                 f"fresh must have arrays for leaves, got {type(leaf).__name__} at "
-                f"{_show([path])}. Of nnx objects pass nnx.state((model, optimizer))."
+                f"{_show([path])}. For nnx objects, pass nnx.state((model, optimizer))."
             )
     order, values = list(wanted), {}
     found = {path: path for path in wanted if path in held}
     anew = {}
     for kind in _KINDS:
         ours, theirs = _states(kind, wanted), _states(kind, held)
-        if len(ours) > len(theirs):  # As many may be at other places of a chain.
+        if len(ours) > len(theirs):  # Equal numbers may be at other places of a chain.
             anew[kind] = ours - theirs
     if anew and missing == "error":
         raise ValueError(
             " ".join(
-                f"saved has no state of the {kind} at {_show(nodes)} of fresh. If it "
-                "is from before that was added to the optimizer, missing='init' starts "
-                f"it anew, {_KINDS[kind][1]}."
+                f"saved has no state of the {kind} at {_show(nodes)} of fresh. If you "
+                "added that to the optimizer later, missing='init' starts it anew, "
+                f"{_KINDS[kind][1]}."
                 for kind, nodes in anew.items()
             )
         )
@@ -116,7 +117,7 @@ def restore_state(
                 "fresh, which has only shapes there. Pass tx.init(params) itself."
             )
     if anew:
-        # Without them a chain is shorter, or none.
+        # Without these states a chain is shorter, or is no tuple at all.
         places, shortened = places_in_sequences(fresh), set()
         of_fresh = _shorten(wanted, lambda node, _: node in places, shortened)
         of_saved = _shorten(held, lambda _, short: short in shortened)
@@ -135,14 +136,14 @@ def restore_state(
 
 
 def _has_types(tree: Any) -> bool:
-    """Whether there is a state of a type of ours, not its names alone."""
+    """Whether the tree has a state of our types, not only its names."""
     kinds = MIDecayState, AverageParamsState
     nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kinds))
     return any(isinstance(node, kinds) for node in nodes)
 
 
 def _states(kind: str, paths: Collection[Path]) -> set[Path]:
-    """Where the states of a transformation are; nnx keeps names, and no types."""
+    """The nodes of a transformation's states; nnx keeps names but no types."""
     fields, _ = _KINDS[kind]
     return _layouts.find_nodes(paths, fields)
 
@@ -150,7 +151,7 @@ def _states(kind: str, paths: Collection[Path]) -> set[Path]:
 def _averaged(
     node: Path, anew: dict[Path, Any], wanted: dict[Path, Any]
 ) -> dict[Path, Path]:
-    """From an average's leaves to the params of the train state around it, if clear."""
+    """Maps an average's leaves to the params of its train state, if these are clear."""
     start = (*node, "average")
     ends = [path[len(start) :] for path in anew if path[: len(start)] == start]
     if "opt_state" not in node or not ends:
@@ -162,7 +163,7 @@ def _averaged(
             shapes.get((*root, *end)) == jnp.shape(anew[(*start, *end)]) for end in ends
         )
 
-    # The params of a linen train state, or whatever alone has the same leaves.
+    # The params of a linen train state, or the only subtree with the same leaves.
     usual = (*node[: node.index("opt_state")], "params")
     roots = {path[: len(path) - len(ends[0])] for path in shapes}
     roots = [usual] if has_all(usual) else [root for root in roots if has_all(root)]
@@ -180,11 +181,11 @@ def _shorten(
     has_places: Callable[[Path, Path], bool],
     shortened: set[Path] | None = None,
 ) -> dict[Path, Path]:
-    """Paths that do not tell whether states without leaves are in a chain.
+    """Paths that do not depend on states without leaves in a chain.
 
-    Places in a tuple become ranks, and are left out where there is one alone; digits
-    that are names stay. `has_places(node, short)` says which they are below a node, of
-    which `shortened` gets the short path.
+    Places in a tuple become ranks; a single place is left out. Digits that are names
+    stay. `has_places(node, short)` says whether the children of a node are places;
+    `shortened` collects the short paths of such nodes.
     """
     children = children_by_node(paths)
 
@@ -214,8 +215,8 @@ def _check(
         problems.append(f"only fresh has {_show(lacking)}.")
     if unused := held.keys() - set(found.values()):
         problems.append(
-            f"only saved has {_show(unused)}. Delete from saved what fresh is to be "
-            "without, such as the count of a schedule; the rest may then fit."
+            f"only saved has {_show(unused)}. Delete from saved what fresh does not "
+            "need, such as the count of a schedule; the rest may then fit."
         )
     for path, other in found.items():
         ours, theirs = _describe(wanted[path]), _describe(held[other])
@@ -231,7 +232,7 @@ def _check(
 
 
 def _describe(leaf: Any) -> str:
-    """Dtype and shape; a Python number has those of the array it would become."""
+    """Dtype and shape; those of a Python number as JAX would convert it."""
     dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
     return f"{dtype}{list(jnp.shape(leaf))}"
 
@@ -244,14 +245,14 @@ def _show(paths: Collection[Path]) -> str:
 
 
 def _place(leaf: Any, like: Any) -> jax.Array:
-    """The array on the devices of the other, and bound to them only if that is."""
+    """Places the array like the other, and commits it to devices only if that is."""
     bound = isinstance(like, jax.ShapeDtypeStruct) or getattr(like, "committed", False)
     if bound and like.sharding is not None:
         return jax.device_put(leaf, like.sharding)
     if isinstance(leaf, jax.Array) and not (
         leaf.is_fully_addressable and isinstance(leaf.dtype, np.dtype)
     ):
-        return leaf  # NumPy holds neither keys nor what is on other hosts.
-    # Orbax binds what it restores to a device, where it could not meet an array that
-    # lies on several.
+        return leaf  # NumPy has neither keys nor arrays on other hosts.
+    # Orbax commits restored arrays to one device. JAX could not combine them with
+    # arrays on several.
     return jnp.array(np.asarray(leaf))

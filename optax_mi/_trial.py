@@ -15,21 +15,21 @@ from optax_mi._decay import MIDecayState
 from optax_mi._find import find_states, leaves_by_name
 from optax_mi._inspect import states_by_group
 
-# Radam has no second moments before the sixth update. Where nothing moves, as within
-# optax.MultiSteps, more are tried.
+# Radam uses no second moments before the sixth update. If nothing moves, as within
+# optax.MultiSteps, the trial continues.
 _STEPS, _MOST_STEPS = 8, 64
 
 
 class Outcome(NamedTuple):
-    """What a few updates came to."""
+    """The results of a few updates."""
 
     states: dict[str, MIDecayState]  # of mi_decay, by group
-    # Euclidean norms of each leaf, [updates, leaves], but for updates of zeros alone.
+    # Euclidean norms of each leaf, [updates, leaves], without updates that are all 0.
     sizes: np.ndarray
-    given: np.ndarray  # those of the gradients, [leaves]
+    given: np.ndarray  # Euclidean norms of the gradients, [leaves]
     # Inner products of all updates of a leaf with its gradient, [leaves].
     along: np.ndarray
-    # How far the first average is from the params of the updates, by their dtype's eps.
+    # Relative error of the first average of the updated params, by their dtype's eps.
     missed: float
     num_steps: int
 
@@ -37,11 +37,11 @@ class Outcome(NamedTuple):
 class Trial:
     """A transformation with its initial state, and gradients to try it on.
 
-    Params and gradients are random, of mean 0 and variance 1, so that the user's have
-    no say in what is measured, and the shapes of these are enough.
+    Params and gradients are random, of mean 0 and variance 1. So the result does not
+    depend on the user's values, and their shapes are enough.
 
     Raises:
-      TypeError, ValueError: the params have no arrays, or have other leaves.
+      TypeError, ValueError: the params have no leaves, or leaves that are not arrays.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Trial:
         )
         self.names = ["/".join(path) for path in leaves_by_name(params)]
         self.init = tx.init(self.params)
-        # Functions and flags are a part of the program, all else is traced.
+        # Functions and flags are static, all else is traced.
         leaves, structure = jax.tree.flatten(extra_args)
         self.arrays = [leaf if _is_numeric(leaf) else None for leaf in leaves]
 
         def step(
             state: Any, scale: jax.Array, grads: Any, params: Any, arrays: list[Any]
         ) -> tuple[Any, dict[str, jax.Array]]:
-            # The arguments as the user passed them, in the places of the arrays.
+            # The arguments in the user's structure, with traced arrays.
             args = [a if n is None else n for a, n in zip(leaves, arrays, strict=True)]
             grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
             updates, after = tx.update(
@@ -81,7 +81,7 @@ class Trial:
         self.step = jax.jit(step)
 
     def run(self, state: Any, scale: float, num_steps: int = _STEPS) -> Outcome:
-        """Updates from a state with gradients of one size, until one is not 0."""
+        """Updates from a state with gradients of one scale, until one is not 0."""
         inputs = jnp.float32(scale), self.grads, self.params, self.arrays
         seen: list[dict[str, np.ndarray]] = []
         sizes: list[np.ndarray] = []
@@ -103,9 +103,9 @@ class Trial:
         )
 
     def changed(self, state: Any = None, **fields: Any) -> Any:
-        """A state, or the initial one, with other numbers in fields of mi_decay's.
+        """A state, or the initial one, with other numbers in fields of MIDecayState.
 
-        Numbers are one for all groups, or a dict from group to number.
+        Each is one number for all groups, or a dict from group to number.
         """
         state = self.init if state is None else state
         groups = iter(states_by_group(state))
@@ -128,16 +128,16 @@ class Trial:
         return jax.tree.map(change, state, is_leaf=_is_ours)
 
     def stretch(self, factor: float) -> None:
-        """Makes the params so many times as large."""
+        """Multiplies the params by a factor."""
         self.params = jax.tree.map(lambda p: (p * factor).astype(p.dtype), self.params)
 
     def find(self, kind: type) -> list[Any]:
-        """The states of a type in the initial one."""
+        """The states of one type in the initial state."""
         is_one = functools.partial(_is_a, kind)
         return [node for _, node in find_states("tx", self.init, is_one)]
 
     def later(self, count: int) -> Any:
-        """The initial state with all schedules at a count, or None without any."""
+        """The initial state with all schedules at a count; None without schedules."""
         found = []
 
         def move(node: Any) -> Any:
@@ -150,9 +150,9 @@ class Trial:
         return state if found else None
 
     def has_moments(self, group: str) -> bool:
-        """Whether beside a group's state there are others of the shape of params.
+        """Whether the group's optimizer has array states next to that of mi_decay.
 
-        So there are in a chain with adam, unless the group has no params.
+        A chain with adam has such states, unless the group has no params.
         """
         found = find_states("tx", self.init, _is_ours)
         paths = dict(zip(states_by_group(self.init), found, strict=True))
@@ -180,7 +180,7 @@ def _is_average(node: Any) -> bool:
 
 
 def _is_count(node: Any) -> bool:
-    """Whether it is the state of a schedule: a count and nothing else."""
+    """Whether it is the state of a schedule, which has only a count."""
     return getattr(node, "_fields", None) == ("count",)
 
 
@@ -191,7 +191,7 @@ def _is_numeric(leaf: Any) -> bool:
 
 
 def _normal(leaf: Any, random: np.random.Generator) -> jax.Array:
-    """Random numbers like a param, on its devices; zeros where it is of integers."""
+    """Random numbers like a param, on its devices; zeros for a param of integers."""
     if not (hasattr(leaf, "dtype") or isinstance(leaf, int | float | complex)):
         raise TypeError(f"params must be a pytree of arrays, got a leaf {leaf!r:.60}.")
     dtype = jnp.result_type(leaf)
@@ -223,7 +223,7 @@ def _product(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _missed(before: Any, after: Any, params: Any, updates: Any) -> jax.Array:
-    """How far averages of one step are from the params that the updates lead to."""
+    """The largest error of averages of one step, which should equal the new params."""
     led_to = leaves_by_name(optax.apply_updates(params, updates))
     missed = [jnp.zeros(())]
     for (_, old), (_, new) in zip(

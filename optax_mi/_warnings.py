@@ -1,4 +1,4 @@
-"""What a state tells of a run that goes wrong, in words."""
+"""Finds problems of a run in its state, and explains them."""
 
 from typing import Any, NamedTuple
 
@@ -12,19 +12,19 @@ from optax_mi.estimators import MIEstimate
 from optax_mi.estimators._base import unpack
 
 NO_STATE = (
-    "There is no state of mi_decay here, so no learning rate follows what is learned: "
-    "chain one after the optimizer, optax.chain(optax.sgd(1.0), mi_decay(0.3, "
-    "num_classes=C)), and pass what its init returns."
+    "There is no state of mi_decay here, so no learning rate follows the mutual "
+    "information: chain one after the optimizer, optax.chain(optax.sgd(1.0), "
+    "mi_decay(0.3, num_classes=C)), and pass the state that its init returns."
 )
 
-# Fewer are no reason to say that an epoch is long.
+# With fewer updates, an open epoch is not worth a warning.
 _MANY_UPDATES = 100
-# 64 times as long as it would be.
+# Joined so many times, an epoch is 64 times its normal length.
 _MANY_JOINED = 6
 
 
 class Reading(NamedTuple):
-    """What is read of an :class:`MIDecayState`, as numbers of NumPy."""
+    """The fields of an :class:`MIDecayState` that warnings read, as NumPy numbers."""
 
     num_updates: Any
     updates_in_epoch: Any
@@ -32,31 +32,31 @@ class Reading(NamedTuple):
     held: Any
     joined: Any
     estimate: MIEstimate
-    measures: bool  # whether the user measures, and nothing is estimated
+    measures: bool  # whether the user passes measurements of mi
 
 
 def mi_warnings(opt_state: Any) -> list[str]:
-    """Says in words what goes wrong in a run, as far as its state tells.
+    """Finds problems of a run in its state, and explains them.
 
-    A reading for during and after training; :func:`check_setup` is for before it. It
-    finds that
+    Call it during or after training; before training, call :func:`check_setup`. It
+    reports that
 
     - no epoch has closed in 100 updates or more;
     - more than half of the epochs were held, and why;
     - an epoch dropped more samples than it used;
-    - the open epoch is 64 times as long as it would be, since its samples cannot tell
-      what is known from chance;
+    - the open epoch is 64 times its normal length, because its samples cannot tell
+      knowledge from chance;
     - there is no state of :func:`mi_decay`.
 
     Args:
       opt_state: as for :func:`learning_rates`, with values: call it outside of jit.
 
     Returns:
-      A sentence or two for each, with the cure, after the name of the group if there
-      are several; an empty list if all is well.
+      A sentence or two for each problem, with the fix. If there are several groups,
+      their names come first. An empty list if it found nothing.
 
     Raises:
-      TypeError: `opt_state` is traced, or a transformation.
+      TypeError: `opt_state` is traced, or is a transformation.
 
     Example:
       >>> import jax.numpy as jnp
@@ -86,16 +86,16 @@ def mi_warnings(opt_state: Any) -> list[str]:
 
 
 def say(sentence: str, groups: list[str], states: dict[str, MIDecayState]) -> str:
-    """The sentence, after the groups that it is about, unless these are all."""
+    """The sentence, after the names of its groups unless it is about all of them."""
     return (
         sentence if len(groups) == len(states) else f"{', '.join(groups)}: {sentence}"
     )
 
 
 def read(state: MIDecayState) -> list[Reading]:
-    """The numbers of a state; several where it is one of copies, as under vmap."""
+    """The numbers of a state; one reading per copy if it has copies, as under vmap."""
     fields = [array_of(getattr(state, name)) for name in Reading._fields[:5]]
-    # What has not been measured is nan, and no fault for a debug mode to find.
+    # Estimates are nan before the first measurement; debug modes should not object.
     with jax.debug_nans(False), jax.debug_infs(False):
         estimate = unpack(MIEstimate(*map(array_of, state.estimate)))
     arrays = jax.device_get([*fields, *estimate])
@@ -113,14 +113,14 @@ def _look_at(state: Reading) -> list[str]:
     if state.num_epochs == 0 and state.joined == 0 and many:
         found.append(
             f"No epoch has closed in {state.num_updates} updates, so the learning rate "
-            "has not moved: steps_per_epoch is longer than that. Leave it out, and "
+            "has not moved: steps_per_epoch is larger than that. Leave it out, and "
             "epochs grow with the run."
         )
     if state.measures:
         if many and state.held == state.num_epochs > 0:
             found.append(
-                f"No measurement has come in {state.num_updates} updates: pass a "
-                "number as mi, not nan, at the end of each validation."
+                f"No measurement has come in {state.num_updates} updates: at the end "
+                "of each validation pass a number as mi, not nan."
             )
     elif 2 * state.held > state.num_epochs:
         found.append(
@@ -131,14 +131,14 @@ def _look_at(state: Reading) -> list[str]:
         found.append(
             f"The last epoch used {used:.0f} samples and dropped {dropped:.0f}. If "
             "those are not padding, their labels are not in 0 to num_classes - 1, "
-            "their outputs not finite, or their weights 0."
+            "their outputs are not finite, or their weights are 0."
         )
     if state.joined >= _MANY_JOINED:
         found.append(
-            f"The open epoch has {state.updates_in_epoch} updates, and goes on: so few "
-            "samples of so many classes cannot tell what is known from chance. "
-            "variational(num_classes=C) and contingency(..., buckets=B) need fewer, a "
-            "larger steps_per_epoch brings more."
+            f"The open epoch has {state.updates_in_epoch} updates, and goes on: it has "
+            "too few samples of too many classes to tell knowledge from chance. "
+            "variational(num_classes=C) and contingency(..., buckets=B) need fewer "
+            "samples; a larger steps_per_epoch collects more."
         )
     return found
 
@@ -147,21 +147,23 @@ def why_held(estimate: MIEstimate) -> str:
     """Why an epoch with such an estimate was held, and what to do."""
     if np.isnan(estimate.num_samples):
         return (
-            "the estimator says that it had nan samples. Weights must be from 1e-18 to "
-            "1e18; an estimator of your own must return their number as num_samples."
+            "the estimator returned num_samples=nan. Weights must be from 1e-18 to "
+            "1e18; an estimator of your own must return the number of its samples as "
+            "num_samples."
         )
     if estimate.num_samples <= 0:
         return (
             f"the last had no valid sample, and dropped {estimate.dropped:.0f}. Labels "
-            "must be in 0 to num_classes - 1, outputs finite and weights above 0."
+            "must be in 0 to num_classes - 1, outputs finite, and weights above 0."
         )
     if np.isnan(estimate.entropy) or not np.isfinite(estimate.mi):
         return (
-            f"the estimator says mi={estimate.mi:g} of entropy={estimate.entropy:g}. "
-            "Scale values so that their squares neither overflow nor vanish; an "
-            "estimator of your own must leave out what is not finite."
+            f"the estimator returned mi={estimate.mi:g} and "
+            f"entropy={estimate.entropy:g}. Scale values so that their squares neither "
+            "overflow nor underflow; an estimator of your own must drop samples that "
+            "are not finite."
         )
     return (
-        "the last was usable, so that earlier ones were not, or a rule of your own "
+        "the last was usable, so either earlier ones were not, or a rule of your own "
         "returns nan. mi_diagnostics after each epoch tells which."
     )

@@ -1,8 +1,8 @@
-"""Flax: a TrainState that passes on outputs and labels, and the outputs of layers.
+"""Flax: a TrainState that passes outputs and labels on, and activations of layers.
 
-flax.nnx needs only the latter, since `nnx.Optimizer.update(model, grads,
-outputs=logits, labels=labels)` hands its keywords to the transformation. Both need new
-statistics for batch norms where weights are averaged.
+flax.nnx needs no train state, because `nnx.Optimizer.update(model, grads,
+outputs=logits, labels=labels)` passes its keywords to the transformation. Averaged
+weights need new statistics for batch norms, in linen and nnx.
 """
 
 import functools
@@ -21,17 +21,17 @@ try:
     from flax import nnx
     from flax.training.train_state import TrainState
     from flax.traverse_util import flatten_dict, unflatten_dict
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "optax_mi.flax is for networks in flax: pip install 'optax-mi[flax]'."
-    ) from error
+    ) from _error
 
 
 class MITrainState(TrainState):
     """A linen `TrainState` that passes extra arguments on to its transformation.
 
-    flax's own `apply_gradients` passes nothing but gradients and params on. Everything
-    else is flax's, fp8's overwritten-with-gradient collection included.
+    flax's own `apply_gradients` passes only gradients and params on. Everything else is
+    unchanged, including fp8's overwritten-with-gradient collection.
 
     Example:
       >>> import flax.linen as nn
@@ -52,9 +52,9 @@ class MITrainState(TrainState):
 
     @classmethod
     def create(cls, **kwargs: Any) -> Self:
-        """Creates a state at step 0; arguments as for flax's `TrainState.create`.
+        """Creates a state at step 0; takes the arguments of flax's `TrainState.create`.
 
-        The step is an int32 array: flax's Python int would compile a train step twice.
+        The step is an int32 array: flax's Python int makes a train step compile twice.
         """
         return super().create(**kwargs).replace(step=jnp.zeros((), jnp.int32))
 
@@ -64,7 +64,7 @@ class MITrainState(TrainState):
         """Updates params, optimizer state and step.
 
         Args:
-          grads: gradients, of the structure of `params`.
+          grads: gradients, with the structure of `params`.
           extra_args: keywords for `tx.update`, such as `{"outputs": logits, "labels":
             labels}`.
           **replace: further attributes to replace, such as `batch_stats=...`.
@@ -87,30 +87,31 @@ def capture_layers(
     layers: Iterable[str] | Mapping[str, str],
     **kwargs: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """Applies a network, and returns what its layers put out on the way.
+    """Applies a network, and also returns the activations of its layers.
 
-    It is one forward pass: call it in the loss function in place of the model, and
-    return the activations beside the loss.
+    It takes one forward pass: in the loss function, call it in place of the model, and
+    return the activations with the loss.
 
     Args:
       model: a linen or an nnx module.
-      *args: for linen as for `model.apply`, the variables first; for nnx as for the
-        model itself.
-      layers: paths of modules, such as "Conv_0", or "encoder/Dense_0" for one inside
-        another; the names of :func:`optax_mi.label_by_layer`. Or a mapping from groups
-        to paths.
-      **kwargs: likewise, such as `mutable=["batch_stats"]` or `rngs=...` for linen.
+      *args: for linen, the arguments of `model.apply`, with the variables first; for
+        nnx, those of the model itself.
+      layers: paths of modules, such as "Conv_0", or "encoder/Dense_0" for a nested
+        module; the names that :func:`optax_mi.label_by_layer` gives. Or a mapping from
+        groups to paths.
+      **kwargs: keywords of the same call, such as `mutable=["batch_stats"]` or
+        `rngs=...` for linen.
 
     Returns:
-      The outputs, as the plain call returns them, and a dict from group to what the
-      module's `__call__` returned, the last time if it was called several times: for a
-      layer that the network follows with a ReLU, its input.
+      The outputs, as the plain call returns them, and a dict from group to the return
+      value of the module's `__call__`, or of its last call if there are several. If a
+      ReLU follows the layer in the network, this is the input of the ReLU.
 
     Raises:
       TypeError: the model is neither a linen nor an nnx module, or `layers` is not a
         collection of strings, or the variables of a linen module are missing.
-      ValueError: no module was called at one of the paths; the message lists those that
-        were.
+      ValueError: no module was called at one of the paths; the message lists the paths
+        of the modules that were called.
 
     Example:
       >>> import flax.linen as nn
@@ -127,14 +128,14 @@ def capture_layers(
     if isinstance(model, nn.Module):
         outputs, called = _capture_linen(model, set(paths.values()), *args, **kwargs)
         hint = (
-            "Out of nn.scan and its like an output comes only with the collection "
-            "'intermediates' among its variable_axes."
+            "Modules inside nn.scan and similar keep their outputs only if "
+            "variable_axes has the collection 'intermediates'."
         )
     elif isinstance(model, nnx.Module):
         outputs, called = _capture_nnx(model, *args, **kwargs)
         hint = (
-            "Of a class that inherits its __call__ nnx keeps none: give it one that "
-            "returns super().__call__(...)."
+            "nnx keeps no outputs of a class that inherits its __call__: define a "
+            "__call__ that returns super().__call__(...)."
         )
     else:
         raise TypeError(f"model must be a linen or an nnx module, got {model!r:.60}.")
@@ -147,7 +148,7 @@ def capture_layers(
 
 
 def _paths(layers: Any) -> dict[str, str]:
-    """From groups to paths."""
+    """A dict from groups to paths."""
     if isinstance(layers, Iterable) and not isinstance(layers, str):
         groups = layers if isinstance(layers, Mapping) else list(layers)
         paths = groups.values() if isinstance(groups, Mapping) else groups
@@ -155,14 +156,14 @@ def _paths(layers: Any) -> dict[str, str]:
             return dict(zip(groups, paths, strict=True))
     raise TypeError(
         "layers must be a list of paths, or a mapping from group to path, got "
-        f"{layers!r}. For the keys of a mapping pass list(mapping)."
+        f"{layers!r}. To pass the keys of a mapping, use list(mapping)."
     )
 
 
 def _capture_linen(
     model: nn.Module, paths: set[str], *args: Any, mutable: Any = False, **kwargs: Any
 ) -> tuple[Any, dict[str, Any]]:
-    """The outputs, and from every module's path to what its calls returned, or None."""
+    """The outputs, and a dict from module paths to what their calls returned."""
     variables = args[0] if args else kwargs.get("variables")
     if not isinstance(variables, Mapping):
         raise TypeError(
@@ -197,7 +198,7 @@ def _capture_linen(
 def _capture_nnx(
     model: nnx.Module, *args: Any, **kwargs: Any
 ) -> tuple[Any, dict[str, Any]]:
-    """The outputs, and from every module's path to what its calls returned."""
+    """The outputs, and a dict from module paths to what their calls returned."""
     forward = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)
     outputs, sown = forward(*args, **kwargs)
     called = {
@@ -215,11 +216,11 @@ def recompute_batch_stats(
     variables: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Any:
-    r"""Computes the running statistics of batch norms anew, for the present weights.
+    r"""Recomputes the running statistics of batch norms for the current weights.
 
-    Averaged weights need their own. Of each norm they become the mean, with equal
-    weights, of what it sees in the :math:`n` batches, whatever the old ones and the
-    momentum:
+    Averaged weights need statistics of their own. Those of each norm become the plain
+    mean of its statistics in the :math:`n` batches, and do not depend on the old
+    statistics or on the momentum:
 
     .. math::
         \mu = \frac{1}{n} \sum_{i=1}^{n} \operatorname{mean}(h_i), \qquad
@@ -228,15 +229,15 @@ def recompute_batch_stats(
     Args:
       model: a linen or an nnx module with `BatchNorm` in it. An nnx module is changed
         in place, but only the `BatchStat` variables of its norms.
-      batches: inputs of the model, each its first argument; all of one shape to compile
-        once.
+      batches: inputs, each passed as the model's first argument; if all have one shape,
+        they compile once.
       variables: for linen `{"params": ..., "batch_stats": ...}`, as for `model.apply`.
-      **kwargs: further keywords of the model, as for evaluation, such as `train=False`,
-        and `rngs` or `method` of `apply` for linen.
+      **kwargs: further keywords of the model, as for evaluation, such as `train=False`;
+        for linen also `rngs` or `method` of `apply`.
 
     Returns:
-      For linen the new collection `batch_stats`, with what is not of a `BatchNorm` as
-      it was; for nnx the model.
+      For linen, the new collection `batch_stats`, in which only the statistics of
+      `BatchNorm` change; for nnx, the model.
 
     Raises:
       TypeError: `model` is neither a linen nor an nnx module; `variables` is missing
@@ -255,10 +256,10 @@ def recompute_batch_stats(
       [4.] [2.5]
 
     References:
-      Izmailov et al., `arXiv:1803.05407 <https://arxiv.org/abs/1803.05407>`_, 2018, as
-      `torch.optim.swa_utils.update_bn` does it.
+      Izmailov et al., `arXiv:1803.05407 <https://arxiv.org/abs/1803.05407>`_, 2018;
+      `torch.optim.swa_utils.update_bn` does the same.
     """
-    # Arrays are traced; all else, such as train=False, is a part of the program.
+    # Arrays are traced; all else, such as train=False, is static.
     traced = {
         k: v for k, v in kwargs.items() if any(map(_is_array, jax.tree.leaves(v)))
     }
@@ -291,7 +292,7 @@ def recompute_batch_stats(
         if not isinstance(stats["var"], Tracer) and (stats["var"] < 0).any():
             raise ValueError(
                 f"The BatchNorm at {path!r} was not called, or called with "
-                "use_running_average=True: pass the keyword that has the model train."
+                "use_running_average=True: pass the keyword of the model's train mode."
             )
     if isinstance(model, nnx.Module):
         for path, norm in _norms(model).items():
@@ -312,7 +313,7 @@ def _linen_stats(
     traced: dict[str, Any],
     batch: Any,
 ) -> dict[str, dict[str, jax.Array]]:
-    """From the path of each norm to the statistics of the batch."""
+    """A dict from the path of each norm to its statistics of the batch."""
     called = []
 
     def take_the_batch(
@@ -323,8 +324,8 @@ def _linen_stats(
             return call(*args, **kwargs)
         called.append(norm.path)
         old = norm.momentum, norm.use_running_average
-        # Without momentum the norm keeps the statistics of the batch as they are, if
-        # those before are finite. A linen module is frozen, hence the way around it.
+        # With a momentum of 0, the norm stores the statistics of the batch unchanged if
+        # the old ones are finite. A linen module is frozen, hence object.__setattr__.
         for name in ("mean", "var"):
             last = norm.get_variable("batch_stats", name)
             norm.put_variable("batch_stats", name, jnp.zeros_like(last))
@@ -355,13 +356,13 @@ def _nnx_stats(
     traced: dict[str, Any],
     batch: Any,
 ) -> dict[str, dict[str, jax.Array]]:
-    """From the path of each norm to the statistics of the batch."""
+    """A dict from the path of each norm to its statistics of the batch."""
     model = nnx.merge(graph, arrays)
     norms = _norms(model)
     for norm in norms.values():
         norm.momentum, norm.use_running_average = 0.0, False
         norm.mean[...] = jnp.zeros_like(norm.mean[...])
-        norm.var[...] = jnp.full_like(norm.var[...], -1.0)  # until it is called
+        norm.var[...] = jnp.full_like(norm.var[...], -1.0)  # marks one never called
     model(batch, **dict(static), **traced)
     return {
         path: {"mean": norm.mean[...], "var": norm.var[...]}

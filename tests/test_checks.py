@@ -50,7 +50,7 @@ OK = {"lr_max": 1.0, "num_classes": 3, "steps_per_epoch": 10}
         (
             {"estimator": variational(num_classes=3)},
             ValueError,
-            "^Give exactly one .* got both: leave out num_classes=3, since an est"
+            "^Give exactly one .* got both: leave out num_classes=3, since the est"
             r"imator has its own\.$",
         ),
         ({"axis_name": ""}, TypeError, "axis_name must be the name .*axis_name=''"),

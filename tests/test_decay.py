@@ -320,7 +320,7 @@ class TestUpdates:
             chex.assert_trees_all_equal(*results)
             states = [state for _, state in results]
         split = mi_sgd(0.5, axis_name="x", **options)
-        with pytest.raises(ValueError, match="axis_name='x' is no axis here"):
+        with pytest.raises(ValueError, match="axis_name='x' is not an axis here"):
             split.update(PARAMS, split.init(PARAMS), outputs=LOGITS, labels=LABELS)
 
 

@@ -120,14 +120,14 @@ def test_the_axes_that_a_batch_is_split_over_are_named_in_full(kind):
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_an_axis_that_is_not_there(kind, check_vma):
     with pytest.raises(
-        ValueError, match=r"'z' is no axis here, there are \['x', 'y'\]"
+        ValueError, match=r"'z' is not an axis here: the axes are \['x', 'y'\]"
     ):
         samples_seen(kind, ("x", "z"), mesh(4, 2), "x", check_vma)
 
 
 def test_an_axis_outside_of_any_shard_map():
     tx = mi_decay(0.3, num_classes=3, axis_name="x")
-    with pytest.raises(ValueError, match=r"'x' is no axis here, outside.*leave it out"):
+    with pytest.raises(ValueError, match=r"'x' is not an axis here: outside.*leave it"):
         jax.jit(tx.update)((), tx.init(()), outputs=jnp.eye(3), labels=jnp.arange(3))
 
 

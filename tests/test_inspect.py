@@ -1,5 +1,8 @@
 """Learning rates found wherever they are."""
 
+import json
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,8 @@ import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
 
-from optax_mi import learning_rates, mi_decay, mi_diagnostics, mi_sgd
+from optax_mi import learning_rates, log_values, mi_decay, mi_diagnostics, mi_sgd
+from optax_mi.estimators import gaussian
 from optax_mi.flax import MITrainState
 from tests.contract import CASES, WRAPPERS
 
@@ -87,3 +91,57 @@ def test_diagnostics_before_and_after_an_epoch():
 def test_the_learning_rate_is_also_found_by_name():
     state = optax.chain(optax.sgd(1.0, momentum=0.9), make(0.25)).init(PARAMS)
     assert optax.tree.get(state, "current_lr") == 0.25
+
+
+def test_diagnostics_are_numbers_that_json_takes():
+    state = make(0.3).init(PARAMS)
+    seen = mi_diagnostics(state)["all"]
+    assert json.loads(json.dumps(seen._asdict()))["learning_rate"] == 0.3
+    assert type(seen.learning_rate) is float
+    assert type(seen.epoch) is int
+    arrays = jax.jit(mi_diagnostics)(state)["all"]
+    assert all(isinstance(field, jax.Array) for field in arrays)
+
+
+def test_values_for_loggers():
+    tx = optax.partition({"a": make(0.1), "b": make(0.2)}, {"w": "a", "v": "b"})
+    params = {"w": jnp.ones(2), "v": jnp.ones(3)}
+    state = tx.init(params)
+    values = log_values(state)
+    assert values["mi/a/learning_rate"] == 0.1
+    assert values["mi/b/num_samples"] == 0
+    assert not [name for name in values if name.endswith(("/mi", "entropy", "error"))]
+    labels = jnp.array([0, 1, 0, 1, -1])
+    _, state = tx.update(params, state, params, outputs=labels, labels=labels)
+    values = log_values(state)
+    assert values["mi/a/mi"] == pytest.approx(math.log(2))
+    assert values["mi/b/dropped"] == 1
+    assert all(type(value) is float for value in values.values())
+    json.dumps(values, allow_nan=False)
+
+
+def test_values_leave_out_the_infinite_entropy_of_real_labels():
+    estimator = gaussian(features=1, label_features=1)
+    tx = mi_decay(0.5, estimator=estimator, steps_per_epoch=1)
+    x = jax.random.normal(jax.random.key(0), (50, 1))
+    _, state = tx.update(PARAMS, tx.init(PARAMS), outputs=x, labels=x + 1)
+    assert mi_diagnostics(state)["all"].entropy == math.inf
+    assert "mi/entropy" not in log_values(state)
+
+
+@pytest.mark.parametrize("schedule", [optax.linear_schedule(0.0, 0.01, 10), 0.002])
+def test_values_of_a_schedule_times_the_factor(schedule):
+    tx = optax.chain(optax.adam(schedule), mi_decay(0.5, num_classes=2))
+    state = tx.init(PARAMS)
+    labels = jnp.array([0, 1, 0, 1])
+    for _ in range(2):
+        _, state = tx.update(PARAMS, state, outputs=labels, labels=labels)
+    values = log_values(state, schedule)
+    assert values["mi/factor"] == pytest.approx(float(state[1].current_lr))
+    want = 0.002 * values["mi/factor"]
+    assert values["mi/learning_rate"] == pytest.approx(want)
+
+
+def test_values_are_not_for_compiled_steps():
+    with pytest.raises(TypeError, match=r"return learning_rates\(opt_state\) from the"):
+        jax.jit(log_values)(make().init(PARAMS))

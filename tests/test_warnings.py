@@ -69,11 +69,11 @@ def test_a_run_that_goes_well():
         ),
         (
             crafted(num_updates=500, num_epochs=9, held=5, num_samples=jnp.nan),
-            r"5 of 9 epochs were held.*nan samples.*num_samples",
+            r"5 of 9 epochs were held.*num_samples=nan.*num_samples",
         ),
         (
             crafted(num_updates=9, num_epochs=1, held=1, **{**GOOD, "mi": jnp.inf}),
-            r"1 of 1 epochs were held.*mi=inf of entropy=1\.38",
+            r"1 of 1 epochs were held.*mi=inf and entropy=1\.38",
         ),
         (
             crafted(num_updates=9, num_epochs=1, held=1, **GOOD | {"entropy": jnp.nan}),
@@ -98,7 +98,7 @@ def test_a_run_that_goes_well():
                 num_epochs=30,
                 held=30,
             ),
-            r"No measurement has come in 100 updates: pass a number as mi",
+            r"No measurement has come in 100 updates: .*pass a number as mi",
         ),
     ],
 )

@@ -1,6 +1,5 @@
 """Figures of a summary: curves, the learning rates tried, and ranks."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +9,18 @@ import scikit_posthocs
 from matplotlib.figure import Figure
 from scipy import stats
 
+from optax_mi.plotting._shared import BLUE, QUIET
 from suite.ranking import WHOLE, losses, ranked_tasks
+from suite.style import OURS, WIDTH, line_of, panels, show_error, styled
 
-OURS = "mi "
-COLUMNS = 4
+COLUMNS = 3
 
 
+@styled()
 def draw_ranks(results: Any) -> Figure:
     """Critical-difference figure: rows joined by a bar cannot be told apart."""
     table = losses(results, ranked_tasks(results))
-    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
     ranks = table.rank(axis=1)
     # Nemenyi's test ranks within a row and takes the largest for the best.
     p_values = scikit_posthocs.posthoc_nemenyi_friedman(ranks)
@@ -28,71 +29,90 @@ def draw_ranks(results: Any) -> Figure:
         ranks.mean().to_dict(),
         p_values,
         ax=axes,
-        label_fmt_left="{label} ({rank:.1f})",
-        label_fmt_right="({rank:.1f}) {label}",
-        color_palette={m: "C3" if m.startswith(OURS) else "0.3" for m in table.columns},
+        label_fmt_left="{label}, {rank:.1f} ",
+        label_fmt_right=" {rank:.1f}, {label}",
+        color_palette={m: BLUE if m.startswith(OURS) else QUIET for m in table.columns},
+        marker_props={"s": 16},
+        elbow_props={"linewidth": 1.0},
+        crossbar_props={"linewidth": 2.0},
     )
+    axes.spines["top"].set_visible(True)
     axes.set_title(
-        f"average rank of the final test loss on {len(table)} tasks "
-        f"(Friedman p = {statistic.pvalue:.2g}; bars: Nemenyi, 5 %)",
-        fontsize=10,
+        f"average rank of the final test loss on {len(table)} classification tasks, "
+        f"1 is best (Friedman p = {statistic.pvalue:.2g})\n"
+        "bars join methods that Nemenyi's test at 5 % cannot tell apart"
     )
     return figure
 
 
+@styled()
 def draw_curves(results: Any, methods: Sequence[str]) -> Figure:
-    """Test loss over the steps, and below it the learning rate, a panel a task."""
+    """Test loss over the updates, and below it the learning rate, a panel a task."""
     names = _with_any(results, methods)
-    figure, axes = _panels(len(names), (3, 1))
-    for place, task in enumerate(names):
+    figure, stacks = panels(len(names), COLUMNS, (1.6, 0.65))
+    for task, (top, bottom) in zip(names, stacks, strict=False):
         cells = results["cells"][task]
-        row, column = divmod(place, COLUMNS)
-        top, bottom = axes[2 * row, column], axes[2 * row + 1, column]
-        ends = []
+        ends, last = [], max(cell["steps"][-1] for cell in cells.values())
         for i, method in enumerate(m for m in methods if m in cells):
-            cell = cells[method]
-            width = 2 if method.startswith(OURS) else 1.1
-            style: Any = {"color": f"C{i}", "lw": width, "label": method}
-            loss = _array(cell["curves"]["test_loss"])
+            cell, style = cells[method], line_of(method, i)
+            loss = np.asarray(cell["curves"]["test_loss"], float)
             top.plot(cell["steps"], loss, **style)
+            show_error(top, (1.02 + 0.015 * i) * last, _ends(cell), style["color"])
             ends += [loss[-1], np.nanmin(loss)]
             first = cell["horizons"][WHOLE]["learning_rate"]
-            rate = _array(cell["curves"]["learning_rate"]) / first
+            rate = np.asarray(cell["curves"]["learning_rate"], float) / first
             bottom.plot(cell["steps"], rate, **style)
         low, high = min(ends), max(ends)
-        top.set_ylim(low - 0.1 * (high - low), high + 0.8 * (high - low))
-        top.set_title(task, fontsize=10)
+        # A single row may be at its lowest at the end.
+        height = (high - low) or high or 1.0
+        top.set_ylim(low - 0.15 * height, high + 0.8 * height)
         top.tick_params(labelbottom=False)
-        bottom.set(yscale="log", ylim=(0.008, 1.3))
+        bottom.set(ylim=(0, 1.1), yticks=(0, 1))
         for ax in (top, bottom):
-            ax.set_xlim(0, max(cell["steps"][-1] for cell in cells.values()))
-        if column == 0:
-            top.set_ylabel("test loss")
-            bottom.set_ylabel("LR / lr_max")
-    _finish(figure, axes, "step")
+            ax.set_xlim(0, 1.15 * last)
+    _finish(
+        results,
+        names,
+        stacks,
+        ("test loss, nats", "LR /\nlr_max"),
+        "updates",
+        "means of {seeds} seeds, and the\nstandard error at the end; below:\n"
+        "the learning rate of mi_decay",
+    )
     return figure
 
 
+@styled()
 def draw_trials(results: Any, methods: Sequence[str]) -> Figure:
     """Final test loss against the trial, a panel a task."""
     names = _with_any(results, methods)
-    figure, axes = _panels(len(names), (1,))
-    for place, task in enumerate(names):
+    figure, stacks = panels(len(names), COLUMNS, (1.9,))
+    for task, (ax,) in zip(names, stacks, strict=False):
         lows, cells = [], results["cells"][task]
-        ax = axes[divmod(place, COLUMNS)]
         for i, method in enumerate(m for m in methods if m in cells):
-            trials = cells[method]["trials"]
-            loss = _array(trials[WHOLE]["test_loss"])
-            ax.plot(
-                trials["learning_rates"], loss, "o-", ms=3, color=f"C{i}", label=method
-            )
+            cell, style = cells[method], line_of(method, i)
+            trials = cell["trials"]
+            loss = np.asarray(trials[WHOLE]["test_loss"], float)
+            ax.plot(trials["learning_rates"], loss, "o-", **style)
+            chosen = cell["horizons"][WHOLE]["learning_rate"]
+            show_error(ax, chosen, _ends(cell), style["color"])
             lows.append(np.nanmin(loss))
         ax.set(xscale="log", ylim=(min(lows) * 0.97, min(lows) * 1.6))
-        ax.set_title(task, fontsize=10)
-        if place % COLUMNS == 0:
-            ax.set_ylabel("final test loss")
-    _finish(figure, axes, "learning rate")
+    _finish(
+        results,
+        names,
+        stacks,
+        ("test loss, nats",),
+        "learning rate",
+        "means of {seeds} seeds after all\nof the budget; bars: standard\nerror where "
+        "validation loss\nis lowest",
+    )
     return figure
+
+
+def _ends(cell: Any) -> Any:
+    """Test loss of each seed after all of the budget, nan where it diverged."""
+    return cell["horizons"][WHOLE]["test_loss"]
 
 
 def _with_any(results: Any, methods: Sequence[str]) -> list[str]:
@@ -100,34 +120,47 @@ def _with_any(results: Any, methods: Sequence[str]) -> list[str]:
     return [t for t, cells in results["cells"].items() if set(methods) & set(cells)]
 
 
-def _panels(tasks: int, heights: tuple[int, ...]) -> tuple[Figure, np.ndarray]:
-    """Rows of four tasks, each as many axes high as `heights` has entries."""
-    rows = -(-tasks // COLUMNS)
-    figure, axes = plt.subplots(
-        rows * len(heights),
-        COLUMNS,
-        figsize=(11, (1.1 if len(heights) > 1 else 2.3) * rows * len(heights) + 1.2),
-        layout="constrained",
-        squeeze=False,
-        height_ratios=heights * rows,
+def _finish(
+    results: Any,
+    names: Sequence[str],
+    stacks: np.ndarray,
+    ylabels: Sequence[str],
+    xlabel: str,
+    note: str,
+) -> None:
+    """Titles, labels at the edges, and one legend where a place is free, or below."""
+    handles: dict[str, Any] = {}
+    for place, (task, stack) in enumerate(zip(names, stacks, strict=False)):
+        stack[0].set_title(_title(results["tasks"][task]["title"], task))
+        lines, labels = stack[0].get_legend_handles_labels()
+        handles |= dict(zip(labels, lines, strict=True))
+        if place % COLUMNS == 0:
+            for ax, label in zip(stack, ylabels, strict=True):
+                ax.set_ylabel(label)
+        if not results["tasks"][task]["num_classes"]:
+            stack[0].set_ylabel("squared error / 2")
+        if place + COLUMNS >= len(names):
+            stack[-1].set_xlabel(xlabel)
+    title = note.format(seeds=results["seeds"])
+    free = stacks[len(names) :]
+    owner, where = (
+        (free[0][0], "upper left")
+        if len(free)
+        else (stacks[0][0].figure, "outside lower center")
     )
-    for ax in (
-        axes.reshape(rows, len(heights), COLUMNS)
-        .swapaxes(1, 2)
-        .reshape(rows * COLUMNS, len(heights))[tasks:]
-        .ravel()
-    ):
-        ax.set_axis_off()
-    return figure, axes
+    legend = owner.legend(
+        list(handles.values()),
+        list(handles),
+        loc=where,
+        title=title,
+        title_fontsize=8,
+        ncols=1 if len(free) else 3,
+        alignment="left",
+        labelspacing=0.3,
+    )
+    legend.set_in_layout(not len(free))
 
 
-def _finish(figure: Figure, axes: np.ndarray, xlabel: str) -> None:
-    """Labels the last row and adds one legend for all panels."""
-    for ax in axes[-1]:
-        ax.set_xlabel(xlabel)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9)
-
-
-def _array(values: Sequence[float | None]) -> np.ndarray:
-    return np.asarray([math.nan if v is None else v for v in values])
+def _title(text: str, name: str) -> str:
+    """The name of a task, and below it what it is, in a few words."""
+    return f"{name}\n{text.split(',')[0].split(':')[0]}"

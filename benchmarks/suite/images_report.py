@@ -4,66 +4,69 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from suite.figures import OURS
+from optax_mi.plotting._shared import name_lines
 from suite.files import load_json, replacing
 from suite.markdown import markdown, number
 from suite.ranking import WHOLE, mean, standard_error
+from suite.style import OURS, line_of, panels, save, show_error, styled
 
 HORIZONS = ("1/4", "1/2", WHOLE)
 # What the other rows are held against: nothing is given to it.
 CHOSEN = "mi sgd range test + average"
-# Rows of the figures, in colours that the colour-blind tell apart (Okabe-Ito, Tol).
-COLOURS = {
-    "sgd cosine": "#000000",
-    "sgd plateau": "#999999",
-    "lars": "#E69F00",
-    "rmsprop": "#CC79A7",
-    "adam": "#882255",
-    "adamw cosine": "#56B4E9",
-    "schedule-free adamw": "#009E73",
-    "mi sgd range test + average": "#D55E00",
-    "mi adamw range test + average": "#0072B2",
-}
+# Rows of the figures.
+SHOWN = (
+    "sgd cosine",
+    "sgd plateau",
+    "lars",
+    "rmsprop",
+    "adam",
+    "adamw cosine",
+    "schedule-free adamw",
+    "mi sgd range test + average",
+    "mi adamw range test + average",
+)
 
 
 def write_report(source: Path) -> list[Path]:
     """Writes tables and figures beside the JSON that they show; returns their paths."""
-    results, folder = load_json(source), source.parent
-    paths = [folder / "images.md"]
-    with replacing(paths[0]) as part:
-        part.write_text(tables(results))
+    path = source.with_name("images.md")
+    with replacing(path) as part:
+        part.write_text(tables(load_json(source)))
+    return [path, *write_figures(source)]
+
+
+def write_figures(source: Path) -> list[Path]:
+    """Draws what the JSON holds, beside it; returns the paths."""
+    results, paths = load_json(source), []
     for task in results["cells"]:
-        figure = draw(results, task)
-        paths.append(folder / f"images-{task}.png")
-        with replacing(paths[-1]) as part:
-            figure.savefig(part, dpi=110)
-        plt.close(figure)
+        paths.append(source.with_name(f"images-{task}.png"))
+        save(draw(results, task), paths[-1])
     return paths
 
 
 def tables(results: Any) -> str:
     """Every row against ours, then a table a task, with accuracy under noise."""
     parts = [
-        f"### Every row against **{CHOSEN}**\n",
-        "Test loss at the end over ours, and steps to the target over ours:\n",
+        f"### Every method compared with **{CHOSEN}**\n",
+        "Final test loss and steps to the target, each divided by the value of "
+        "that method:\n",
         _ratio_table(results),
     ]
     for task, cells in results["cells"].items():
         info = results["tasks"][task]
         parts += [
             f"### {info['title']}\n",
-            f"{info['steps']} steps of {info['batch']} rows; target: a validation loss "
-            f"of {info['target']:g}.\n",
+            f"{info['steps']} steps with batches of {info['batch']}; target: a "
+            f"validation loss of {info['target']:g}.\n",
             _task_table(results, task),
         ]
         parts += [f"{row}: {why}\n" for row, why in results["skipped"][task].items()]
         if any(cell["noise"] for cell in cells.values()):
             parts += [
-                "Accuracy on 2,000 test images under noise of that L2 norm:\n",
+                "Accuracy on 2,000 test images under noise of the given L2 norm:\n",
                 _noise_table(cells),
             ]
     return "\n".join(parts)
@@ -121,9 +124,9 @@ def _task_table(results: Any, task: str) -> str:
         "LR",
         *(f"loss, {horizon}" for horizon in HORIZONS),
         *(f"accuracy, {horizon}" for horizon in HORIZONS),
-        "time a step / sgd",
+        "time per step / sgd",
         "steps to target",
-        "time to target, sgd steps",
+        "time to target, in sgd steps",
     ]
     return markdown(header, rows)
 
@@ -165,46 +168,51 @@ def _step_time(results: Any, task: str, row: str) -> float:
     return found["ratio"] if found else np.nan
 
 
+@styled()
 def draw(results: Any, task: str) -> Figure:
-    """Test loss and accuracy over the steps, and over the time that they take."""
-    cells, scales = results["cells"][task], ["steps"]
+    """Test loss and accuracy over the updates, and over the time that they take."""
+    cells, scales = results["cells"][task], ["updates"]
     if _times(results, task):
-        scales.append("time, in steps of sgd")
-    size = (5 * len(scales), 6.4)
-    figure, axes = plt.subplots(
-        2, len(scales), figsize=size, sharex="col", sharey="row", squeeze=False
+        scales.append("time, in updates of sgd")
+    metrics = {"test_loss": "test loss, nats", "test_accuracy": "test accuracy, %"}
+    figure, stacks = panels(len(scales), len(scales), (2.3, 2.1))
+    shown = [row for row in SHOWN if row in cells]
+    for i, (metric, label) in enumerate(metrics.items()):
+        factor = 100 if metric == "test_accuracy" else 1
+        curves = {
+            row: factor * np.asarray(cells[row]["curves"][metric], float)
+            for row in shown
+        }
+        for stack, scale in zip(stacks, scales, strict=True):
+            ax = stack[i]
+            for j, (row, curve) in enumerate(curves.items()):
+                slower = 1 if scale == "updates" else _step_time(results, task, row)
+                steps = slower * np.asarray(cells[row]["steps"])
+                style = line_of(row, j)
+                ax.plot(steps, curve, **style)
+                if scale == "updates":
+                    ends = np.asarray(cells[row]["horizons"][WHOLE][metric], float)
+                    place = (1.02 + 0.015 * j) * steps[-1]
+                    show_error(ax, place, factor * ends, style["color"])
+            ax.set_ylim(*_limits(list(curves.values())))
+            if i:
+                ax.set_xlabel(scale)
+            else:
+                ax.tick_params(labelbottom=False)
+        stacks[0][i].set_ylabel(label)
+    figure.suptitle(
+        f"Fashion-MNIST, {results['tasks'][task]['title']}: means of "
+        f"{results['seeds']} seeds, bars at the end: standard error",
+        fontsize=8,
     )
-    shown = [row for row in COLOURS if row in cells]
-    for row in shown:
-        steps = np.asarray(cells[row]["steps"])
-        places = steps, steps * _step_time(results, task, row)
-        for axis, name in zip(axes, ("test_loss", "test_accuracy"), strict=True):
-            for ax, x in zip(axis, places, strict=False):
-                ax.plot(
-                    x,
-                    np.asarray(cells[row]["curves"][name], float),
-                    color=COLOURS[row],
-                    lw=2.2 if row.startswith(OURS) else 1.3,
-                    label=row,
-                )
-    for axis, name in zip(axes, ("test_loss", "test_accuracy"), strict=True):
-        axis[0].set_ylim(*_limits([cells[row]["curves"][name] for row in shown]))
-    axes[0, 0].set_ylabel("test loss, nats")
-    axes[1, 0].set_ylabel("test accuracy")
-    for ax, scale in zip(axes[1], scales, strict=True):
-        ax.set_xlabel(scale)
-    figure.suptitle(results["tasks"][task]["title"])
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="lower center", ncols=2 + (len(scales) > 1), fontsize=9
-    )
-    figure.tight_layout(rect=(0, 0.13, 1, 1))
+    for ax in stacks[-1]:
+        name_lines(ax)
     return figure
 
 
-def _limits(curves: Sequence[Sequence[float | None]]) -> tuple[float, float]:
+def _limits(curves: Sequence[np.ndarray]) -> tuple[float, float]:
     """Room for all but the first values, which would flatten the rest."""
-    later = np.asarray([curve[2:] for curve in curves], float)
+    later = np.asarray([curve[2:] for curve in curves])
     low, high = np.nanmin(later), np.nanmax(later)
     margin = 0.06 * (high - low)
     return low - margin, high + margin

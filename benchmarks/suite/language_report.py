@@ -1,14 +1,15 @@
 """Tables and a figure of `benchmarks/language.py`."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from suite.figures import OURS
+from optax_mi.plotting._shared import name_lines
 from suite.markdown import markdown
+from suite.style import COLORS, OURS, panels, show_error, styled
 
 # Updates after which the table shows what was read; the nearest that there are.
 SHOWN = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -22,7 +23,7 @@ def tables(results: Any) -> str:
         parts += [
             f"### {language['vocabulary']:,} pieces: {language['title']}\n",
             perplexities(found),
-            f"### What is read of one network, {language['vocabulary']:,} pieces\n",
+            f"### Estimates for one network, {language['vocabulary']:,} pieces\n",
             readings(found["readings"]),
         ]
     return "\n".join(parts)
@@ -102,45 +103,69 @@ def readings(seen: Any) -> str:
     return markdown(header, rows)
 
 
+@styled()
 def draw(results: Any) -> Figure:
     """A column a vocabulary: test perplexity, learning rate, and what is read."""
-    figure, axes = plt.subplots(
-        3,
-        len(results),
-        figsize=(5.2 * len(results), 8),
-        layout="constrained",
-        squeeze=False,
-        height_ratios=(3, 1.6, 2),
-    )
-    for (top, middle, bottom), found in zip(axes.T, results.values(), strict=True):
+    figure, stacks = panels(len(results), len(results), (2.9, 1.5, 1.9))
+    for (top, middle, bottom), found in zip(stacks, results.values(), strict=True):
         language = found["language"]
         for i, (name, row) in enumerate(found["rows"].items()):
-            style: Any = {
-                "color": f"C{i}",
-                "lw": 2 if name.startswith(OURS) else 1.1,
-                "ls": "--" if name.endswith("average") else "-",
-            }
-            top.plot(
-                row["steps"], np.exp(_numbers(row["test_loss"])), label=name, **style
-            )
+            style = _style(name)
+            place = (1.02 + 0.015 * i) * language["steps"]
+            show_error(top, place, _perplexity(row, "all"), style["color"])
+            top.plot(row["steps"], np.exp(_numbers(row["test_loss"])), **style)
             rate = _numbers(row["rate"])
             if np.isfinite(rate).any() and not name.endswith("average"):
                 chosen = row["horizons"]["all"]["rate"]
-                middle.plot(row["steps"], rate / chosen, label=name, **style)
+                middle.plot(row["steps"], rate / chosen, **style)
         seen = found["readings"]
-        for name, reading in seen["by"].items():
-            bottom.plot(seen["steps"], _numbers(reading["normalized"]), label=name)
+        for (name, reading), color in zip(seen["by"].items(), COLORS, strict=False):
+            values = _numbers(reading["normalized"])
+            bottom.plot(seen["steps"], values, color=color, label=name)
         bound = np.maximum(_numbers(seen["bound"]), 0) / seen["entropy"]
         bottom.plot(seen["steps"], bound, "k:", label="validation")
-        top.set_title(f"{language['vocabulary']:,} pieces", fontsize=10)
-        top.set(yscale="log", ylabel="test perplexity")
-        middle.set(yscale="log", ylabel="LR / lr_max")
-        bottom.set(xlabel="step", ylabel="U, as read")
+        title = textwrap.fill(language["title"], 30)
+        top.set_title(f"{language['vocabulary']:,} pieces\n{title}")
+        top.set_yscale("log")
+        top.yaxis.set_major_formatter("{x:g}")
+        top.yaxis.set_minor_formatter("{x:g}")
+        middle.set(ylim=(None, 1.001))
+        middle.ticklabel_format(useOffset=False)
+        bottom.set(xlabel="updates")
+        for ax in (top, middle):
+            ax.tick_params(labelbottom=False)
         for ax in (top, middle, bottom):
-            ax.set_xlim(0, language["steps"])
-    for ax in axes[:, 0]:
-        ax.legend(fontsize=7)
+            ax.set_xlim(0, 1.15 * language["steps"])
+    for ax, label in zip(
+        stacks[0], ("test perplexity", "LR / lr_max", "share of H(Y) read"), strict=True
+    ):
+        ax.set_ylabel(label)
+    seeds = next(iter(results.values()))["seeds"]
+    figure.suptitle(
+        f"means of {seeds} seeds; bars: standard error at the end", fontsize=8
+    )
+    for ax in stacks[-1]:
+        name_lines(ax)
     return figure
+
+
+def _style(name: str) -> dict[str, Any]:
+    """The line of a row: an average is dashed, and ours lies below its twin."""
+    color = {
+        "adamw": COLORS[6],
+        "adamw cosine": COLORS[5],
+        "schedule-free adamw": COLORS[2],
+        "mi adamw variational": COLORS[3],
+        "mi adamw contingency": COLORS[0],
+    }[name.removesuffix(" + average")]
+    ours = name.startswith(OURS)
+    return {
+        "color": color,
+        "linewidth": 2.8 if ours else 1.1,
+        "linestyle": "--" if name.endswith("average") else "-",
+        "zorder": 2.0 if ours else 2.1,
+        "label": name,
+    }
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:

@@ -103,7 +103,7 @@ def state_table(found: Any) -> str:
                     ratio,
                 ]
             )
-    header = ["classes", "estimator", "state", "adamw, ms a step", "ratio, 95 %"]
+    header = ["classes", "estimator", "state", "adamw, ms per step", "ratio, 95 %"]
     return markdown(header, lines)
 
 

@@ -6,19 +6,18 @@ All rows have averaged weights and are compared at the same learning rates.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from optax_mi.rules import log_time_rule
 from suite import candidates
-from suite.files import replacing
 from suite.markdown import markdown
 from suite.methods import Method, averaged, layer_by_layer, ours
 from suite.nets import MLP
 from suite.ranking import standard_error
+from suite.style import COLORS, legend_below, panels, styled
 from suite.tasks import Task
 from suite.training import train
 
@@ -126,42 +125,42 @@ def as_markdown(table: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def draw(table: dict[str, Any], path: Path) -> None:
+@styled()
+def draw(table: dict[str, Any]) -> Figure:
     """The change of the loss against the learning rate, a panel a run."""
-    columns = 4
-    lines = -(-len(table) // columns)
-    figure, axes = plt.subplots(
-        lines,
-        columns,
-        figsize=(11, 2.6 * lines),
-        layout="constrained",
-        sharey=True,
-        squeeze=False,
-    )
-    for ax in axes.flat[len(table) :]:
-        ax.set_axis_off()
-    for ax, (run, rows) in zip(axes.flat, table.items(), strict=False):
-        for name in rows:
-            if name == WHOLE:
-                continue
-            mean, error = np.where(
-                np.isfinite(change(rows, name)), change(rows, name), np.nan
-            ).T
-            width = 2.5 if name == CHOSEN else 1.2
-            rates = rows[WHOLE]["rates"]
-            ax.errorbar(rates, mean, error, fmt="o-", lw=width, ms=3, label=name)
+    columns = 3
+    figure, stacks = panels(len(table), columns, (1.9,))
+    for place, ((ax,), (run, rows)) in enumerate(
+        zip(stacks, table.items(), strict=False)
+    ):
+        names = [name for name in rows if name != WHOLE]
+        rates = np.asarray(rows[WHOLE]["rates"])
+        for i, (name, color) in enumerate(zip(names, COLORS, strict=False)):
+            seen = change(rows, name)
+            mean, error = np.where(np.isfinite(seen), seen, np.nan).T
+            # Beside one another, so that no bar hides the next.
+            places = rates * 1.06 ** (i - len(names) / 2)
+            width = 2.4 if name == CHOSEN else 1.1
+            style: Any = {"color": color, "linewidth": width, "zorder": 4 - width}
+            ax.errorbar(places, mean, error, fmt="o-", label=name, **style)
         valid = np.array(rows[WHOLE]["valid_loss"], float)
         best = np.argmin(np.nan_to_num(valid, nan=np.inf).mean(1))
-        ax.axvline(rows[WHOLE]["rates"][best], color="0.8", zorder=0)
+        ax.axvline(rates[best], color="0.8", zorder=0)
         ax.axhline(0.0, color="0.8", zorder=0)
-        ax.set(xscale="log", ylim=(-15, 15))
-        ax.set_title(run, fontsize=10)
-    for ax in axes.flat[: len(table)][-columns:]:
-        ax.set_xlabel("learning rate")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("change of the loss, %")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-    with replacing(path) as part:
-        figure.savefig(part, dpi=110)
-    plt.close(figure)
+        ax.set(xscale="log", ylim=(-15, 15), title=run)
+        if place % columns == 0:
+            ax.set_ylabel("change of test loss, %")
+        if place + columns >= len(table):
+            ax.set_xlabel("learning rate")
+    note = (
+        "against one decay for the whole\nnetwork at the same learning rate;\n"
+        "bars: standard error of pairs of\nseeds; gray: its best learning rate"
+    )
+    if len(table) % columns:
+        handles, labels = stacks[0][0].get_legend_handles_labels()
+        stacks[-1][0].legend(
+            handles, labels, title=note, title_fontsize=8, loc="upper left"
+        ).set_in_layout(False)
+    else:
+        legend_below(figure, stacks[0][0], 3, note.replace("\n", " "))
+    return figure

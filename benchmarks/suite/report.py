@@ -4,10 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from suite.figures import OURS, draw_curves, draw_ranks, draw_trials
+from suite.figures import draw_curves, draw_ranks, draw_trials
 from suite.files import load_json, replacing
 from suite.markdown import markdown, number
 from suite.ranking import (
@@ -22,12 +21,13 @@ from suite.ranking import (
     steady_rates,
 )
 from suite.results import HORIZONS
+from suite.style import OURS, save
 
 TITLES = {
     "1/8": "an eighth of the budget",
     "1/4": "a quarter of the budget",
     "1/2": "half of the budget",
-    WHOLE: "all of the budget",
+    WHOLE: "the full budget",
 }
 
 
@@ -46,8 +46,8 @@ def tables(results: Any) -> str:
         note = "held out" if info["held_out"] else "tuned on"
         parts += [
             f"### {task}: {info['title']} ({note})\n",
-            f"{info['steps']} steps of {info['batch']} rows; target: validation loss "
-            f"{info['target']:g}.\n",
+            f"{info['steps']} steps with batches of {info['batch']}; target: "
+            f"validation loss {info['target']:g}.\n",
         ]
         if cells:
             parts.append(_task_table(results, task))
@@ -101,8 +101,7 @@ def _ablation_tables(results: Any, base: str) -> list[str]:
             kept = {t: len(steady_rates(results, base, t)) for t in _classes(results)}
             counts = ", ".join(f"{count} on {task}" for task, count in kept.items())
             parts.append(
-                f"Learning rates at which {base} alone does not end above ln C: "
-                f"{counts}.\n"
+                f"Learning rates at which {base} alone ends below ln C: {counts}.\n"
             )
         parts.append(markdown(header, rows))
     return parts
@@ -150,7 +149,7 @@ def _task_table(results: Any, task: str) -> str:
         "loss, best epoch",
         "accuracy, best epoch",
         "steps to target",
-        f"time a step / {next(iter(cells))}",
+        f"time per step / {next(iter(cells))}",
     )
     return markdown(header, rows)
 
@@ -167,11 +166,15 @@ def _name(results: Any, row: str) -> str:
 
 def write_report(source: Path) -> list[Path]:
     """Writes tables and figures beside the JSON that they show; returns their paths."""
-    results, folder = load_json(source), source.parent
-    path = folder / "compare.md"
+    path = source.with_name("compare.md")
     with replacing(path) as part:
-        part.write_text(tables(results))
-    paths = [path]
+        part.write_text(tables(load_json(source)))
+    return [path, *write_figures(source)]
+
+
+def write_figures(source: Path) -> list[Path]:
+    """Draws what the JSON holds, beside it; returns the paths."""
+    results, paths = load_json(source), []
     figures = {
         "curves": lambda: draw_curves(results, results["shown"]),
         "trials": lambda: draw_trials(results, results["shown"]),
@@ -180,9 +183,6 @@ def write_report(source: Path) -> list[Path]:
     if len(table) >= 2 and table.shape[1] >= 3:  # What Friedman's test needs.
         figures["ranks"] = lambda: draw_ranks(results)
     for name, draw in figures.items():
-        figure = draw()
-        paths.append(folder / f"compare-{name}.png")
-        with replacing(paths[-1]) as part:
-            figure.savefig(part, dpi=110)
-        plt.close(figure)
+        paths.append(source.with_name(f"compare-{name}.png"))
+        save(draw(), paths[-1])
     return paths

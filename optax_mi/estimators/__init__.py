@@ -1,26 +1,26 @@
 """Estimators of mutual information, in nats.
 
-Streaming estimators take batch after batch inside a train step, and serve as the
+Streaming estimators take one batch at a time inside a train step, and serve as the
 `estimator` of :func:`optax_mi.mi_decay`. Functions that end in `_mi` take whole arrays.
-All take `outputs` and `labels`, and return an :class:`MIEstimate`; `feature_mi` alone
-is called, and returns, as scikit-learn's scores of features are.
+All take `outputs` and `labels`, and return an :class:`MIEstimate`. The exception is
+`feature_mi`, which has the interface of scikit-learn's feature scores.
 """
 
-# What an estimator is, and what it returns.
+# The types of estimators and estimates.
 from optax_mi.estimators._base import MIEstimate as MIEstimate
 from optax_mi.estimators._base import MIEstimator as MIEstimator
 
-# Measured elsewhere.
+# For MI measured elsewhere.
 from optax_mi.estimators._measured import measured as measured
 
 # One call, for samples of any kind.
 from optax_mi.estimators.choice import MutualInformation as MutualInformation
 from optax_mi.estimators.choice import mutual_information as mutual_information
 
-# Of features, one by one.
+# One feature at a time.
 from optax_mi.estimators.features import feature_mi as feature_mi
 
-# Of Gaussian vectors.
+# For Gaussian vectors.
 from optax_mi.estimators.moments import gaussian as gaussian
 from optax_mi.estimators.moments import gaussian_mi as gaussian_mi
 
@@ -31,7 +31,7 @@ from optax_mi.estimators.samples import ksg_mi as ksg_mi
 from optax_mi.estimators.samples import nearest_neighbors as nearest_neighbors
 from optax_mi.estimators.samples import ross_mi as ross_mi
 
-# From joint tables, and from what a decoder loses.
+# From joint tables, and from the loss of a decoder.
 from optax_mi.estimators.tables import binned as binned
 from optax_mi.estimators.tables import binned_mi as binned_mi
 from optax_mi.estimators.tables import contingency as contingency

@@ -1,9 +1,9 @@
-"""What an estimator is, and what it returns.
+"""The types of estimators and of their estimates.
 
-An estimator measures I(X; Y), the mutual information in nats between what a network
-puts out and the true labels, over the samples of one epoch. It is four pure functions
-of an accumulator, a pytree of fixed shapes that lives in the optimizer state: make it,
-add a batch, read it, and merge two of them.
+An estimator measures I(X; Y), the mutual information in nats between a network's
+outputs and the true labels, over the samples of one epoch. It has four pure functions
+of an accumulator, which is a pytree of fixed shapes in the optimizer state: they make
+one, add a batch, read it, and merge two of them.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -12,33 +12,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# `chance` is known to some 5 %. Beyond this share of the entropy what is left of it is
-# too little to be told from that error.
+# `chance` is accurate to about 5 %. Above this share of the entropy, the remaining
+# entropy is too small compared with that error.
 _MOST_CHANCE = 0.75
-# In a packed estimate, whose numbers are never negative.
-NOT_A_NUMBER, _INFINITY = -1.0, -2.0
-# Less is what rounding leaves of the 0 nats of a single class.
+# Markers in a packed estimate, whose numbers are never negative.
+NOT_A_NUMBER, PACKED_INFINITY = -1.0, -2.0
+# Smaller values are rounding errors of 0, the entropy of a single class.
 _NO_ENTROPY = 1e-6
 
 
 class MIEstimate(NamedTuple):
-    r"""A measurement of mutual information, and how far to trust it.
+    r"""An estimate of mutual information, with its uncertainty.
 
-    Six scalars, float32, or float64 where a one-shot function was given float64
+    It has six scalars, in float32, or in float64 if a one-shot function got float64
     samples.
 
     Attributes:
       mi: :math:`I(X; Y)` in nats, in [0, `entropy`].
       entropy: :math:`H(Y)`, the entropy of the labels, in nats; infinite for real
         labels.
-      num_samples: effective number of samples used, :math:`(\sum w)^2 / \sum w^2`;
-        nan where float32 cannot hold the squares, of weights below 1e-18 or above 1e18.
-      std_error: standard error of `mi` in nats; nan where the estimator has none.
-      dropped: number of samples ignored: with a class label outside [0, C), such as -1
-        for padding, a value that is not finite, or a weight that is 0, negative or not
-        finite.
-      chance: nats that `mi` would be, on average, if outputs and labels were
-        independent; 0 for estimators without this bias.
+      num_samples: effective number of samples used, :math:`(\sum w)^2 / \sum w^2`; nan
+        if the squares overflow or underflow in float32, for weights below 1e-18 or
+        above 1e18.
+      std_error: standard error of `mi` in nats; nan if the estimator has none.
+      dropped: number of samples ignored because of a class label outside [0, C), such
+        as -1 for padding, a value that is not finite, or a weight that is 0, negative
+        or not finite.
+      chance: average of `mi` in nats if outputs and labels were independent; 0 for
+        estimators without this bias.
 
     Example:
       >>> import jax.numpy as jnp
@@ -56,20 +57,21 @@ class MIEstimate(NamedTuple):
     num_samples: jax.Array
     std_error: jax.Array
     dropped: jax.Array
-    # An array of NumPy: one of JAX would start a backend at import, and a Python number
-    # would make a weak type in the state.
+    # A NumPy array: a JAX array would start a backend at import, and a Python number
+    # would give the state a weak type.
     chance: jax.Array = np.zeros((), np.float32)  # pyright: ignore[reportAssignmentType]
 
     @property
     def adjusted(self) -> jax.Array:
         r"""Adjusted U, :math:`(I - b) / (H - b)` with b = `chance`, not clipped.
 
-        Near 0, and often below, for outputs that are independent of the labels; 1 for
-        those that tell them. 0 where the entropy is 0; nan where chance is more than
-        three quarters of the entropy, since so few samples cannot tell.
+        It is near 0, and often below, if outputs are independent of the labels, and 1
+        if they determine the labels. It is 0 if the entropy is 0, and nan if chance is
+        more than three quarters of the entropy, because so few samples cannot tell.
 
-        For real labels :math:`1 - e^{-2 (I - b)}`, the share of their variance that is
-        explained if all is Gaussian (Linfoot, Information and Control 1, 1957).
+        For real labels it is :math:`1 - e^{-2 (I - b)}`, which is the explained share
+        of their variance if everything is Gaussian (Linfoot, Information and Control 1,
+        1957).
         """
         bounded = (self.entropy > _NO_ENTROPY) & jnp.isfinite(self.entropy)
         tells = self.chance <= _MOST_CHANCE * self.entropy
@@ -83,7 +85,7 @@ class MIEstimate(NamedTuple):
 
     @property
     def adjusted_std_error(self) -> jax.Array:
-        """Standard error of `adjusted`, nan where `std_error` is."""
+        """Standard error of `adjusted`, or nan if `std_error` is nan."""
         bounded = (self.entropy > _NO_ENTROPY) & jnp.isfinite(self.entropy)
         room = jnp.where(bounded, self.entropy - self.chance, 1.0)
         slope = 2.0 * jnp.exp(-2.0 * (self.mi - self.chance))
@@ -91,9 +93,9 @@ class MIEstimate(NamedTuple):
 
     @property
     def normalized(self) -> jax.Array:
-        """`adjusted` clipped to [0, 1]: the share of the labels' entropy that is known.
+        """`adjusted`, clipped to [0, 1]: the known share of the labels' entropy.
 
-        nan where there are too few samples to tell, 0 where the entropy is 0.
+        It is nan if there are too few samples to tell, and 0 if the entropy is 0.
         """
         return jnp.clip(self.adjusted, 0.0, 1.0)
 
@@ -105,31 +107,33 @@ def no_estimate() -> MIEstimate:
 
 
 def pack(estimate: MIEstimate) -> MIEstimate:
-    """The estimate as a state holds it: -1 for nan, and -2 for infinity.
+    """The estimate as states store it, with -1 for nan and -2 for infinity.
 
-    JAX's debug modes stop at nan and inf, and should find those of the user alone.
+    JAX's debug modes stop at nan and inf, and should find only those of the user.
     """
     return MIEstimate(*map(pack_number, estimate))
 
 
 def unpack(state: MIEstimate) -> MIEstimate:
-    """The estimate out of a state."""
+    """The estimate in a state, with nan and infinity."""
     return MIEstimate(*map(_unpack, state))
 
 
 def pack_number(number: jax.typing.ArrayLike) -> jax.Array:
     """One field of a packed estimate."""
     x = jnp.asarray(number).astype(jnp.float32)
-    return jnp.where(jnp.isfinite(x), x, jnp.where(x > 0, _INFINITY, NOT_A_NUMBER))
+    return jnp.where(
+        jnp.isfinite(x), x, jnp.where(x > 0, PACKED_INFINITY, NOT_A_NUMBER)
+    )
 
 
 def _unpack(packed: jax.Array) -> jax.Array:
     x = jnp.where(packed == NOT_A_NUMBER, jnp.nan, packed)
-    return jnp.where(packed == _INFINITY, jnp.inf, x)
+    return jnp.where(packed == PACKED_INFINITY, jnp.inf, x)
 
 
 class InitFn(Protocol):
-    """Makes the accumulator of no samples: static shapes, strong dtypes."""
+    """Makes an empty accumulator with static shapes and strong dtypes."""
 
     def __call__(self) -> Any: ...
 
@@ -147,7 +151,7 @@ class EstimateFn(Protocol):
 
 
 class MergeFn(Protocol):
-    """Makes the accumulator of both samples."""
+    """Makes the accumulator of the samples of both."""
 
     def __call__(self, state: Any, other: Any, /) -> Any: ...
 
@@ -155,22 +159,23 @@ class MergeFn(Protocol):
 class MIEstimator(NamedTuple):
     """A streaming estimator of mutual information, as four pure functions.
 
-    Fill in the four to write your own; :func:`optax_mi.mi_decay` asks for nothing else.
-    All must trace, and an update must keep the accumulator's shapes and dtypes.
+    To write your own, provide the four; :func:`optax_mi.mi_decay` needs nothing else.
+    All must be traceable, and an update must keep the accumulator's shapes and dtypes.
 
     Attributes:
-      init: `init() -> state`, the accumulator of no samples.
+      init: `init() -> state`, an empty accumulator.
       update: `update(state, *, outputs, labels, weights=None, **extra_args) -> state`.
-        Required keywords may have other names: they are read from the signature. Those
-        of this package take `weights` of the samples' shape [...], drop and count what
-        :class:`MIEstimate` says, and raise a TypeError or ValueError for shapes or
-        dtypes that do not fit, or more than 2**23 samples in a batch.
+        Required keywords may have other names, which are read from the signature. The
+        estimators of this package take `weights` of the samples' shape [...], and drop
+        and count samples as in :class:`MIEstimate`. They raise a TypeError or
+        ValueError for shapes or dtypes that do not fit, and for more than 2**23 samples
+        in a batch.
       estimate: `estimate(state) -> MIEstimate`.
-      merge: `merge(state, other) -> state`, the accumulator of both samples.
+      merge: `merge(state, other) -> state`, the accumulator of the samples of both.
       bounded: whether H(Y) is finite, as it is for classes; False for real labels.
-      gathers: whether later updates add samples, so that a longer epoch tells more.
-      additive: whether the accumulator is one of this package's sums, to which the
-        parts of a batch that devices hold add up.
+      gathers: whether updates add samples, so that a longer epoch is more accurate.
+      additive: whether the accumulator is one of this package's sums, so that the sums
+        of the parts of a batch on several devices can be added.
 
     Example:
       >>> import jax.numpy as jnp

@@ -21,19 +21,19 @@ def measured(entropy: float | None = None) -> MIEstimator:
     r"""Takes the mutual information from the caller instead of estimating it.
 
     Its `update` requires `mi`: an :class:`MIEstimate`, or a scalar in nats, which is
-    clipped to [0, H(Y)]. nan means "no new measurement". An epoch keeps the last
-    measurement in it; an epoch without one holds the learning rate.
+    clipped to [0, H(Y)]. nan means "no new measurement". An epoch uses its last
+    measurement; an epoch without one does not change the learning rate.
 
     Args:
-      entropy: H(Y), the entropy of the labels in nats, needed for a bare scalar:
-        `math.log(num_classes)` where the classes are balanced.
+      entropy: H(Y), the entropy of the labels in nats, which a scalar `mi` needs:
+        `math.log(num_classes)` if the classes are balanced.
 
     Returns:
       An :class:`MIEstimator`. For a scalar, `num_samples` is 1 and `std_error` is nan.
 
     Raises:
       TypeError, ValueError: `entropy` is not positive and finite; in `update`, `mi` is
-        not a scalar, or is a bare one and no entropy was given.
+        not a scalar, or is a plain scalar although no entropy was given.
 
     Example:
       >>> import math
@@ -54,13 +54,13 @@ def measured(entropy: float | None = None) -> MIEstimator:
             new = mi
         elif entropy is None:
             raise ValueError(
-                "mi is a scalar, which does not tell H(Y): use measured(entropy=...) "
-                "in nats, math.log(num_classes) for balanced classes, or pass mi as "
-                "an MIEstimate."
+                "mi is a scalar, which does not include H(Y): use "
+                "measured(entropy=...) in nats, math.log(num_classes) for balanced "
+                "classes, or pass mi as an MIEstimate."
             )
         else:
             mi = as_array("mi", mi)
-            finite = jnp.isfinite(mi)  # infinity is no measurement
+            finite = jnp.isfinite(mi)  # infinity does not count as a measurement
             nats = jnp.clip(jnp.where(finite, mi, 0.0), 0.0, entropy)
             nats = jnp.where(finite, nats, NOT_A_NUMBER)
             new = MIEstimate(nats, entropy, 1.0, NOT_A_NUMBER, 0.0)  # pyright: ignore[reportArgumentType]

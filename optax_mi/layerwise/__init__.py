@@ -1,4 +1,4 @@
-"""A learning rate for every layer, and layers that rest."""
+"""A learning rate for every layer, and freezing layers."""
 
 from optax_mi.layerwise._activations import reduce_activations as reduce_activations
 from optax_mi.layerwise._freezable import freezable as freezable

@@ -1,4 +1,4 @@
-r"""Activations of layers, made small enough for an estimator to take every step."""
+r"""Reduces activations of layers, so that an estimator can read them at every step."""
 
 from typing import Any
 
@@ -15,35 +15,35 @@ def reduce_activations(
 ) -> Any:
     r"""Reduces activations to a few hundred rows of a few dozen columns.
 
-    For an activation :math:`h` of N samples with c channels at S places of space or
+    For an activation :math:`h` of N samples with c channels at S positions in space or
     time,
 
     .. math::
         z_n = \frac{1}{S} \sum_{s=1}^{S} h_{ns} R, \qquad
-        R_{ij} \sim \mathcal{N}(0, 1 / \mathrm{features}) \text{ where } c >
+        R_{ij} \sim \mathcal{N}(0, 1 / \mathrm{features}) \text{ if } c >
         \mathrm{features},
 
-    else without R, which is the same at every step. By the data-processing inequality,
-    :math:`I(z; Y) \le I(h; Y)`. Of each batch the first `max_rows` samples are kept;
-    :func:`layerwise_mi_decay`, which takes the same `max_rows`, pairs them with the
-    first labels. Samples come first: of activations [T, N, d], time first, pass
-    `jnp.swapaxes(h, 0, 1)`.
+    and without R otherwise. R is the same at every step. By the data-processing
+    inequality, :math:`I(z; Y) \le I(h; Y)`. It keeps the first `max_rows` samples of
+    each batch; :func:`layerwise_mi_decay` takes the same `max_rows` and pairs them with
+    the first labels. The samples must be the first axis: if activations have the shape
+    [T, N, d], with time first, pass `jnp.swapaxes(h, 0, 1)`.
 
     Args:
       activations: an array of shape [N, ..., channels], or a pytree of such arrays,
         such as the dict that :func:`optax_mi.flax.capture_layers` returns.
-      features: the most columns that are left, at least 1.
-      max_rows: the most samples that are left of a batch, at least 1, as in
+      features: largest number of columns to keep, at least 1.
+      max_rows: largest number of samples of a batch to keep, at least 1, as in
         :func:`layerwise_mi_decay`.
       seed: seed of the projection.
 
     Returns:
       The pytree with float32 arrays of shape [min(N, max_rows), min(channels,
-      features)], cut off from gradients.
+      features)], through which no gradient flows.
 
     Raises:
-      TypeError, ValueError: an activation is not real or has no batch and channel axes,
-        or is empty, or an argument is out of its range.
+      TypeError, ValueError: an activation is not real, has no batch and channel axes,
+        or is empty; or an argument is out of range.
 
     Example:
       >>> import jax.numpy as jnp
@@ -72,16 +72,16 @@ def reduce_activations(
             raise ValueError(f"{name} must not be empty, got the shape {h.shape}.")
         if not jnp.issubdtype(h.dtype, jnp.floating):
             raise TypeError(
-                f"{name} must be real, got dtype {h.dtype}. Pass what a layer puts "
-                "out, not the ids that it takes."
+                f"{name} must be real, got dtype {h.dtype}. Pass the outputs of a "
+                "layer, not the ids that it takes."
             )
-        # An axis that is sharded on an explicit mesh cannot be sliced, not even whole.
+        # JAX cannot slice an axis that is sharded on an explicit mesh, not even whole.
         h = h[:max_rows] if len(h) > max_rows else h
         rows = jnp.mean(h, tuple(range(1, h.ndim - 1)), dtype=jnp.float32)
         channels = rows.shape[-1]
         if channels <= features:
             return rows
-        # From NumPy, so that the compiled step holds it as a constant.
+        # From NumPy, so that it is a constant of the compiled step.
         normal = np.random.default_rng(seed).standard_normal((channels, features))
         projection = jnp.asarray(normal / np.sqrt(features), jnp.float32)
         # The default precision of accelerators would round the rows to bfloat16.

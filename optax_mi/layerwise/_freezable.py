@@ -1,7 +1,8 @@
-"""Layers that rest for a step: no gradient, no update, and an optimizer that waits.
+"""Freezes layers for a step: no gradient, no update, and an unchanged optimizer state.
 
-The backward pass ends where no parameter before wants a gradient. JAX must know that
-when it compiles: which layers rest is a static argument, one program for each answer.
+The backward pass ends where all parameters of earlier layers are frozen. JAX must know
+this when it compiles, so the set of frozen layers is a static argument, and each set
+compiles its own program.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,21 +18,21 @@ from optax_mi._epoch import MIDecayState
 from optax_mi._find import find_states
 from optax_mi.layerwise._param_labels import check_labeller, check_labels
 
-# What belongs to the whole network, by what its states are.
+# Transformations of the whole network, by the types of their states.
 _OUTSIDE = {MIDecayState: "mi_decay", AverageParamsState: "average_params"}
 
 
 def freezable(
     optimizer: optax.GradientTransformation, param_labels: Any
 ) -> optax.GradientTransformationExtraArgs:
-    """Lets groups of parameters rest, in steps that say so.
+    """Freezes groups of parameters in the steps that name them.
 
-    Each group has an optimizer of its own, as under `optax.partition`. In a step in
-    which the group rests, its updates are zero and its optimizer's state stays as it
-    is, moments and counts: it trains on later as if that step had not been.
+    Each group has its own optimizer, as in `optax.partition`. In a step that freezes
+    the group, its updates are zero and its optimizer state does not change, including
+    moments and counts. Later the group continues as if that step had not happened.
 
-    :func:`stop_gradients` ends the backward pass in the same step, which saves the
-    time. Each set of groups is a program of its own.
+    :func:`stop_gradients` also ends the backward pass early in such a step, which saves
+    time. Each set of frozen groups compiles its own program.
 
     .. code-block:: python
 
@@ -42,20 +43,20 @@ def freezable(
         )
 
     Args:
-      optimizer: what keeps moments and decays weights. What belongs to the whole
-        network goes around: :func:`mi_decay`, :func:`average_params`, a limit on the
-        norm of all gradients.
+      optimizer: the transformation with moments and weight decay. Keep transformations
+        of the whole network outside: :func:`mi_decay`, :func:`average_params`, and a
+        limit on the norm of all gradients.
       param_labels: the group of every parameter, as in :func:`layerwise_mi_decay`.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. Its `update` takes `frozen`, the
-      groups that rest in this step: static, none by default. It hands other keywords on
-      to `optimizer`.
+      groups to freeze in this step; it is static, and empty by default. It passes other
+      keywords on to `optimizer`.
 
     Raises:
-      TypeError, ValueError: `optimizer` is no transformation, or has `mi_decay` or
-        `average_params` in it; `param_labels` does not fit the params; `frozen` is no
-        collection of its groups.
+      TypeError, ValueError: `optimizer` is not a transformation, or contains `mi_decay`
+        or `average_params`; `param_labels` does not fit the params; or `frozen` is not
+        a collection of its groups.
 
     Example:
       >>> import jax.numpy as jnp
@@ -73,7 +74,7 @@ def freezable(
 
     References:
       Brock et al., `FreezeOut <https://arxiv.org/abs/1706.04983>`_, 2017, freeze layers
-      one after another, from the first on.
+      one after another, starting with the first.
     """
     check_is("optimizer", optimizer, optax.GradientTransformation, "optax.sgd(0.1)")
     check_labeller(param_labels)
@@ -93,7 +94,7 @@ def freezable(
         for kind, name in _OUTSIDE.items():
             if find_states("state", state, lambda node, of=kind: isinstance(node, of)):
                 raise ValueError(
-                    f"optimizer has {name} in it, once for each group. Put it around: "
+                    f"optimizer has {name} in it, once for each group. Put it after: "
                     f"optax.chain(freezable(...), {name}(...))."
                 )
         return state
@@ -112,20 +113,20 @@ def freezable(
 
 
 def stop_gradients(params: Any, param_labels: Any, frozen: Collection[str]) -> Any:
-    """Cuts groups of parameters off from the gradient, for the loss function.
+    """Stops the gradients of groups of parameters; call it in the loss function.
 
     Args:
       params: the parameters, or an `nnx.State` of them.
       param_labels: the group of every parameter, as in :func:`layerwise_mi_decay`.
-      frozen: the groups that rest in this step, static.
+      frozen: the groups to freeze in this step, static.
 
     Returns:
-      The same parameters. The backward pass ends before a layer if all parameters up to
-      it are cut off, norms and embeddings too.
+      The same parameters. The backward pass skips the first layers if all of their
+      parameters are frozen, including norms and embeddings.
 
     Raises:
-      TypeError, ValueError: `param_labels` does not fit the params, or `frozen` is no
-        collection of its groups.
+      TypeError, ValueError: `param_labels` does not fit the params, or `frozen` is not
+        a collection of its groups.
 
     Example:
       >>> import jax
@@ -142,7 +143,7 @@ def stop_gradients(params: Any, param_labels: Any, frozen: Collection[str]) -> A
     _check_frozen(frozen, names)
 
     def cut(name: str, part: Any) -> Any:
-        # One name may stand for all below a node.
+        # One name may stand for a whole subtree.
         return jax.lax.stop_gradient(part) if name in frozen else part
 
     return jax.tree.map(cut, names, params)
@@ -162,7 +163,7 @@ def _names(param_labels: Any, params: Any) -> Any:
 
 
 def _check_frozen(frozen: Any, names: Any) -> list[str]:
-    """All groups; raises unless `frozen` is a collection of some."""
+    """Returns all groups; raises unless `frozen` is a collection of some of them."""
     if isinstance(frozen, str | Mapping) or not isinstance(frozen, Collection):
         raise TypeError(
             f"frozen must be a collection of groups, got {frozen!r:.60}. It is static: "

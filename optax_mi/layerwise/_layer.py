@@ -1,4 +1,4 @@
-"""The estimator of a layer: the activation of its group in place of the outputs."""
+"""The estimator of a layer, which reads the group's activation as its outputs."""
 
 import functools
 import re
@@ -18,7 +18,7 @@ def estimator_of_layer(
     estimator: MIEstimator,
     read: Callable[..., Any],
 ) -> MIEstimator:
-    """The estimator, which gets what :func:`reader_of_layer` reads."""
+    """The estimator with the inputs that `read`, of :func:`reader_of_layer`, passes."""
     check_is(
         f"estimators[{group!r}]",
         estimator,
@@ -48,10 +48,10 @@ def estimator_of_layer(
 def reader_of_layer(
     group: str, max_rows: int, widen: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
-    """What calls a function with a group's activation, and the labels of its rows.
+    """Makes a function that calls another with a group's activation and its labels.
 
-    An activation has a row for every label, or is of the first `max_rows` of more. The
-    function gets what `widen` makes of both.
+    An activation has a row for every label, or only rows for the first `max_rows`
+    labels. `widen` converts the activation and labels before the call.
     """
     name = f"activations[{group!r}]"
 
@@ -67,8 +67,8 @@ def reader_of_layer(
         h, y = as_array(name, outputs), as_array("labels", labels)
         seen = {"labels": labels} | ({} if weights is None else {"weights": weights})
         rows = _kept(name, h, y, seen, max_rows)
-        # Whole if there is nothing to cut: an axis that is sharded on an explicit mesh
-        # cannot be sliced.
+        # Slice only if needed: JAX cannot slice an axis that is sharded on an explicit
+        # mesh.
         if rows < len(y):
             seen = {key: array[:rows] for key, array in seen.items()}
         try:
@@ -76,7 +76,7 @@ def reader_of_layer(
             seen = seen if widen is None else widen(**seen)
             return use(**{**extra_args, **seen})
         except (TypeError, ValueError) as error:
-            # Those of JAX are made of other things than a text.
+            # JAX's subclasses take other arguments than a message.
             if type(error) not in (TypeError, ValueError):
                 raise
             raise type(error)(_in_words_of_layers(str(error), name, h, y)) from error
@@ -94,15 +94,15 @@ def _activation(activations: Any, group: str) -> Any:
     if group not in activations:
         raise ValueError(
             f"activations must have the group {group!r}, got {list(activations)}. "
-            f"Pass activations={{{group!r}: ..., ...}}, what the layer put out in "
-            "this forward pass."
+            f"Pass activations={{{group!r}: ..., ...}}, the layer's outputs in this "
+            "forward pass."
         )
     activation = activations[group]
     if not hasattr(activation, "shape"):
         raise TypeError(
             f"activations[{group!r}] must be an array, got a "
-            f"{type(activation).__name__}. Of a layer that puts out several arrays, "
-            "such as a carry beside its outputs, pass one."
+            f"{type(activation).__name__}. If a layer returns several arrays, such as "
+            "a carry and its outputs, pass one of them."
         )
     return activation
 
@@ -110,7 +110,7 @@ def _activation(activations: Any, group: str) -> Any:
 def _kept(
     name: str, h: jax.Array, y: jax.Array, seen: Mapping[str, Any], max_rows: int
 ) -> int:
-    """The number of rows of the activation, if they can be those of the labels."""
+    """The number of rows of the activation; raises if they cannot match the labels."""
     arrays = {name: h} | {key: as_array(key, array) for key, array in seen.items()}
     for key, array in arrays.items():
         if array.ndim == 0:
@@ -122,9 +122,9 @@ def _kept(
     if rows not in (samples, min(samples, max_rows)):
         raise ValueError(
             f"{name} has {rows} rows for {samples} labels: it must have one for each, "
-            f"or for the first max_rows={max_rows}. If time comes first, pass "
-            f"jnp.swapaxes({name}, 0, 1), before reduce_activations; if that keeps "
-            "another number of rows, give layerwise_mi_decay the same max_rows."
+            f"or for the first max_rows={max_rows}. If time is the first axis, pass "
+            f"jnp.swapaxes({name}, 0, 1) to reduce_activations; if that keeps another "
+            "number of rows, give layerwise_mi_decay the same max_rows."
         )
     for key, array in arrays.items():
         if key != name and len(array) != samples:
@@ -136,8 +136,8 @@ def _kept(
 
 
 def _in_words_of_layers(text: str, name: str, h: jax.Array, y: jax.Array) -> str:
-    """What an estimator says of its outputs, said of the activation that they are."""
-    # Real labels have an axis of their own, and ids may have one of length 1.
+    """An estimator's message, with the name of the activation for "outputs"."""
+    # Real labels have a feature axis, and ids may have one of length 1.
     real = jnp.issubdtype(y.dtype, jnp.floating)
     own = y.ndim > 1 and (real or y.shape[-1] == 1)
     if h.ndim > y.ndim + 1 - own:

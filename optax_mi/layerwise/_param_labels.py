@@ -1,4 +1,4 @@
-"""Which group a parameter belongs to, from the names on the way to it."""
+"""Assigns parameters to groups by the names on their paths."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,11 +13,12 @@ Labeller = Callable[[optax.Params], Any]
 
 
 def label_by_layer(depth: int = 1) -> Labeller:
-    """Labels parameters by the layer that they are in.
+    """Labels parameters by their layer.
 
-    A layer is the first `depth` names on the way to a parameter, joined by "/", without
-    the parameter's own name: the kernel in linen's `{"Conv_0": {"kernel": ...}}` is in
-    layer "Conv_0", and likewise in an nnx State. A parameter in no layer is its own.
+    A layer is the first `depth` names on a parameter's path, joined by "/", without the
+    parameter's own name: the kernel in linen's `{"Conv_0": {"kernel": ...}}` is in
+    layer "Conv_0", and the same in an nnx State. A parameter outside of any layer is a
+    layer of its own.
 
     Args:
       depth: number of names, at least 1. Layers of an `nnx.Sequential`, such as
@@ -28,7 +29,7 @@ def label_by_layer(depth: int = 1) -> Labeller:
       `optax.partition`.
 
     Raises:
-      TypeError, ValueError: `depth` is not an int, or below 1.
+      TypeError, ValueError: `depth` is not an int, or is below 1.
 
     Example:
       >>> from optax_mi import label_by_layer
@@ -47,18 +48,18 @@ def label_by_layer(depth: int = 1) -> Labeller:
 
 
 def label_by_path(groups: Mapping[str, str]) -> Labeller:
-    """Labels parameters by the first pattern that is found in their path.
+    """Labels parameters by the first pattern that matches their path.
 
-    A path is the names on the way to a parameter, joined by "/":
+    A path is the sequence of names that lead to a parameter, joined by "/", such as
     "encoder/Dense_0/kernel".
 
     Args:
-      groups: from regular expressions, as `re.search` takes them, to groups; the first
-        match counts. End with `".*"` to take what is left.
+      groups: a mapping from regular expressions, as for `re.search`, to groups; the
+        first match counts. End with `".*"` to match all other parameters.
 
     Returns:
       A function from params to a tree of labels, for :func:`layerwise_mi_decay` and
-      `optax.partition`. It raises a ValueError for a parameter that no pattern fits.
+      `optax.partition`. It raises a ValueError for a parameter that no pattern matches.
 
     Raises:
       TypeError, ValueError: `groups` is not a mapping, or a key is not a regular
@@ -84,7 +85,7 @@ def label_by_path(groups: Mapping[str, str]) -> Labeller:
             )
         try:
             compiled = re.compile(pattern)
-            compiled.search("")  # Not one of bytes.
+            compiled.search("")  # Raises for patterns of bytes.
             patterns.append((compiled, group))
         except (re.error, TypeError) as error:
             raise ValueError(
@@ -98,18 +99,18 @@ def label_by_path(groups: Mapping[str, str]) -> Labeller:
             if pattern.search(path):
                 return group
         raise ValueError(
-            f"No group takes the parameter {path!r}: its path has none of the patterns "
-            f"{list(groups)}. Add one for it, or '.*' as the last."
+            f"No group takes the parameter {path!r}: its path matches none of the "
+            f"patterns {list(groups)}. Add one for it, or '.*' as the last."
         )
 
     return _labeller(label)
 
 
 def check_labeller(param_labels: Any) -> None:
-    """Raises unless it is a function, which need not be called yet, or a tree of names.
+    """Raises unless it is a function, which is not called yet, or a tree of names.
 
     Raises:
-      TypeError: it is neither, or a function that makes labellers.
+      TypeError: it is neither, or it is a factory of labellers.
     """
     for factory, call in ((label_by_layer, "()"), (label_by_path, "({...})")):
         if param_labels is factory:
@@ -125,16 +126,16 @@ def check_labels(names: Any, params: optax.Params) -> None:
     """Raises unless every parameter has a name.
 
     Raises:
-      TypeError: the names are no strings.
-      ValueError: their tree is neither that of the params nor a prefix of it.
+      TypeError: the names are not strings.
+      ValueError: their tree is neither the tree of the params nor a prefix of it.
     """
     _check_names(names)
     try:
         jax.tree.map(lambda *_: None, names, params)
     except ValueError as error:
         raise ValueError(
-            "param_labels must have the structure of the params, where one name may "
-            "stand for all below it, such as label_by_layer() makes: "
+            "param_labels must have the structure of the params, as label_by_layer() "
+            "makes it; one name may stand for a whole subtree: "
             f"{str(error).replace('tree_map tree', 'param_labels')}"
         ) from None
 
@@ -142,14 +143,14 @@ def check_labels(names: Any, params: optax.Params) -> None:
 def _check_names(names: Any) -> None:
     if names is None or any(not isinstance(n, str) for n in jax.tree.leaves(names)):
         raise TypeError(
-            "param_labels must be a pytree of group names, as optax.partition takes "
-            "it, or a function from params to one, such as label_by_layer(), got "
+            "param_labels must be a pytree of group names, as for optax.partition, or "
+            "a function from params to one, such as label_by_layer(), got "
             f"{names!r:.60}."
         )
 
 
 def _labeller(label: Callable[[list[str]], str]) -> Labeller:
-    """A function from params to labels, from one of the names on a parameter's path."""
+    """A function from params to labels, made from one that labels a path."""
 
     def name(key: Any) -> str:
         return jax.tree_util.keystr((key,), simple=True)
@@ -157,8 +158,8 @@ def _labeller(label: Callable[[list[str]], str]) -> Labeller:
     def of(path: tuple[Any, ...], node: Any) -> Any:
         if not _is_box(node):
             return label([name(key) for key in path])
-        # nnx.Optimizer takes its params out of their boxes in some calls and not in
-        # others: what is in one has the name of the box.
+        # nnx.Optimizer unboxes its params in some calls and not in others, so the path
+        # ends at the box.
         return jax.tree_util.tree_map_with_path(
             lambda inner, part: of(path + inner[1:], part),
             node,
@@ -169,9 +170,9 @@ def _labeller(label: Callable[[list[str]], str]) -> Labeller:
 
 
 def _is_box(node: Any) -> bool:
-    """Whether it is linen's box of metadata or nnx's Variable, which holds one array.
+    """Whether it is linen's box of metadata or nnx's Variable, which hold one array.
 
-    Any other dataclass may have a field that is called `value` too.
+    Other dataclasses may have a field `value` too, so this checks the type.
     """
     return any(
         kind.__module__.startswith("flax.")

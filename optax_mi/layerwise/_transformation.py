@@ -1,7 +1,7 @@
-"""A learning rate for every layer, from what that layer knows of the labels.
+"""A learning rate for every layer, from what that layer knows about the labels.
 
-One :func:`mi_decay` a group of parameters, each with the activations of its own layer
-in place of the network's outputs.
+Each group of parameters has its own :func:`mi_decay`, which reads the activations of
+its layer in place of the network's outputs.
 """
 
 import functools
@@ -40,61 +40,63 @@ def layerwise_mi_decay(
     max_rows: int = 256,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Scales the updates of every layer by a learning rate of its own.
+    r"""Scales the updates of every layer by the layer's own learning rate.
 
-    The layer's activation :math:`T_\ell` takes the place of the network's output: its
-    mutual information :math:`I(T_\ell; Y) \in [0, H(Y)]`, in nats, sets the learning
-    rate :math:`\eta_\ell` of the layer's parameters as :func:`mi_decay` sets that of a
-    whole network. It is `optax.partition` over one :func:`mi_decay` a group.
+    The layer's activation :math:`T_\ell` replaces the network's output: its mutual
+    information :math:`I(T_\ell; Y) \in [0, H(Y)]`, in nats, sets the learning rate
+    :math:`\eta_\ell` of the layer's parameters, as in :func:`mi_decay`. The
+    transformation is an `optax.partition` with one :func:`mi_decay` per group.
 
     .. code-block:: python
 
         tx.update(grads, state, params, activations={"conv1": h}, labels=y)
 
-    The activations are those of the forward pass that the gradient needs anyway:
-    :func:`optax_mi.flax.capture_layers` takes them from it, and
-    :func:`reduce_activations` makes large ones small.
+    The activations come from the forward pass that the gradient needs anyway:
+    :func:`optax_mi.flax.capture_layers` returns them, and :func:`reduce_activations`
+    makes large ones small.
 
     Args:
-      estimators: from a group to what measures its layer, an :class:`MIEstimator` that
-        gets `outputs=activations[group]`, such as
-        `gaussian(features=32, num_classes=10, noise=0.25)`.
-      param_labels: the group of every parameter: a pytree of names, as
-        `optax.partition` takes it, or a function from params to one, such as
+      estimators: a mapping from groups to the :class:`MIEstimator` of their layers,
+        such as `gaussian(features=32, num_classes=10, noise=0.25)`; each gets
+        `outputs=activations[group]`.
+      param_labels: the group of every parameter: a pytree of names, as for
+        `optax.partition`, or a function from params to one, such as
         :func:`label_by_layer` and :func:`label_by_path` make.
-      lr_max: upper bound of the learning rates, positive; one, or one for each group.
-      lr_min: lower bound, likewise; None means lr_max / 100.
+      lr_max: upper bound of the learning rates, positive: one number, or a mapping with
+        one for each group.
+      lr_min: lower bound, in the same form; None means lr_max / 100.
       steps_per_epoch: number of updates between two decisions, as in :func:`mi_decay`.
-      rule: how an estimate sets a learning rate; None means :func:`log_time_rule`.
-      default: what measures the network's `outputs`, such as
-        `contingency(num_classes=10)`, for all parameters whose group is not among the
-        estimators: embeddings, norms. They share one learning rate, that of the group
-        "default". None: there are none.
+      rule: the rule that turns an estimate into a learning rate; None means
+        :func:`log_time_rule`.
+      default: the estimator for the network's `outputs`, such as
+        `contingency(num_classes=10)`. It serves all parameters whose group is not in
+        `estimators`, such as embeddings and norms. They share the learning rate of the
+        group "default". None means that there are no such parameters.
       init_lr: learning rates of the first epoch, within the bounds; None means lr_max.
-      max_rows: the most samples that an activation keeps of a batch, the `max_rows` of
+      max_rows: largest number of samples of a batch that an activation keeps, as in
         :func:`reduce_activations`.
       axis_name: as in :func:`mi_decay`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` whose state holds one
-      :class:`MIDecayState` a group, under its name, whatever the params are. Its
-      `update` requires
+      An `optax.GradientTransformationExtraArgs` whose state has one
+      :class:`MIDecayState` per group, under its name, for any params. Its `update`
+      requires
 
       - `activations`: a mapping from each group of `estimators` to an array of shape
-        [N, d], as its estimator takes it; other keys are ignored. One of
-        min(N, `max_rows`) rows goes with the first labels, and another number of rows
-        is an error;
+        [N, d], as its estimator takes it; other keys are ignored. An array of
+        min(N, `max_rows`) rows is paired with the first labels; any other number of
+        rows is an error;
       - `labels`, with one element for each sample, and `outputs` if there is a
         `default`;
 
       takes `weights`, and ignores keywords that it does not know.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range; bounds are not given for
-        each group. In `init`, parameters that no group takes, or groups that no
-        parameter has, unless an outer transformation masks some, or labels that do not
-        fit the params. In `update`, a keyword or a group's activation is missing or
-        does not fit the labels, or the state has other groups.
+      TypeError, ValueError: an argument is out of range, or bounds lack a group. In
+        `init`: no group takes some parameters, a group has no parameters although no
+        outer transformation masks any, or the labels do not fit the params. In
+        `update`: a keyword or a group's activation is missing or does not fit the
+        labels, or the state has other groups.
 
     Example:
       >>> import jax
@@ -119,7 +121,7 @@ def layerwise_mi_decay(
       >>> h = jax.random.normal(jax.random.key(0), (64, 4)) + y[:, None]
       >>> logits = 4 * jnp.eye(2)[y]
       >>> seen = {"activations": {"dense": h}, "outputs": logits, "labels": y}
-      >>> for _ in range(4):  # two epochs, the second no better
+      >>> for _ in range(4):  # two epochs, the second not better
       ...     _, state = update(params, state, params, **seen)
       >>> for group, lr in learning_rates(state).items():
       ...     print(f"{group}: {lr:.4f}")
@@ -130,19 +132,19 @@ def layerwise_mi_decay(
       Vasudevan, `Mutual Information Based Learning Rate Decay for Stochastic Gradient
       Descent Training of Deep Neural Networks <https://doi.org/10.3390/e22050560>`_,
       Entropy 22(5):560, 2020, proposes the decay layer by layer. The formulas are our
-      reading of it.
+      reading of the paper.
     """
     if not isinstance(estimators, Mapping) or not all(
         isinstance(group, str) for group in estimators
     ):
         raise TypeError(
             "estimators must be a mapping from group, a string, to MIEstimator, got "
-            f"{estimators!r:.60}. For one learning rate use mi_decay."
+            f"{estimators!r:.60}. For a single learning rate, use mi_decay."
         )
     if not (estimators or default):
         raise ValueError(
             "estimators must have a group, or pass default=contingency(num_classes="
-            "num_classes): without one nothing has a learning rate."
+            "num_classes): without either, nothing has a learning rate."
         )
     max_rows = check_static_int("max_rows", max_rows, 1)
     check_labeller(param_labels)
@@ -164,15 +166,15 @@ def layerwise_mi_decay(
         )
         if DEFAULT in every:
             raise ValueError(
-                f"estimators has a group {DEFAULT!r}, the name of those that follow "
-                "`default`: rename it, or leave `default` out."
+                f"estimators has a group {DEFAULT!r}, which is the name of the group "
+                "of `default`: rename it, or leave `default` out."
             )
         every[DEFAULT] = default
     bounds = {"lr_max": lr_max, "lr_min": lr_min, "init_lr": init_lr}
     high, low, first = (_by_group(*bound, every) for bound in bounds.items())
 
     def written(group: str, argument: str) -> str:
-        """What the user wrote in place of an argument of `mi_decay`."""
+        """The user's name for an argument of `mi_decay`."""
         if argument == "mi_decay":
             return layerwise_mi_decay.__name__
         if argument == "estimator":
@@ -229,19 +231,19 @@ def layerwise_mi_decay(
 
 
 def _check_state(state: Any, groups: Mapping[str, Any]) -> None:
-    """Raises unless the state is one of these groups."""
+    """Raises unless the state has exactly these groups."""
     found = getattr(state, "inner_states", None)
     if found is None or set(found) != set(groups):
         got = f"a {type(state).__name__}" if found is None else f"those of {[*found]}"
         raise TypeError(
-            f"state must have the groups {[*groups]}, got {got}. Pass what tx.init("
-            "params) returned. If it comes from a checkpoint restored without a "
-            "target, convert it with optax_mi.restore_state(tx.init(params), saved)."
+            f"state must have the groups {[*groups]}, got {got}. Pass the state that "
+            "tx.init(params) returned. If it comes from a checkpoint restored without "
+            "a target, convert it with optax_mi.restore_state(tx.init(params), saved)."
         )
 
 
 def _scale(settings: Settings) -> optax.GradientTransformation:
-    """Multiplies updates by a group's learning rate, which others set."""
+    """Multiplies updates by a group's learning rate, which is set elsewhere."""
 
     def init_fn(params: optax.Params) -> MIDecayState:
         del params
@@ -262,7 +264,7 @@ def _scale(settings: Settings) -> optax.GradientTransformation:
 
 
 def _alike(estimators: Mapping[str, MIEstimator]) -> list[tuple[str, ...]]:
-    """The groups, those together whose accumulators are read in the same way."""
+    """The groups, in tuples whose accumulators are read in the same way."""
     alike = {}
     for group, estimator in estimators.items():
         way = estimator.init, estimator.estimate, estimator.gathers
@@ -273,9 +275,9 @@ def _alike(estimators: Mapping[str, MIEstimator]) -> list[tuple[str, ...]]:
 def _end_epochs(
     settings: Mapping[str, Settings], groups: tuple[str, ...]
 ) -> Callable[[Mapping[str, MIDecayState]], dict[str, MIDecayState]]:
-    """What ends the epochs of groups that are alike, where they are due."""
+    """Makes a function that ends the due epochs of similar groups."""
     members = [settings[group] for group in groups]
-    # Once a transformation: an eager loop over other functions compiles anew.
+    # Made once per transformation: eager loops over new functions compile again.
     is_any_due = functools.partial(_epoch.is_any_due, members)
     read_first_due = functools.partial(_epoch.read_first_due, members)
 
@@ -288,7 +290,7 @@ def _end_epochs(
 
 
 def _by_group(name: str, value: Any, groups: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The value for each group, if one serves all or each has its own."""
+    """The value for each group, from one value or a mapping with one per group."""
     if not isinstance(value, Mapping):
         return dict.fromkeys(groups, value)
     if set(value) != set(groups):
@@ -304,7 +306,7 @@ def _check_groups(
 ) -> None:
     """Raises unless each parameter has a group and each group a parameter.
 
-    `labels` are the groups named, with "default" in place of those it stands in for.
+    `labels` are the groups in `named`, with "default" for those without an estimator.
     """
     named, taken = (sorted(set(jax.tree.leaves(tree))) for tree in (named, labels))
     if unknown := [group for group in taken if group not in groups]:
@@ -315,7 +317,7 @@ def _check_groups(
             "outputs."
         )
     nodes = jax.tree.leaves(params, is_leaf=lambda n: isinstance(n, optax.MaskedNode))
-    # An outer transformation may hide parameters: groups without any must work there.
+    # An outer transformation may mask parameters, which leaves groups without any.
     hidden = any(isinstance(node, optax.MaskedNode) for node in nodes)
     if not taken or hidden:
         return

@@ -1,4 +1,4 @@
-"""How the layers' accumulators take a batch: those that are alike as one."""
+"""Adds a batch to the layers' accumulators; similar ones are updated together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,10 +18,10 @@ def make_watch(
     shared: Mapping[str, MIEstimator],
     readers: Mapping[str, Callable[..., Any]],
 ) -> Callable[[States, dict[str, Any]], dict[str, MIDecayState]]:
-    """What adds a batch to the epochs of all groups.
+    """Makes a function that adds a batch to the epochs of all groups.
 
-    Groups with the same estimator in `shared`, which gets what the group's reader makes
-    of the keywords, are updated as one: it is compiled once, and takes less time.
+    Groups with the same estimator in `shared` are updated together, which compiles once
+    and takes less time. Each group's reader makes the arguments of the estimator.
     """
     alike: dict[Any, list[str]] = {}
     for group, estimator in shared.items():
@@ -60,7 +60,7 @@ def make_watch(
 
 
 def _check_width(group: str, state: MIDecayState, expected: Any) -> None:
-    """Raises unless the accumulator is of the columns of the widest layer."""
+    """Raises unless the accumulator has the columns of the widest layer."""
     found, wanted = (
         [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
         for tree in (state.estimator_state, expected)
@@ -68,15 +68,15 @@ def _check_width(group: str, state: MIDecayState, expected: Any) -> None:
     if found != wanted:
         raise TypeError(
             f"state must have an accumulator as wide as that of the widest layer for "
-            f"{group!r}, of the shapes {wanted}, got {found}: it is of other "
-            "estimators. Pass what tx.init(params) returned."
+            f"{group!r}, with the shapes {wanted}, got {found}: it belongs to other "
+            "estimators. Pass the state that tx.init(params) returned."
         )
 
 
 def _update_all(
     settings: Settings,
 ) -> Callable[[Sequence[Any], Sequence[dict[str, Any]]], list[Any]]:
-    """What adds batches of outputs of one shape, with the same labels."""
+    """Makes a function that adds outputs of one shape, which share their labels."""
 
     def add(
         accumulators: Sequence[Any], outputs: Sequence[jax.Array], same: dict[str, Any]
@@ -91,7 +91,7 @@ def _update_all(
             for i in range(len(accumulators))
         ]
 
-    # Outside jit its loop would be compiled anew at each call.
+    # Outside of jit, each call would compile the loop again.
     add = jax.jit(add)
 
     def update_all(

@@ -2,10 +2,10 @@
 
 try:
     import matplotlib  # noqa: F401
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "optax_mi.plotting draws with matplotlib: pip install 'optax-mi[plot]'."
-    ) from error
+    ) from _error
 
 from optax_mi.plotting._auto import plot_auto
 from optax_mi.plotting._information_plane import plot_information_plane

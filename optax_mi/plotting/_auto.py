@@ -13,9 +13,10 @@ from optax_mi.plotting._shared import FAINT, LR_COLOR, MI_COLOR
 def plot_auto(result: Any) -> Figure:
     """Draws the runs of :func:`optax_mi.auto`, and how it chose among them.
 
-    On the left the held-out loss of the averaged weights over the updates, one line a
-    learning rate, up to the loss before any training; on the right what averaging
-    gains at each learning rate that ran for long enough, and `lr_max`.
+    The left panel shows the held-out loss of the averaged weights over the updates,
+    with one line per learning rate, up to the loss before training. The right panel
+    shows `lr_max`, and the gain of averaging at each learning rate that ran long
+    enough.
 
     Args:
       result: an :class:`optax_mi.AutoResult`.
@@ -23,7 +24,7 @@ def plot_auto(result: Any) -> Figure:
     Returns:
       A `matplotlib.figure.Figure`, not tied to pyplot: `figure.savefig("auto.png")`.
     """
-    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     rates = [run.learning_rate for run in result.runs]
     shade = colormaps["viridis"].resampled(len(rates) + 1)

@@ -1,4 +1,4 @@
-"""The information plane: what layers keep of the input against what they tell."""
+"""The information plane: what layers know about the input, and about the labels."""
 
 import itertools
 import math
@@ -18,9 +18,9 @@ from optax_mi._checks import check_number
 from optax_mi.plotting._shared import FAINT, QUIET, read_layers
 
 _MARKERS = "osD^vPX<>*hp"
-# More names than that get into each other's way, and go into a legend.
+# More names would overlap, so they go into a legend.
 _MOST_NAMED = 6
-# Yellow is left out: on white it cannot be seen.
+# Without yellow, which is invisible on white.
 _COLORS = ListedColormap(colormaps["viridis"](np.linspace(0, 0.92, 256)))
 
 
@@ -36,24 +36,26 @@ def plot_information_plane(
 ) -> Figure:
     r"""Draws the path of each layer through the information plane.
 
-    For each epoch a point with :math:`I(X; T)` to the right and :math:`I(T; Y)` upward,
-    in nats, X the input, T the layer and Y the label: a path and a marker a layer,
-    colored by the epoch on a scale of log(1 + epoch), its end outlined and named, or
-    its marker in a legend from seven layers on. What is gray no layer can reach, since
+    Each point is an epoch, with :math:`I(X; T)` on the horizontal and :math:`I(T; Y)`
+    on the vertical axis, in nats; X is the input, T the layer and Y the label. Each
+    layer has a path and a marker. The color shows the epoch, on a scale of
+    log(1 + epoch). The end of a path is outlined and named; from seven layers on, a
+    legend shows the markers instead. No layer can reach the gray area, because
     :math:`I(T; Y) \le \min(I(X; T), H(Y))`.
 
-    A layer that is a function of a continuous input has infinite :math:`I(X; T)`, and
-    one that keeps the M inputs of a data set apart has ln M, whatever it learned: T is
-    the layer with noise on it, or a layer that is noisy itself. `width=3.4` fits a
-    column of a paper, and `figure.savefig("plane.pdf")` is drawn in vectors.
+    If a layer is a deterministic function of a continuous input, :math:`I(X; T)` is
+    infinite; if it tells all M inputs of a data set apart, it is ln M, whatever the
+    layer has learned. So let T be the layer with added noise, or a layer that is itself
+    noisy. `width=3.4` fits a column of a paper; `figure.savefig("plane.pdf")` writes
+    vector graphics.
 
     Args:
-      input_mi: from each layer, in the order of the network, to I(X; T) at each of the
-        epochs, nats.
-      label_mi: from each layer to I(T; Y), nats.
-      epochs: the epochs that were measured, rising, 0 for the untrained network.
+      input_mi: from each layer, in the order of the network, to its I(X; T) at each of
+        the epochs, nats.
+      label_mi: from each layer to its I(T; Y) at each of the epochs, nats.
+      epochs: the measured epochs, in increasing order; 0 is the untrained network.
       label_entropy: H(Y), nats.
-      input_entropy: H(X), nats; None where it is infinite or not known.
+      input_entropy: H(X), nats; None if it is infinite or unknown.
       width: width of the figure, inches, at least 2.
       title: title of the figure, or None.
 
@@ -61,10 +63,10 @@ def plot_information_plane(
       A `matplotlib.figure.Figure`, not tied to pyplot.
 
     Raises:
-      TypeError, ValueError: `input_mi` or `label_mi` is no mapping or has no layers;
-        they have other layers; values are not one finite number per epoch, or exceed
-        the entropy, or fall below 0, by a tenth of it; `epochs` do not rise from 0 or
-        more; an entropy or the width is out of its range.
+      TypeError, ValueError: `input_mi` or `label_mi` is not a mapping or has no layers,
+        or their layers differ; values are not one finite number per epoch, or exceed
+        the entropy or fall below 0 by more than a tenth of the entropy; `epochs` do not
+        increase from 0 or more; or an entropy or the width is out of range.
 
     Example:
       >>> from optax_mi.plotting import plot_information_plane
@@ -128,10 +130,10 @@ def plot_information_plane(
         bar.ax.tick_params(labelsize=size - 1)
         bar.set_label("epoch", fontsize=size)
         if bar.solids is not None:
-            # Vectors too, without the seams that viewers show between its parts.
+            # As vectors, without the seams that viewers show between its parts.
             bar.solids.set(rasterized=False, edgecolor="face")
     if named:
-        # The layout decides what lies over what.
+        # Overlaps depend on the layout.
         figure.draw_without_rendering()
         _name_ends(axes, paths, size)
     else:
@@ -151,7 +153,7 @@ def plot_information_plane(
 def _check_bound(
     name: str, layers: Mapping[str, np.ndarray], entropy_name: str, entropy: Any
 ) -> None:
-    """Raises unless the entropy is positive, and all readings lie below it, roughly."""
+    """Raises unless the entropy is positive, and values are at most 10 % outside."""
     check_number(entropy_name, entropy, lambda h: h > 0, "positive and in nats")
     most = float(entropy)
     for layer, values in layers.items():
@@ -167,7 +169,7 @@ def _check_bound(
         if values.max() > 1.1 * most:
             raise ValueError(
                 f"{name}[{layer!r}] must not exceed {entropy_name}={most:.4g}, got "
-                f"{values.max():.4g}: are both in nats, and in their places?"
+                f"{values.max():.4g}: are both in nats, and not swapped?"
             )
 
 
@@ -179,14 +181,14 @@ def _draw_path(
     marker: str,
     size: float,
 ) -> None:
-    """Lines from epoch to epoch, a marker at each, a larger one at the last."""
+    """Draws lines between epochs, with markers, and a larger marker at the last."""
     colors = np.asarray(scale.to_rgba(times))
     steps = np.stack([path[:-1], path[1:]], 1)
     lines = LineCollection(
         list(steps), colors=colors[1:], linewidths=0.14 * size, zorder=2
     )
     axes.add_collection(lines)
-    # From the end, so many as stay apart.
+    # Counted from the end, with at most 25 markers, so that they do not overlap.
     some = slice(None, None, -math.ceil(len(path) / 25))
     axes.scatter(
         *path[some].T,
@@ -207,7 +209,7 @@ def _draw_bounds(
     input_entropy: float,
     size: float,
 ) -> None:
-    """What no layer can reach, above H(Y) and the diagonal; H(X), or where it lies."""
+    """Shades what no layer can reach, and marks H(X) or the direction to it."""
     (left, bottom), (right, top) = points.min(0), points.max(0)
     top = max(top, label_entropy)
     beside, above = 0.08 * max(right - left, 0.1), 0.08 * max(top - bottom, 0.1)
@@ -233,7 +235,7 @@ def _draw_bounds(
 
 
 def _ticks(times: np.ndarray) -> list[float]:
-    """1, 2 and 5 times powers of ten among the epochs, or the first and the last."""
+    """1, 2 and 5 times powers of ten among the epochs, or else the first and last."""
     first, last = times[0], times[-1]
     powers = range(math.ceil(math.log10(last + 1)) + 1)
     ticks = [0.0, *(m * 10.0**power for power in powers for m in (1, 2, 5))]
@@ -283,5 +285,5 @@ def _name_ends(axes: Axes, paths: Mapping[str, np.ndarray], size: float) -> None
                 if (now := hidden + 8 * far + 50 * max(0.0, outside)) < cost:
                     best, cost = middle, now
         text.set_position(tuple((best - end) / point))
-        # The next names keep off this one.
+        # Later names avoid this one.
         taken.append(best + half * box)

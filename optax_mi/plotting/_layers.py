@@ -1,5 +1,6 @@
 """A figure of the layers of a network in training."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,11 +17,13 @@ from optax_mi.plotting._shared import (
     label_epochs,
     label_rates,
     marker_of,
+    name_lines,
     read_layers,
 )
 
-# More layers than that have no legend: the colors of the names tell.
-_MOST_IN_LEGEND = 6
+# More layers, or longer names, are named below their depth alone, in their colors.
+_MOST_NAMED, _LONGEST_NAMED = 6, 16
+_SIZE = 8  # points
 
 
 def plot_layers(
@@ -80,28 +83,22 @@ def plot_layers(
     )
     readings, ceiling = layers["mi"], curves["entropy"]
     epochs = range(1, len(ceiling) + 1)
-    # Room for names that are turned.
-    height = 5.0 + 0.04 * max(0, max(map(len, map(str, readings))) - 12)
-    figure = Figure(figsize=(10.0, height), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.15, 1.0))[0]
     over_epochs, rates = left.subplots(2, sharex=True)
     over_depth = right.subplots()
     if title:
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(title, fontsize=10)
     top = draw_ceiling(over_epochs, epochs, ceiling, "H(labels)")
     colors = colormaps["plasma"](np.linspace(0.05, 0.8, len(readings)))
     for (layer, values), color in zip(readings.items(), colors, strict=True):
-        style = {"color": color, **marker_of(epochs)}
-        over_epochs.plot(epochs, values, label=layer, **style)
+        style = {"color": color, "label": str(layer), **marker_of(epochs)}
+        over_epochs.plot(epochs, values, **style)
         rates.plot(
             epochs, layers["learning_rate"][layer], drawstyle="steps-post", **style
         )
     label_rates(rates)
     label_epochs(rates, epochs)
-    if len(readings) <= _MOST_IN_LEGEND:
-        # Learning rates only fall: the lower left is free.
-        lines = over_epochs.lines[-len(readings) :]
-        rates.legend(handles=lines, frameon=False, fontsize=8, loc="lower left")
     _draw_depth(over_depth, readings, ceiling)
     for name, color in zip(over_depth.get_xticklabels(), colors, strict=True):
         name.set_color(color)
@@ -111,8 +108,39 @@ def plot_layers(
         panel.set_ylabel("usable information (nats)")
     for panel in (over_epochs, rates, over_depth):
         panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=_SIZE)
+        panel.xaxis.label.set_size(_SIZE + 1)
+        panel.yaxis.label.set_size(_SIZE + 1)
     left.align_ylabels()
+    names = [str(layer) for layer in readings]
+    # Turned names of great length need room.
+    figure.set_figheight(4.6 + 0.04 * max(0, max(map(len, names)) - 12))
+    if len(names) <= _MOST_NAMED and max(map(len, names)) <= _LONGEST_NAMED:
+        name_lines(over_epochs, _SIZE)
+        name_lines(rates, _SIZE)
+    _turn_names(over_depth)
     return figure
+
+
+def _turn_names(axes: Axes) -> None:
+    """Turns the names below the axes until they are apart, and leaves out some."""
+    figure, count = axes.get_figure(root=True), len(axes.get_xticks())
+    assert figure is not None
+    names = axes.get_xticklabels()
+    for angle in (0, 45, 90):
+        if angle:
+            turned = {"rotation": angle, "rotation_mode": "anchor", "ha": "right"}
+            turned["va"] = "top" if angle < 90 else "center"
+            for name in names:
+                name.set(**turned)
+        figure.draw_without_rendering()
+        room = axes.get_window_extent().width / (count - 0.4)
+        height = 1.2 * _SIZE * figure.dpi / 72
+        widest = max(name.get_window_extent().width for name in names) + height
+        if room >= (widest if not angle else height / math.sin(math.radians(angle))):
+            return
+    for place, name in enumerate(names):
+        name.set_visible(place % math.ceil(height / room) == 0)
 
 
 def _draw_depth(axes: Axes, mi: Mapping[str, np.ndarray], entropy: np.ndarray) -> None:
@@ -126,15 +154,11 @@ def _draw_depth(axes: Axes, mi: Mapping[str, np.ndarray], entropy: np.ndarray) -
         axes.plot(places, values, color=color, **style)
     if np.isfinite(entropy[-1]):
         axes.axhline(entropy[-1], color=FAINT, linestyle="--", linewidth=1.2)
-    names = [str(layer) for layer in mi]
-    axes.set_xticks(places, names)
-    if sum(map(len, names)) > 40:
-        axes.tick_params("x", labelsize=8)
-        for name in axes.get_xticklabels():
-            name.set(rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(places, [str(layer) for layer in mi])
     axes.set_xlim(-0.3, len(mi) - 0.7)
     axes.set_xlabel("layer, from the input to the output")
     if count > 1:
         ticks = MaxNLocator(integer=True)
-        bar = {"aspect": 40, "pad": 0.02, "ticks": ticks}
-        axes.figure.colorbar(scale, ax=axes, label="epoch", **bar)
+        bar = axes.figure.colorbar(scale, ax=axes, aspect=40, pad=0.02, ticks=ticks)
+        bar.ax.tick_params(labelsize=_SIZE)
+        bar.set_label("epoch", fontsize=_SIZE + 1)

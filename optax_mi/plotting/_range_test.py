@@ -7,21 +7,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from optax_mi.plotting._shared import FAINT, LR_COLOR, MI_COLOR
+from optax_mi.plotting._shared import FAINT, LR_COLOR, MI_COLOR, QUIET
 
 
 def plot_range_test(result: Any, ax: Axes | None = None) -> Axes:
     """Draws mutual information and loss against the learning rate, and the bounds.
 
-    Lines are means over the seeds, bands go from the lowest to the highest of them, and
-    crosses mark learning rates at which a run diverged.
+    Lines show means over the seeds, bands the range from the lowest to the highest, and
+    crosses the learning rates at which a run diverged.
 
     Args:
       result: the :class:`optax_mi.LRRangeResult` of a range test.
-      ax: axes to draw in; None makes a figure, the `.figure` of what is returned.
+      ax: axes to draw in; None makes a figure, the `.figure` of the returned axes.
 
     Returns:
-      The axes of the mutual information, in nats; those of the loss share their x axis.
+      The axes of the mutual information, in nats; the axes of the loss share their x
+      axis.
     """
     if ax is None:
         ax = Figure(figsize=(7.0, 4.0), layout="constrained").subplots()
@@ -37,10 +38,10 @@ def plot_range_test(result: Any, ax: Axes | None = None) -> Axes:
         panel.fill_between(
             lrs, kept.min(1), kept.max(1), color=color, alpha=0.2, linewidth=0
         )
-        panel.set_ylabel(label, color=color)
+        panel.set_ylabel(label, color=QUIET if color == FAINT else color)
         panel.spines["top"].set_visible(False)
     ax.set(xscale="log", xlabel="learning rate")
-    # The loss is the background, drawn below.
+    # Draw the loss below the mutual information.
     ax.set_zorder(losses.get_zorder() + 1)
     ax.patch.set_visible(False)
     top = np.nanmax(result.mi[~lost], initial=0.0)
@@ -55,7 +56,7 @@ def plot_range_test(result: Any, ax: Axes | None = None) -> Axes:
             xytext=(4, 3),
             textcoords="offset points",
             fontsize=8,
-            color="#666666",
+            color=QUIET,
         )
     ax.set_ylim(0, 1.12 * top or 1.0)
     if lost.any():

@@ -1,7 +1,7 @@
-"""What the figures share: colors, checks, the ceiling and scales of learning rates."""
+"""What the figures share: colors, checks, names of lines, scales of learning rates."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,14 @@ from matplotlib.ticker import (
     NullLocator,
     StrMethodFormatter,
 )
+from scipy.optimize import isotonic_regression
 
-MI_COLOR, LR_COLOR, FAINT, QUIET = "#1b6ca8", "#c44e2b", "#9a9a9a", "#666666"
+# The colors of Okabe and Ito, which color-blind readers tell apart. Their yellow is
+# left out: on white it cannot be seen.
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
+FAINT, QUIET = "#9a9a9a", "#666666"
+MI_COLOR, LR_COLOR = BLUE, VERMILLION
 
 
 def read_curves(curves: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -88,6 +94,60 @@ def draw_ceiling(axes: Axes, epochs: range, entropy: np.ndarray, label: str) -> 
     return float(top)
 
 
+def name_lines(axes: Axes, fontsize: float = 8) -> None:
+    """Writes each line's label to the right of the axes, in the line's color.
+
+    Labels that would overlap move apart, and a thin line leads to the end of each. Call
+    this last: limits, scale and height of the axes must be final.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = []
+    for line in axes.lines:
+        points = to_axes.transform(line.get_xydata())
+        points = points[np.isfinite(points).all(1)]
+        if len(points) and not str(line.get_label()).startswith("_"):
+            ends.append((line, points[-1].clip(0, 1)))
+    ends.sort(key=lambda end: end[1][1])
+    height = 72 * axes.get_window_extent().height / figure.dpi
+    places = spread_out([y for _, (_, y) in ends], 1.25 * fontsize / height)
+    for (line, end), y in zip(ends, places, strict=True):
+        color = line.get_color()
+        axes.annotate(
+            str(line.get_label()),
+            end,
+            xycoords="axes fraction",
+            xytext=(1.06, y),
+            textcoords="axes fraction",
+            fontsize=fontsize,
+            color=color,
+            va="center",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.6,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def spread_out(wanted: Sequence[float], gap: float) -> np.ndarray:
+    """Places at least `gap` apart, as near as can be to those wanted, which rise.
+
+    They stay between 0 and 1 where there is room.
+    """
+    steps = gap * np.arange(len(wanted))
+    if not len(steps):
+        return steps
+    lowest = gap / 2
+    highest = max(lowest, 1 - gap / 2 - steps[-1])
+    # With the gaps taken out of them, places rise.
+    level = isotonic_regression(np.asarray(wanted) - steps).x
+    return level.clip(lowest, highest) + steps
+
+
 def marker_of(epochs: range) -> dict[str, Any]:
     """A dot an epoch, unless there are so many that they hide the line."""
     return {"marker": "o" if len(epochs) <= 60 else "", "markersize": 3}
@@ -102,11 +162,22 @@ def label_epochs(axes: Axes, epochs: range) -> None:
 
 
 def label_rates(axes: Axes) -> None:
-    """A log scale of learning rates, whose labels are apart and are at least two."""
-    axes.set(yscale="log", ylabel="learning rate")
-    rates = axes.dataLim.intervaly
-    if rates[0] == rates[1] > 0:
-        axes.set_ylim(rates[0] / 2, 2 * rates[0])
+    """A log scale of learning rates, whose labels are apart and are at least two.
+
+    Where some are 0, the scale is linear from there to the lowest other.
+    """
+    axes.set_ylabel("learning rate")
+    low, high = axes.dataLim.intervaly
+    if high == 0:
+        axes.set_ylim(-0.05, 1)
+        axes.set_yticks([0], ["0"])
+        return
+    if low == 0:
+        _label_rates_from_zero(axes, axes.dataLim.minposy, high)
+        return
+    axes.set_yscale("log")
+    if low == high:
+        axes.set_ylim(low / 2, 2 * low)
     low, high = axes.get_ylim()
     if high >= 100 * low:
         return
@@ -118,3 +189,14 @@ def label_rates(axes: Axes) -> None:
     )
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _label_rates_from_zero(axes: Axes, low: float, high: float) -> None:
+    """Labels 0, and the learning rates from `low` to `high` on a log scale above it."""
+    axes.set_yscale("symlog", linthresh=low, linscale=0.5)
+    subs = (1.0,) if high >= 100 * low else (1.0, 2.0, 5.0)
+    ticks = LogLocator(subs=subs).tick_values(low, high)
+    ticks = [tick for tick in ticks if low <= tick <= high] or [high]
+    axes.set_yticks([0, *ticks], [f"{tick:g}" for tick in (0, *ticks)])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(-0.2 * low, 1.2 * high)

@@ -9,8 +9,12 @@ from matplotlib.figure import Figure
 
 from optax_mi.plotting._shared import (
     FAINT,
+    GREEN,
     LR_COLOR,
     MI_COLOR,
+    ORANGE,
+    PURPLE,
+    QUIET,
     draw_ceiling,
     label_epochs,
     label_rates,
@@ -18,8 +22,8 @@ from optax_mi.plotting._shared import (
     read_curves,
 )
 
-_ACCURACY = ("#7a5195", "#2f8f5b", "#b8860b", "#555555")
-# More lines than that are a grey ground.
+_ACCURACY = (PURPLE, GREEN, ORANGE, QUIET)
+# More lines would merge into a gray background.
 _MOST_DECAYS = 40
 
 
@@ -33,24 +37,25 @@ def plot_training(
 ) -> Figure:
     """Draws mutual information, learning rate and accuracy over the epochs.
 
-    The mutual information is drawn under the entropy of the labels, the learning rate
-    on a log scale. A line through all panels marks every epoch that ended in a decay,
-    unless there are more than 40 of them.
+    It draws the mutual information under the entropy of the labels, and the learning
+    rate on a log scale. A line through all panels marks every epoch that ended in a
+    decay, unless there are more than 40 of them.
 
     Args:
       mi: I(outputs; labels) of each epoch, nats.
-      entropy: H(labels) of each epoch, nats; for real labels infinite, and not drawn.
+      entropy: H(labels) of each epoch, nats; infinite for real labels, and then not
+        drawn.
       learning_rate: the learning rate after each epoch.
-      accuracy: from a name, such as "test", to an accuracy in [0, 1] for each epoch;
-        None leaves the panel out.
+      accuracy: a mapping from a name, such as "test", to the accuracy in [0, 1] of each
+        epoch; None leaves the panel out.
       title: title of the figure, or None.
 
     Returns:
       A `matplotlib.figure.Figure`, not tied to pyplot: `figure.savefig("run.png")`.
 
     Raises:
-      TypeError, ValueError: the sequences differ in length, are empty, or hold what is
-        no number or infinite; `accuracy` is no mapping.
+      TypeError, ValueError: the sequences differ in length, are empty, or have elements
+        that are not numbers or are infinite; or `accuracy` is not a mapping.
 
     Example:
       >>> from optax_mi.plotting import plot_training

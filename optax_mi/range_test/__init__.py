@@ -1,4 +1,4 @@
-"""Which learning rates to train with: the range test, and a choice without a knob."""
+"""Choosing learning rates before training: the range test, and `auto`."""
 
 from optax_mi.range_test._auto import auto as auto
 from optax_mi.range_test._found import AutoResult as AutoResult

@@ -1,4 +1,4 @@
-"""A transformation with nothing left to choose: learning rate, decay and average."""
+"""Makes a transformation, with its learning rate and decay, from short runs."""
 
 import functools
 from collections.abc import Callable
@@ -43,52 +43,53 @@ def auto(
 ) -> AutoResult:
     r"""Finds a learning rate and its decay by short runs, and makes a transformation.
 
-    Copies of the network train for a while, each at a learning rate of its own, under
+    Copies of the network train for a while, each at its own learning rate, with
     :func:`mi_decay` and :func:`average_params`. The transformation gets the learning
     rate :math:`\eta` at which the average begins to pay on held-out batches,
 
     .. math::
         \frac{h(\eta) - f(\eta)}{\max(f_0 - f(\eta), f(\eta))} = 0.015,
 
-    with f the loss of the averaged weights, h that of the weights themselves and
-    :math:`f_0` that of the start, between two that were tried. Below it time is lost,
-    and above it noise is what keeps the loss up. Where a copy begins to learn its
-    batches by heart, the sum of the learning rates gets a limit,
-    :func:`optax_mi.rules.capped_rule`. There is no horizon and no length of an epoch.
+    where f is the loss of the averaged weights, h the loss of the weights themselves
+    and :math:`f_0` the loss before training. It interpolates between two learning rates
+    that it tried. A lower learning rate wastes time; at a higher one, noise keeps the
+    loss up. If a copy begins to memorize its batches, the sum of the learning rates
+    gets a limit, :func:`optax_mi.rules.capped_rule`. You need not choose a horizon or
+    the length of an epoch.
 
     Args:
-      loss_fn: `loss_fn(params, batch) -> (loss, extra_args)`, that of the train step;
+      loss_fn: `loss_fn(params, batch) -> (loss, extra_args)`, as in the train step;
         `extra_args` is the dict that :func:`mi_decay` takes, such as `{"outputs":
         logits, "labels": labels}`.
-      params: where every copy starts, a pytree.
-      batches: what to train on, all of it: a pytree with a leading axis of batches, or
-        a list of them, at least 4; or `batches(key, step)` that makes the batch of a
-        step inside a compiled function, of data that never come again. Of a part of the
-        data, a network seems to learn by heart sooner than it does of all.
-      num_classes: short for `estimator=contingency(num_classes=num_classes)`. Exactly
-        one of the two is given.
-      estimator: what measures the mutual information.
+      params: the initial params of every copy, a pytree.
+      batches: all of the training data: a pytree with a leading axis of batches, or a
+        list of them, at least 4; or `batches(key, step)`, which makes the batch of a
+        step inside a compiled function, from data that never repeats. Pass all batches:
+        a network seems to memorize a part of the data sooner than all of it.
+      num_classes: short for `estimator=contingency(num_classes=num_classes)`. Give
+        exactly one of the two.
+      estimator: the estimator of the mutual information.
       optimizer: `optimizer(learning_rate)`, such as `optax.adamw` or
-        `functools.partial(optax.sgd, momentum=0.9)`; its updates are in proportion to
-        the learning rate.
-      num_updates: updates of all copies together, at least 60: the price, to which
-        forward passes on held-out batches add a third to two thirds. A tenth of the run
-        that follows is enough, and 1000 are for a long one.
-      eval_batches: what to judge by, a pytree or a list like `batches`; None holds out
-        15 % of `batches` for as long as the search lasts. Of either, from 2 to 16 are
-        used, no more than a thirtieth of `num_updates`.
-      model_state: None, or what the network keeps beside its params, such as batch
+        `functools.partial(optax.sgd, momentum=0.9)`; its updates must be proportional
+        to the learning rate.
+      num_updates: updates of all copies together, at least 60. They are the cost of the
+        search, and forward passes on held-out batches add a third to two thirds. A
+        tenth of the run that follows is enough; 1000 suit a long run.
+      eval_batches: held-out batches, a pytree or a list like `batches`; None holds out
+        15 % of `batches` during the search. The search uses 2 to 16 of either, at most
+        a thirtieth of `num_updates`.
+      model_state: None, or state of the network other than its params, such as batch
         statistics; then `loss_fn(params, model_state, batch) -> (loss, (extra_args,
         model_state))`.
       progress: `progress(done, total)`, in updates.
-      key: of `jax.random`.
+      key: a key of `jax.random`.
 
     Returns:
-      An :class:`AutoResult`, whose `tx` trains from `params` on.
+      An :class:`AutoResult`. Train from `params` with its `tx`.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range, there are too few batches,
-        or `loss_fn` returns something else, or raises.
+      TypeError, ValueError: an argument is out of range, there are too few batches, or
+        `loss_fn` raises, or returns something else.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -108,8 +109,8 @@ def auto(
       >>> state = found.tx.init(w)
 
     References:
-      Vasudevan, Entropy 22(5):560, 2020. That a race may stop slow runs early: Jamieson
-      and Talwalkar, `AISTATS 2016 <https://arxiv.org/abs/1502.07943>`_.
+      Vasudevan, Entropy 22(5):560, 2020. Jamieson and Talwalkar, `AISTATS 2016
+      <https://arxiv.org/abs/1502.07943>`_, for a race that stops slow runs early.
     """
     check_settings(
         1.0,
@@ -126,7 +127,7 @@ def auto(
         estimator = _counts_of(int(num_classes))
     if check_int("num_updates", num_updates, 1) < LEAST_UPDATES:
         raise ValueError(
-            f"num_updates must be at least {LEAST_UPDATES}, to tell learning rates "
+            f"num_updates must be at least {LEAST_UPDATES} to tell learning rates "
             f"apart, got num_updates={num_updates}."
         )
     check_callable("loss_fn", loss_fn, "loss_fn(params, batch)")
@@ -183,12 +184,12 @@ def auto(
 
 @functools.cache
 def _counts_of(num_classes: int) -> MIEstimator:
-    """The same at each call, so that nothing is compiled twice."""
+    """Returns the same estimator at each call, so that nothing is compiled twice."""
     return contingency(num_classes=num_classes)
 
 
 def _as_run(race: Race, k: int) -> AutoRun:
-    """What is kept of a run."""
+    """The record of a run."""
     run = race.runs[k]
     averaged, raw = run.curves()
     gain = race.gain(k) if k in race.balanced else np.nan
@@ -203,7 +204,7 @@ def _why_none(
     known: MIEstimate,
     estimate: MIEstimate,
 ) -> str:
-    """Why no learning rate is to be had, or nothing if one is."""
+    """Why there is no usable learning rate; empty if there is one."""
     curve, before = run.curves()[0], untrained.mean()
     at, rate = int(curve.argmin()), f"{run.learning_rate:.3g}"
     if not np.isfinite(curve[-1]):
@@ -212,7 +213,7 @@ def _why_none(
     if curve[-1] > before and not by_heart:
         return (
             f"at {rate} the loss fell from {before:.3g} to {curve[at]:.3g} and rose to "
-            f"{curve[-1]:.3g}: the optimizer's updates may not be in proportion to its "
+            f"{curve[-1]:.3g}: the optimizer's updates may not be proportional to its "
             "learning rate."
         )
     if _falls(untrained - run.losses[at][0]) or _knows_more(estimate, known):
@@ -221,12 +222,12 @@ def _why_none(
         f"no learning rate learns: {rate} took the held-out loss from {before:.3g} to "
         f"{curve[at]:.3g} and the mutual information from {known.mi:.3g} to "
         f"{estimate.mi:.3g} nats, within {_SIGMAS:g} standard errors. Raise "
-        "num_updates, or look at loss_fn and at params: is there anything to learn?"
+        "num_updates, or check loss_fn and params: is there anything to learn?"
     )
 
 
 def _why(race: Race) -> str:
-    """Why this is the learning rate, and how sure it is."""
+    """Why the search chose this learning rate, and how certain it is."""
     low, high = race.between()
 
     def said(k: int) -> str:
@@ -239,20 +240,20 @@ def _why(race: Race) -> str:
 
     seen = ", ".join(said(k) for k in (low, high) if k is not None)
     if low is None:
-        return f"{seen}, at the lowest of those that ran for long: it may be too high."
+        return f"{seen}, at the lowest of the long runs: it may be too high."
     if high is None:
-        return f"{seen}, at the highest of those that ran for long: it may be too low."
+        return f"{seen}, at the highest of the long runs: it may be too low."
     return f"{seen}; between them it gains 1.5%."
 
 
 def _falls(fall: np.ndarray) -> bool:
-    """Whether the losses of batches fell, beyond noise."""
+    """Whether the losses of batches fell by more than noise."""
     error = fall.std(ddof=1) / np.sqrt(len(fall)) if len(fall) > 1 else np.inf
     return bool(fall.mean() > _SIGMAS * error)
 
 
 def _knows_more(after: MIEstimate, before: MIEstimate) -> bool:
-    """Whether the mutual information grows, beyond noise and what chance reads."""
+    """Whether the mutual information grew by more than noise and chance."""
     gain = (after.mi - after.chance) - (before.mi - before.chance)
     errors = [after.std_error, before.std_error, CHANCE_ERROR * after.chance]
     return bool(gain > _SIGMAS * np.linalg.norm(np.nan_to_num(errors)))

@@ -1,4 +1,4 @@
-"""Copies of a network for a race: how they start, train and are judged."""
+"""Copies of a network for a race: starting, training and evaluating them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +25,7 @@ _MOST_HELD = 16
 def transformation(
     plan: Plan, lr_max: Any, lr_sum_max: float | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """What the copies train with, and what the user gets."""
+    """The transformation with which copies train, and which the user gets."""
     limited: dict[str, Any] = {}
     if lr_sum_max is not None:
         limited = {"lr_min": 0.0, "rule": capped_rule(lr_sum_max)}
@@ -37,7 +37,7 @@ def transformation(
 
 
 class Copies:
-    """Copies of the network: how they start, train and are judged."""
+    """Starts, trains and evaluates copies of the network."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Copies:
         self.batch_key, key = jax.random.split(key)
         self.held_of = data.batches
         if data.batches is None:
-            # Of later steps than any that a copy trains on.
+            # Held-out batches come from later steps than any training batch.
             self.order = np.arange(num_updates)
             self.held = num_updates + np.arange(_most_held(num_updates))
         else:
@@ -64,7 +64,7 @@ class Copies:
             self.held = np.arange(min(given, _most_held(num_updates)))
 
     def run(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
-        """What a function of this module returns, compiled once for each name."""
+        """Calls a function of this module, compiled once for each name."""
         if name not in self.compiled:
             plan = self.plan
             users = plan.loss_fn, plan.optimizer, plan.make_batch, *plan.estimator[:4]
@@ -73,7 +73,7 @@ class Copies:
         return self.compiled[name](*args)
 
     def start(self, learning_rate: float) -> Any:
-        """The carry of a copy."""
+        """The initial carry of a copy."""
         rate = np.float32(learning_rate)
         return self.run("start", _start, self.data.params, self.data.model_state, rate)
 
@@ -91,7 +91,7 @@ class Copies:
             self.progress(self.done, self.num_updates)
 
     def judge(self, carry: Any) -> tuple[np.ndarray, MIEstimate]:
-        """Losses of held-out batches, and what is known of their labels."""
+        """Losses of held-out batches, and the estimate for their labels."""
         return self._judge_on("held", carry, self.held_of, self.held)
 
     def _judge_on(
@@ -108,9 +108,9 @@ class Copies:
         return np.asarray(losses, float).T, estimate
 
     def trained(self, run: Run) -> np.ndarray | None:
-        """Losses of batches that it was trained on, as many as are held out.
+        """Losses of as many training batches as are held out.
 
-        None where it has not been trained on any of them twice.
+        None if the run has not seen any batch twice.
         """
         seen = dict.fromkeys(self.order[: run.updates[-1]].tolist())
         if len(seen) == run.updates[-1]:
@@ -121,21 +121,21 @@ class Copies:
 
 
 def _most_held(num_updates: int) -> int:
-    """No more than a chunk has updates: each judgement is two forward passes."""
+    """At most the updates of a chunk: each evaluation takes two forward passes."""
     return max(2, min(chunk_of(num_updates), _MOST_HELD))
 
 
 def _hold_out(
     data: Data, num_updates: int, key: jax.Array
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places of batches to judge by, and those of the others in the order of steps."""
+    """Places of held-out batches, and of the batch of each step among the others."""
     count = len(jax.tree.leaves(data.batches)[0])
     held_key, order_key = jax.random.split(key)
     held = 0
     if data.eval_batches is None:
         if count < 4:
             raise ValueError(
-                f"batches must be at least 4, since some are held out, got {count}. "
+                f"batches must be at least 4, since auto holds some out, got {count}. "
                 "Make them smaller, or pass eval_batches."
             )
         held = int(np.clip(round(_HELD_SHARE * count), 2, _most_held(num_updates)))
@@ -145,7 +145,7 @@ def _hold_out(
 
 
 def _start(plan: Plan, params: Any, model_state: Any, rate: jax.Array) -> Any:
-    """Params, what is kept beside them, the optimizer's state, and a sum of rates."""
+    """Params, model state, optimizer state, and the sum of learning rates."""
     state = transformation(plan, rate).init(params)
     return params, model_state, state, jnp.zeros((), jnp.float32)
 
@@ -164,7 +164,7 @@ def _step(plan: Plan, carry: Any, rate: jax.Array, *source: Any) -> Any:
 
 
 def _judge_batch(plan: Plan, carry: Any, sums: Any, *source: Any) -> Any:
-    """Losses of a batch by the averaged weights and by the others, and the sums."""
+    """Losses of a batch with averaged and plain weights, and the accumulator."""
     params, model_state, opt_state, _ = carry
     batch = batch_of(plan, *source)
     averaged = eval_params(opt_state, params)

@@ -1,4 +1,4 @@
-"""What a race found: a transformation, and why it is made as it is."""
+"""The result of `auto`: a transformation, and the reasons for its settings."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,14 +15,14 @@ class AutoRun:
     """A copy of the network that :func:`optax_mi.auto` trained.
 
     Attributes:
-      learning_rate: before any decay.
-      updates: made before each measurement, [M].
-      loss: mean loss of held-out batches at each measurement, by the averaged weights;
-        infinite where it is not finite, [M].
-      raw_loss: likewise, by the weights themselves.
+      learning_rate: learning rate before any decay.
+      updates: number of updates before each measurement, [M].
+      loss: mean loss of held-out batches at each measurement, with the averaged
+        weights; inf if it is not finite, [M].
+      raw_loss: the same with the weights themselves, [M].
       lr_sum: sum of the learning rates until each measurement, [M].
-      gain: what the average gains, as a share of how far the loss fell, or of what is
-        left if that is more; nan where the run was too short to tell.
+      gain: how much averaging lowers the loss, as a share of the fall of the loss or of
+        the remaining loss, whichever is larger; nan if the run was too short to tell.
     """
 
     learning_rate: float
@@ -35,24 +35,24 @@ class AutoRun:
 
 @dataclass(frozen=True, eq=False)
 class AutoResult:
-    """What :func:`optax_mi.auto` chose: train with `tx`; print it, or plot it.
+    """The choices of :func:`optax_mi.auto`: train with `tx`; print it, or plot it.
 
     Attributes:
       lr_max: upper bound of the learning rate, or None.
-      lr_max_reason: why, in words.
+      lr_max_reason: the reason, as a sentence.
       lr_sum_max: limit on the sum of the learning rates, for
         :func:`optax_mi.rules.capped_rule`, or None.
-      lr_sum_reason: why, in words.
-      lr_between: the learning rates that were tried below and above the edge, from
-        which `lr_max` was interpolated; 0 below or infinity above where none was tried,
-        and there `lr_max` is less sure.
-      mi: mutual information of the longest run's outputs and the labels of held-out
-        batches at its end, nats.
-      entropy: entropy of these labels, nats.
+      lr_sum_reason: the reason, as a sentence.
+      lr_between: the learning rates tried below and above the edge, between which
+        `lr_max` was interpolated; 0 below or inf above if none was tried there, which
+        makes `lr_max` less certain.
+      mi: mutual information between the longest run's outputs and the labels of
+        held-out batches at its end, in nats.
+      entropy: entropy of these labels, in nats.
       untrained: mean loss of held-out batches before any training.
-      runs: the copies, by their learning rates.
-      longest: place in `runs` of the one that went on to the end.
-      num_updates: of all copies together.
+      runs: the copies, in order of learning rate.
+      longest: index in `runs` of the copy that trained to the end.
+      num_updates: number of updates of all copies together.
 
     See :func:`optax_mi.auto` for an example.
     """
@@ -72,20 +72,20 @@ class AutoResult:
 
     @property
     def tx(self) -> optax.GradientTransformationExtraArgs:
-        """The optimizer under :func:`mi_decay`, and :func:`average_params`.
+        """The optimizer with :func:`mi_decay` and :func:`average_params`.
 
         Raises:
-          ValueError: there is no `lr_max`; says why.
+          ValueError: there is no `lr_max`; the message says why.
         """
         if self.transformation is None:
             raise ValueError(f"auto found no learning rate: {self.lr_max_reason}")
         return self.transformation
 
     def recipe(self) -> str:
-        """The code that makes `tx` again, from the same `optimizer` and `estimator`.
+        """The code that makes `tx` again from the same `optimizer` and `estimator`.
 
         Raises:
-          ValueError: there is no `lr_max`; says why.
+          ValueError: there is no `lr_max`; the message says why.
         """
         if self.lr_max is None:
             raise ValueError(f"auto found no learning rate: {self.lr_max_reason}")
@@ -98,7 +98,7 @@ class AutoResult:
         return f"optax.chain(optimizer(1.0), {decay}, average_params())"
 
     def __str__(self) -> str:
-        """What was chosen and why, in a few lines."""
+        """The choices and their reasons, in a few lines."""
         rates = [run.learning_rate for run in self.runs]
         lines = [
             f"auto: {self.num_updates} updates at {len(rates)} learning rates from "
@@ -113,7 +113,7 @@ class AutoResult:
         return "\n".join(lines)
 
     def plot(self) -> "Figure":
-        """Draws what was tried and what was chosen.
+        """Draws the runs and the choice.
 
         Returns:
           A `matplotlib.figure.Figure`; see :func:`optax_mi.plotting.plot_auto`.

@@ -1,4 +1,4 @@
-"""What a search trains: checked, and made into arrays, before anything is compiled."""
+"""Checks the inputs of a search, and converts them to arrays, before compiling."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from optax_mi.range_test._runs import Data, Plan
 
 
 def _are_apart(batches: Any) -> bool:
-    """Whether it is a list, a loader or a generator of batches, and no pytree yet."""
+    """Whether it is a list, a loader or a generator of batches, not one pytree."""
     if isinstance(batches, list):
         return any(not hasattr(batch, "shape") for batch in batches)
     if hasattr(batches, "__next__"):
@@ -23,14 +23,14 @@ def _are_apart(batches: Any) -> bool:
 
 
 def stack(name: str, batches: Any) -> Any:
-    """A pytree of arrays that share their leading axis, which is not empty."""
+    """A pytree of arrays that share a leading axis, which is not empty."""
     if _are_apart(batches):
         batches = list(batches)
         shapes = [[np.shape(x) for x in jax.tree.leaves(b)] for b in batches]
         if odd := [shape for shape in shapes if shape != shapes[0]]:
             raise ValueError(
                 f"{name} must be batches of one shape, got {shapes[0]} and {odd[0]}: "
-                "leave out the last one, if it is shorter."
+                "leave out the last one if it is shorter."
             )
         if not batches:
             raise ValueError(f"{name} has no batches.")
@@ -47,7 +47,7 @@ def stack(name: str, batches: Any) -> Any:
 
 
 def _stack_leaves(*parts: Any) -> Any:
-    # NumPy knows nothing of JAX's keys.
+    # NumPy cannot stack JAX's keys.
     together = jnp.stack if isinstance(parts[0], jax.Array) else np.stack
     return together(parts)
 
@@ -58,15 +58,17 @@ def check_callable(name: str, value: Any, form: str) -> None:
 
 
 def check_key(key: Any) -> None:
-    """Raises unless it is a key of `jax.random`, new style or old."""
+    """Raises unless it is a new-style or old-style key of `jax.random`."""
     new = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     old = getattr(key, "dtype", None) == jnp.uint32 and key.ndim == 1
     if not (old or (new and key.ndim == 0)):
-        raise TypeError(f"key must be a key, jax.random.key(0), got {key!r:.60}.")
+        raise TypeError(
+            f"key must be a key, such as jax.random.key(0), got {key!r:.60}."
+        )
 
 
 def arrays(name: str, tree: Any) -> Any:
-    """The pytree with arrays of JAX for leaves."""
+    """The pytree with JAX arrays as leaves."""
     return jax.tree.map(lambda leaf: as_array(name, leaf), tree)
 
 
@@ -79,7 +81,7 @@ def _is_real(x: Any) -> bool:
 
 
 def _shapes_of(name: str, function: Callable[..., Any], **given: Any) -> Any:
-    """What the function returns, as shapes; what it raises, and how it was called."""
+    """The shapes that the function returns; explains the error if it raises one."""
     try:
         return jax.eval_shape(function, *given.values())
     except Exception as error:
@@ -96,7 +98,7 @@ def _shapes_of(name: str, function: Callable[..., Any], **given: Any) -> Any:
 
 
 def check_step(plan: Plan, data: Data, key: jax.Array) -> int:
-    """Raises unless a copy can be trained; returns how many bytes one keeps."""
+    """Raises unless a copy can train; returns the size of a copy in bytes."""
     params = data.params
     if plan.make_params is not None:
         params = _shapes_of("params", plan.make_params, key=key)
@@ -106,7 +108,7 @@ def check_step(plan: Plan, data: Data, key: jax.Array) -> int:
     else:
         batch = jax.eval_shape(_first, data.batches)
     if not jax.tree.leaves(params):
-        raise ValueError("params must be a pytree of arrays, and has none.")
+        raise ValueError("params must be a pytree of arrays, but it has none.")
     if odd := {x.dtype.name for x in jax.tree.leaves(params) if not _is_real(x)}:
         raise TypeError(f"params must be real, got leaves of dtype {', '.join(odd)}.")
     state = {"model_state": data.model_state} if plan.stateful else {}
@@ -126,7 +128,7 @@ def check_step(plan: Plan, data: Data, key: jax.Array) -> int:
         shape = loss.shape
     except (TypeError, ValueError, AttributeError):
         raise TypeError(
-            f"loss_fn must return {form}, extra_args a dict such as "
+            f"loss_fn must return {form}, where extra_args is a dict such as "
             f"{{'outputs': logits, 'labels': labels}}, got {returned}."
         ) from None
     if shape != ():
@@ -141,7 +143,7 @@ def check_step(plan: Plan, data: Data, key: jax.Array) -> int:
         if labels is not None and jnp.ndim(labels) == 0:
             raise ValueError(
                 f"loss_fn returns the label of one sample: {name} must have an axis of "
-                "batches before that of samples. Reshape samples [N, ...] to "
+                "batches before the axis of samples. Reshape samples [N, ...] to "
                 "[N // B, B, ...]."
             )
     before, after = (
@@ -150,7 +152,7 @@ def check_step(plan: Plan, data: Data, key: jax.Array) -> int:
     )
     if before != after:
         raise ValueError(
-            f"loss_fn must return a model_state like the one given, {before}, got "
+            f"loss_fn must return a model_state like the one passed, {before}, got "
             f"{after}."
         )
     try:

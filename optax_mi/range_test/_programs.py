@@ -1,9 +1,9 @@
-"""Compiled programs, kept for as long as the functions that they were made of.
+"""Compiled programs, cached for as long as the functions that they use exist.
 
-`jax.jit` would keep the functions, and whatever they hold, for as long as the process;
-and a thread that calls it would trace anew, without the caller's contexts, such as
-`jax.default_matmul_precision`. So a program is lowered by the caller, once, and threads
-only run it.
+`jax.jit` would keep the functions, and everything they reference, until the process
+ends. A thread that calls it would also trace again, without the caller's contexts, such
+as `jax.default_matmul_precision`. So the caller lowers a program once, and threads only
+run it.
 """
 
 import weakref
@@ -16,7 +16,7 @@ _programs: dict[Any, Any] = {}
 
 
 class Functions(NamedTuple):
-    """What a program is made of; functions are told apart by identity."""
+    """The functions and settings of a program; functions compare by identity."""
 
     functions: tuple[Callable[..., Any] | None, ...]
     settings: tuple[Any, ...]
@@ -42,11 +42,11 @@ def program(run: Callable[..., Any], made_of: Functions, *args: Any) -> Callable
 
 
 def _weak(function: Callable[..., Any] | None) -> Any:
-    """A reference that does not keep the function, where there can be one."""
+    """A weak reference to the function, or the function if it allows none."""
     if function is None:
         return None
     if hasattr(function, "__self__") and hasattr(function, "__func__"):
-        # A bound method is made anew at every look.
+        # Each access to a bound method makes a new object.
         return weakref.WeakMethod(function)
     try:
         return weakref.ref(function)
@@ -55,12 +55,12 @@ def _weak(function: Callable[..., Any] | None) -> Any:
 
 
 def _signature(leaf: Any) -> tuple[Any, ...]:
-    """What a program depends on of an argument."""
+    """The properties of an argument on which a program depends."""
     kind = jax.typeof(leaf)
     return kind, getattr(leaf, "sharding", None)
 
 
 def _contexts() -> tuple[Any, ...]:
-    """The settings of JAX as they are here: contexts are each thread's own."""
+    """The current settings of JAX, including those of the thread's contexts."""
     settings = (getattr(jax.config, name, None) for name in sorted(jax.config.values))
     return (*settings, jax.sharding.get_abstract_mesh())

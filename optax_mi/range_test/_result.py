@@ -1,15 +1,15 @@
-"""What a range test found: the bounds, why, and everything that they come from.
+"""The result of a range test: the bounds, their reasons, and the measurements.
 
-With I(lr) the mutual information reached at a learning rate and I(0) that of a network
-that is not trained, in nats, the gain G(lr) = I(lr) - I(0) is what was learned:
+Let I(lr) be the mutual information reached at a learning rate, and I(0) that of an
+untrained network, in nats. The gain G(lr) = I(lr) - I(0) is what the network learned:
 
     learns:  G(lr) > 4 standard errors, and > 1 % of the largest gain
     stable:  the mean loss of all steps at lr <= that of the untrained network
-    best:    the lr of the largest gain among those that are stable
-    edge:    from best upwards, the last that is stable and at most 1 % below the
-             largest gain, like all before it
+    best:    the lr with the largest gain among the stable ones
+    edge:    the highest lr such that it and all down to best are stable, and their
+             gains are at most 1 % below the largest
     lr_max:  the edge / sqrt(2)
-    lr_min:  from best downwards, the last that learns, like all before it
+    lr_min:  the lowest lr such that it and all up to best learn
 """
 
 import json
@@ -24,56 +24,56 @@ if TYPE_CHECKING:
 
 _TOLERANCE = 0.01
 _MARGIN = math.sqrt(2)
-# The largest of 48 gains of nothing exceeds three standard errors in 6 % of tests, and
-# four in 0.2 %.
+# If nothing is learned, the largest of 48 gains exceeds three standard errors in 6 % of
+# tests, and four in 0.2 %.
 _SIGMAS = 4.0
-CHANCE_ERROR = 0.1  # of what an estimate reads by chance, as far as that is known
+CHANCE_ERROR = 0.1  # error of an estimate's `chance`, as a share of it
 
 
 class Runs(NamedTuple):
-    """What runs came to; leading axes vary, the last is of seeds."""
+    """Measurements of runs; leading axes vary, the last axis is seeds."""
 
     mi: Any
     std_error: Any
     entropy: Any
     loss: Any
-    by_chance: Any = 0.0  # nats that the estimator reads of independent outputs
+    by_chance: Any = 0.0  # the estimate for independent outputs, nats
 
 
 @dataclass(frozen=True, eq=False)
 class LRRangeResult:
-    """What :func:`lr_range_test` found: print it, plot it, or read its fields.
+    """The result of :func:`lr_range_test`: print it, plot it, or read its fields.
 
-    A learning rate is stable if the mean loss of all its steps is at most that of a
-    network that is not trained. With the gain G(lr) = I(lr) - I(0) over the mutual
-    information of such a network, from the largest gain of a stable learning rate the
-    bounds are
+    A learning rate is stable if the mean loss of all its steps is at most the loss of
+    an untrained network. The gain G(lr) = I(lr) - I(0) is relative to the mutual
+    information of an untrained network. From the stable learning rate with the largest
+    gain, the test goes up and down to the bounds:
 
-    - `lr_max`: upwards, the last stable one before more than 1 % of the gain is lost,
-      over the square root of 2 as a margin;
-    - `lr_min`: downwards, the last that gains more than 4 standard errors and more than
-      1 % of the largest gain.
+    - `lr_max`: upwards, the last stable learning rate before more than 1 % of the gain
+      is lost, divided by the square root of 2 as a margin;
+    - `lr_min`: downwards, the last learning rate whose gain is more than 4 standard
+      errors and more than 1 % of the largest gain.
 
-    A bound that was not found is None, or nan in the place of a seed alone; so is what
-    a run measured that diverged.
+    A bound that was not found is None; in the bounds by seed it is nan. The
+    measurements of a run that diverged are nan too.
 
     Attributes:
       lr_max: upper bound for :func:`mi_decay`, or None.
       lr_min: lower bound, or None.
-      lr_max_reason: why, in words.
-      lr_min_reason: why, in words.
-      lr_max_by_seed: upper bound of each seed alone, [num_seeds].
-      lr_min_by_seed: lower bound of each seed alone, [num_seeds].
+      lr_max_reason: the reason, as a sentence.
+      lr_min_reason: the reason, as a sentence.
+      lr_max_by_seed: upper bound from each seed alone, [num_seeds].
+      lr_min_by_seed: lower bound from each seed alone, [num_seeds].
       learning_rates: geometric grid, [num].
       mi: mutual information reached, nats, [num, num_seeds].
       std_error: its standard error, nats, or nan, [num, num_seeds].
       entropy: H(Y) of the same samples, nats, [num, num_seeds].
-      loss: mean loss of the training steps that were judged, [num, num_seeds].
-      diverged: whether a loss was not finite, or is above four times that of a network
-        that is not trained, [num, num_seeds].
-      chance: mutual information of a network that is not trained, nats, [num_seeds].
+      loss: mean loss of the judged training steps, [num, num_seeds].
+      diverged: whether a loss was not finite, or above four times the loss of an
+        untrained network, [num, num_seeds].
+      chance: mutual information of an untrained network, nats, [num_seeds].
       mode: "parallel" or "ramp".
-      num_steps: updates of a run.
+      num_steps: number of updates of a run.
 
     See :func:`lr_range_test` for an example.
     """
@@ -117,17 +117,17 @@ class LRRangeResult:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """All fields as JSON; nan becomes null, infinity "inf"."""
+        """All fields as JSON; nan becomes null, and infinity "inf"."""
         return json.dumps(
             {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         )
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The result that :meth:`to_json` wrote.
+        """Reads the result that :meth:`to_json` wrote.
 
         Raises:
-          ValueError: the text is something else.
+          ValueError: the text is not the JSON of a result.
         """
         content = json.loads(text)
         if not isinstance(content, dict):
@@ -155,7 +155,7 @@ class LRRangeResult:
         """Draws MI and loss against the learning rate, and the bounds.
 
         Args:
-          ax: axes to draw in; None makes a figure, the `.figure` of what is returned.
+          ax: axes to draw in; None makes a figure, the `.figure` of the returned axes.
 
         Returns:
           The axes of the mutual information; see
@@ -175,9 +175,9 @@ def find_bounds(
     mode: str,
     num_steps: int,
 ) -> LRRangeResult:
-    """Judges runs [num, seeds] against those that were not trained, [seeds].
+    """Compares runs [num, seeds] with untrained ones [seeds], and finds the bounds.
 
-    `stable` says where the loss of the steps stayed at or below the untrained one.
+    `stable` marks the runs whose mean loss is at most the untrained loss.
     """
     runs, chance = (
         Runs(*(np.asarray(x, float) for x in seen)) for seen in (runs, chance)
@@ -228,12 +228,12 @@ def _bounds(
     stable: np.ndarray,
     trainable: bool,
 ) -> tuple[float | None, float | None, str, str]:
-    """lr_max and lr_min, or None, and why; `gain` is nan where runs diverged."""
+    """lr_max and lr_min, or None, and the reasons; `gain` is nan if runs diverged."""
     low, high = f"lr_low={lrs[0]:.3g}", f"lr_high={lrs[-1]:.3g}"
     if not trainable:
         why = (
-            "diverged at every learning rate, 0 among them: the loss is not finite "
-            "before any training. Look at params, batches and loss_fn."
+            "diverged at every learning rate, even 0: the loss is not finite before "
+            "any training. Check params, batches and loss_fn."
         )
         return None, None, why, why
     if np.isnan(gain).all():
@@ -243,7 +243,7 @@ def _bounds(
     if not gain[highest] > _SIGMAS * noise[highest]:
         why = (
             f"no learning rate learns: the largest gain, {gain[highest]:.3g} nats at "
-            f"{lrs[highest]:.3g}, is within {_SIGMAS:g} standard errors of none. Raise "
+            f"{lrs[highest]:.3g}, is within {_SIGMAS:g} standard errors of 0. Raise "
             "num_steps, or the range."
         )
         return None, None, why, why
@@ -267,7 +267,7 @@ def _bounds(
     if top == len(lrs) - 1:
         why = (
             f"{reached}, and no less up to {high}; a margin below that, where the "
-            "range ends: with a higher one the bound may be higher."
+            "range ends: with a higher lr_high the bound may be higher."
         )
     else:
         lost = 1 - gain[top + 1] / gain[best]
@@ -286,12 +286,12 @@ def _bounds(
 
 
 def _run_length(flags: np.ndarray) -> int:
-    """How many of the first flags are set."""
+    """The number of leading flags that are set."""
     return len(flags) if flags.all() else int(np.argmin(flags))
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold."""
+    """The value in types that JSON supports."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list):

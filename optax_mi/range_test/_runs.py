@@ -21,7 +21,7 @@ Optimizer = Callable[..., optax.GradientTransformation]
 
 
 class Plan(NamedTuple):
-    """What is compiled for; equal plans share their compiled program."""
+    """The static inputs of a program; equal plans share their compiled program."""
 
     loss_fn: Callable[..., Any]
     estimator: MIEstimator
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What all copies share."""
+    """The arrays that all copies share."""
 
     params: Any
     model_state: Any
@@ -43,7 +43,7 @@ class Data(NamedTuple):
 
 
 def loss_of(plan: Plan, params: Any, model_state: Any, batch: Any) -> Any:
-    """The loss, and what transformations see beside what the model keeps."""
+    """The loss, and a pair of extra arguments and the new model state."""
     if plan.stateful:
         return plan.loss_fn(params, model_state, batch)
     loss, extra_args = plan.loss_fn(params, batch)
@@ -51,7 +51,7 @@ def loss_of(plan: Plan, params: Any, model_state: Any, batch: Any) -> Any:
 
 
 def batch_of(plan: Plan, batches: Any, key: jax.Array, place: jax.Array) -> Any:
-    """The batch at a place, or the one made for that step."""
+    """The batch at a place, or the batch made for that step."""
     if plan.make_batch is not None:
         return plan.make_batch(jax.random.fold_in(key, place), place)
     return jax.tree.map(lambda x: x[place], batches)
@@ -90,7 +90,7 @@ def _train(
         return (params, model_state, opt_state, sums, total), None
 
     def window(carry: Any, first: jax.Array) -> tuple[Any, Any]:
-        # A total that is not finite stays so: the run has diverged.
+        # Keep a total that is not finite: the run has diverged.
         *run, before = carry
         total = jnp.where(jnp.isfinite(before), 0.0, before)
         steps = first + jnp.arange(plan.steps)
@@ -167,11 +167,11 @@ def train_in_chunks(
 
 
 def _layout(copies: int, seeds: int, max_parallel: int) -> tuple[int, int, int]:
-    """Learning rates and seeds of a program, and how many programs run at once.
+    """Learning rates and seeds of a program, and the number of concurrent programs.
 
-    On a CPU narrow programs, whose weights stay in its caches, are fastest, one a core.
-    Their width does not depend on `max_parallel`, unless that is narrower: then nor do
-    the results, to the bit. An accelerator wants them wide.
+    On a CPU, narrow programs are fastest, one per core, because their weights stay in
+    cache. Their width depends on `max_parallel` only if that is smaller, so otherwise
+    the results are the same to the bit. On an accelerator, wide programs are fastest.
     """
     if jax.default_backend() == "cpu":
         width = min(-(-copies // -(-copies // _CPU_WIDTH)), max_parallel)
@@ -181,26 +181,26 @@ def _layout(copies: int, seeds: int, max_parallel: int) -> tuple[int, int, int]:
 
 
 def _cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _chunks(total: int, size: int) -> list[np.ndarray]:
-    """Indices in chunks of one size, so that all share a program; the last repeats."""
+    """Indices in chunks of one size, which share a program; the last one repeats."""
     firsts = range(0, total, size)
     return [np.minimum(np.arange(i, i + size), total - 1) for i in firsts]
 
 
 def _join(parts: list[Runs], axis: int, size: int) -> Runs:
-    """The chunks as one, without what the last repeats."""
+    """Joins the chunks, without the repeats of the last one."""
     fields = zip(*parts, strict=True)
     return Runs(*(np.concatenate(x, axis).take(range(size), axis) for x in fields))
 
 
 def draw_orders(seeds: jax.Array, batches: Any, steps: int) -> np.ndarray:
-    """Which batch each step takes, [seeds, steps]: each pass in an order of its own."""
+    """The batch of each step, [seeds, steps]; each pass has its own order."""
     if batches is None:
         return np.zeros((len(seeds), steps), np.int32)
     size = len(jax.tree.leaves(batches)[0])
@@ -214,6 +214,6 @@ def draw_orders(seeds: jax.Array, batches: Any, steps: int) -> np.ndarray:
 
 
 def _key_data(key: jax.Array) -> jax.Array:
-    """The numbers in a key, new style or old."""
+    """The numbers in a new-style or old-style key."""
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     return jax.random.key_data(key) if typed else key

@@ -1,8 +1,8 @@
-"""Which learning rates learn: short runs at all of them at once, judged by MI.
+"""Finds the learning rates that learn, by short runs at all of them, judged by MI.
 
-Each learning rate trains its own copy of the network, from the same start and on the
+Each learning rate trains its own copy of the network, from the same params and on the
 same batches, side by side under `vmap`; or one run passes through all of them, as in
-Smith's test. One more copy, at learning rate 0, says what an untrained network reads.
+Smith's test. One more copy, at learning rate 0, gives the MI of an untrained network.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ from optax_mi.range_test._runs import (
     train_in_chunks,
 )
 
-# A run is judged by its second half.
+# Only the second half of a run is judged.
 _WINDOWS = 2
 _LEAST_STEPS = 20
 _BUDGET_BYTES = 2**30
@@ -64,52 +64,55 @@ def lr_range_test(
     r"""Finds the learning rates between which a network learns, before training.
 
     The learning rates :math:`\eta_i` form a geometric grid. With `mode="parallel"` each
-    trains a copy of its own for `num_steps` updates, and :math:`I_i`, in nats, is the
-    mutual information of outputs and labels in the second half of them. With
-    `mode="ramp"` one run passes through the grid upwards, and :math:`I_i` is that of
-    its updates at :math:`\eta_i`. See :class:`LRRangeResult` for the bounds that come
-    from :math:`I_i`.
+    trains its own copy for `num_steps` updates, and :math:`I_i`, in nats, is the mutual
+    information between outputs and labels in the second half of them. With
+    `mode="ramp"` one run passes through the grid upwards, and :math:`I_i` is the mutual
+    information in its updates at :math:`\eta_i`. See :class:`LRRangeResult` for the
+    bounds that follow from :math:`I_i`.
 
-    A copy that diverges is marked, and harms no other. The same arguments give the same
-    result to the bit, but for rounding where `max_parallel` differs.
+    If a copy diverges, the result marks it, and other copies are not affected. The same
+    arguments give the same result to the bit; a different `max_parallel` may change the
+    rounding.
 
     Args:
-      loss_fn: `loss_fn(params, batch) -> (loss, extra_args)`, that of the train step;
+      loss_fn: `loss_fn(params, batch) -> (loss, extra_args)`, as in the train step;
         `extra_args` is the dict that :func:`mi_decay` takes, such as `{"outputs":
         logits, "labels": labels}`.
-      params: where every copy starts: a pytree, or `params(key)` that makes one for a
-        seed.
-      batches: a pytree with a leading axis of batches, passed through in a new order
-        each time; or `batches(key, step)` that makes the batch of a step.
-      estimator: what measures the mutual information, such as
+      params: the initial params of every copy: a pytree, or `params(key)`, which makes
+        one for a seed.
+      batches: a pytree with a leading axis of batches, used in a new order in each
+        pass; or `batches(key, step)`, which makes the batch of a step.
+      estimator: the estimator of the mutual information, such as
         `contingency(num_classes=10)`.
       optimizer: `optimizer(learning_rate)`, such as `optax.adamw` or
         `functools.partial(optax.sgd, momentum=0.9)`; for `mode="ramp"` it gets a
         schedule.
       lr_low: lowest learning rate, positive.
-      lr_high: highest, above `lr_low`.
+      lr_high: highest learning rate, above `lr_low`.
       num: number of learning rates, at least 8.
       mode: "parallel" or "ramp".
-      num_seeds: how often all of it is done; the spread of the bounds is over seeds.
-      num_steps: updates of a run; None means 400, and for "ramp" 10 a learning rate. It
-        is rounded up to a multiple of 2, or of `num`.
-      eval_batches: None, or a pytree with a leading axis of batches on which the mutual
-        information is measured instead, with the last weights; for `mode="parallel"`.
-      model_state: None, or what the network keeps beside its params, such as batch
+      num_seeds: number of repetitions with different seeds; the result has the bounds
+        of each seed.
+      num_steps: number of updates of a run; None means 400, and for "ramp" 10 per
+        learning rate. It is rounded up to a multiple of 2, or for "ramp" of `num`.
+      eval_batches: None, or a pytree with a leading axis of batches; then these measure
+        the mutual information instead, with the final weights. Only for
+        `mode="parallel"`.
+      model_state: None, or state of the network other than its params, such as batch
         statistics; then `loss_fn(params, model_state, batch) -> (loss, (extra_args,
         model_state))`.
-      max_parallel: copies trained at the same time; None means as many as keep params,
-        gradients and optimizer states within 1 GiB, activations not counted.
+      max_parallel: number of copies that train at the same time; None means as many as
+        keep params, gradients and optimizer states within 1 GiB, without activations.
       progress: `progress(done, total)`, called after each chunk of copies.
-      key: of `jax.random`.
+      key: a key of `jax.random`.
 
     Returns:
       An :class:`LRRangeResult`.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range, `batches` differ in their
-        leading axes, or `loss_fn` returns something else, or raises; then the message
-        says how it is called, and what it raised is the cause.
+      TypeError, ValueError: an argument is out of range, the leaves of `batches` differ
+        in their leading axes, or `loss_fn` returns something else or raises. If it
+        raises, the message shows how it was called, and its error is the cause.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -132,8 +135,8 @@ def lr_range_test(
       True
 
     References:
-      Vasudevan, Entropy 22(5):560, 2020, whose range test finds the bounds of its
-      learning rate. Smith, `WACV 2017 <https://arxiv.org/abs/1506.01186>`_, section 3.3
+      Vasudevan, Entropy 22(5):560, 2020, finds the bounds of the learning rate by a
+      range test. Smith, `WACV 2017 <https://arxiv.org/abs/1506.01186>`_, section 3.3
       (`mode="ramp"`).
     """
     lrs = _grid(lr_low, lr_high, num)
@@ -174,7 +177,7 @@ def lr_range_test(
     copy_bytes = check_step(plan, data, seeds[0])
     if max_parallel is None:
         max_parallel = max(1, _BUDGET_BYTES // copy_bytes)
-    # The first copy stays at learning rate 0: what it reaches is chance.
+    # The first copy stays at learning rate 0, and so gives the MI without training.
     rates = np.concatenate([[0.0], lrs])[:, None]
     if not parallel:
         rates = np.stack([np.zeros(num), lrs])
@@ -185,7 +188,7 @@ def lr_range_test(
     if parallel:
         chance = Runs(*(x[0, :, -1] for x in seen))
         runs = Runs(*(x[1:, :, -1] for x in seen))
-        # An early explosion counts, even if the judged half has recovered from it.
+        # An early explosion counts even if the judged half has recovered from it.
         untrained, trained = losses[0].mean(-1), losses[1:].mean(-1)
     else:
         chance = Runs(*(x[0].mean(-1) for x in seen))
@@ -206,7 +209,7 @@ def _grid(lr_low: float, lr_high: float, num: int) -> np.ndarray:
 
 
 def _read_steps(num_steps: int | None, windows: int, parallel: bool) -> int:
-    """Updates of a run, a multiple of its windows."""
+    """The number of updates of a run, a multiple of its windows."""
     least = _LEAST_STEPS if parallel else windows
     if num_steps is None:
         num_steps = 400 if parallel else 10 * windows

@@ -1,10 +1,10 @@
-"""Rules: how an estimate of mutual information becomes a learning rate.
+"""Rules that turn an estimate of mutual information into a learning rate.
 
 :func:`proportional_rule` and :func:`residual_rule` compare an epoch with the one
-before, and decay once what the network knows has stalled. :func:`log_time_rule`, the
-default, compares it with all that came before, and decays a little at every epoch.
-:func:`capped_rule` puts a limit on what any of them adds up to. A rule of your own is a
-:class:`DecayRule`.
+before, and decay when the mutual information stalls. :func:`log_time_rule`, the
+default, compares an epoch with all earlier ones, and decays a little at every epoch.
+:func:`capped_rule` limits the sum of the learning rates of any of them. To write your
+own rule, make a :class:`DecayRule`.
 """
 
 from optax_mi.rules._base import DecayRule as DecayRule

@@ -1,4 +1,4 @@
-"""What a rule is: an estimate of mutual information in, a learning rate out."""
+"""The type of rules, which turn an estimate of mutual information into a rate."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -6,7 +6,7 @@ import jax
 
 from optax_mi.estimators import MIEstimate
 
-# What a rule remembers of an epoch before the first; nan would stop JAX's debug mode.
+# A rule's memory before the first epoch; nan would stop JAX's debug mode.
 NONE_BEFORE = -1.0
 
 
@@ -32,7 +32,7 @@ class RuleUpdateFn(Protocol):
 
 
 class RuleLookFn(Protocol):
-    """Takes note of what the network knows before the first epoch is over."""
+    """Records what the network knows before the end of the first epoch."""
 
     def __call__(self, state: Any, estimate: MIEstimate, /) -> Any: ...
 
@@ -40,21 +40,21 @@ class RuleLookFn(Protocol):
 class DecayRule(NamedTuple):
     """Pure functions that turn estimates into a decaying learning rate.
 
-    :func:`optax_mi.mi_decay` holds what a rule returns within the bounds and at most at
-    the present learning rate, so a rule need not.
+    A rule need not respect the bounds: :func:`optax_mi.mi_decay` clips what it returns
+    to the bounds and to the current learning rate.
 
     Attributes:
-      init: `init() -> state`, any pytree of fixed shapes and dtypes.
+      init: `init() -> state`, any pytree with fixed shapes and dtypes.
       update: `update(state, estimate, learning_rate, *, step, lr_min, lr_max) ->
         (learning_rate, state)`, called at the end of every epoch that has a finite
         estimate and a valid sample. `estimate` is an
-        :class:`~optax_mi.estimators.MIEstimate` in nats, `step` the number of updates
-        so far (int32), the rest are float32 scalars.
-      needs_entropy: whether the rule works only where H(Y) is finite, so that
+        :class:`~optax_mi.estimators.MIEstimate` in nats, `step` is the number of
+        updates so far (int32), and the rest are float32 scalars.
+      needs_entropy: whether the rule works only if H(Y) is finite; then
         :func:`optax_mi.mi_decay` refuses it for real labels.
       look: None, or `look(state, estimate) -> state`, called once, with the first
-        estimate that tells more than chance: after 1, 2, 4, 8, ... updates of the first
-        epoch.
+        estimate that has enough samples to tell knowledge from chance. The tries are
+        after 1, 2, 4, 8, ... updates of the first epoch.
 
     Example:
       A rule that ignores the estimate and halves the learning rate every epoch:

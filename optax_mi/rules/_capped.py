@@ -1,4 +1,4 @@
-"""Another rule, under a limit on the sum of all learning rates."""
+"""A rule that limits the sum of another rule's learning rates."""
 
 from typing import NamedTuple
 
@@ -13,39 +13,40 @@ from optax_mi.rules._log_time import log_time_rule
 
 
 class _Spent(NamedTuple):
-    """What :func:`capped_rule` remembers."""
+    """State of :func:`capped_rule`."""
 
     summed_to: jax.Array  # step up to which `lr_sum` counts, shape=(), dtype=int32
     lr_sum: jax.Array  # of the learning rates of all steps
-    uncapped: jax.Array  # what the rule alone would have; -1 before its first decision
+    uncapped: jax.Array  # learning rate of the rule alone; -1 before its first decision
     rule_state: chex.ArrayTree
 
 
 def capped_rule(lr_sum_max: chex.Numeric, rule: DecayRule | None = None) -> DecayRule:
-    r"""Follows a rule, and slows down as the learning rates add up.
+    r"""Follows a rule, and lowers its learning rates as their sum grows.
 
     .. math::
         \eta_t = \eta_t' \max\left(0,\;
         1 - \frac{1}{S} \sum_{s < t} \eta_s \right),
 
-    where :math:`\eta_t'` is the learning rate of `rule` and S is `lr_sum_max`. The sum
-    comes near S, and stays there, with `lr_min=0.0` in :func:`optax_mi.mi_decay`, whose
-    lower bound goes before the rule. A network that learns its training set by heart
-    begins to do so at about the same sum, whether the learning rate is high and the run
-    short, or low and long: under a limit it stops there, and training may go on for
-    any time. The rule is ours, not the paper's.
+    where :math:`\eta_t'` is the learning rate of `rule` and S is `lr_sum_max`. Set
+    `lr_min=0.0` in :func:`optax_mi.mi_decay`, because its lower bound overrides the
+    rule; then the sum approaches S and stays there. A network that memorizes its
+    training set begins to do so at about the same sum, whether the learning rate is
+    high and the run short, or the learning rate low and the run long. With a limit it
+    stops there, and training may continue for any time. The rule is ours, not the
+    paper's.
 
     Args:
       lr_sum_max: the limit, in learning rates times updates, positive.
         :func:`optax_mi.auto` finds one.
-      rule: what sets the learning rate otherwise; None means :func:`log_time_rule` with
-        its defaults.
+      rule: the rule that sets the learning rate before the limit; None means
+        :func:`log_time_rule` with its defaults.
 
     Returns:
-      A :class:`DecayRule`; its state is three scalars and that of `rule`.
+      A :class:`DecayRule`; its state is three scalars and the state of `rule`.
 
     Raises:
-      TypeError, ValueError: `lr_sum_max` is out of its range, or `rule` no rule.
+      TypeError, ValueError: `lr_sum_max` is out of range, or `rule` is not a rule.
 
     Example:
       >>> from optax_mi import mi_sgd
@@ -53,9 +54,8 @@ def capped_rule(lr_sum_max: chex.Numeric, rule: DecayRule | None = None) -> Deca
       >>> tx = mi_sgd(0.3, 0.0, num_classes=10, rule=capped_rule(30.0))
 
     References:
-      That a number of steps at a learning rate acts like a length of time: Ali, Kolter
-      and Tibshirani, `AISTATS 2019 <https://arxiv.org/abs/1810.10082>`_, who show that
-      to stop early is to regularize.
+      Ali, Kolter and Tibshirani, `AISTATS 2019 <https://arxiv.org/abs/1810.10082>`_,
+      treat steps times learning rate as time, and show that early stopping regularizes.
     """
     check_number("lr_sum_max", lr_sum_max, lambda s: s > 0, "positive and finite")
     inner = log_time_rule() if rule is None else rule

@@ -1,4 +1,4 @@
-"""A learning rate that falls by a power of time, once the network has learned."""
+"""A learning rate that decays as a power of time once the network has learned."""
 
 from typing import NamedTuple
 
@@ -11,48 +11,49 @@ from optax_mi.rules._base import DecayRule
 
 
 class _Progress(NamedTuple):
-    """What :func:`log_time_rule` remembers; all but the steps are shares of H(Y)."""
+    """State of :func:`log_time_rule`; all but the steps are shares of H(Y)."""
 
     decided: jax.Array  # step of the last decision, shape=(), dtype=int32
     seen: jax.Array  # step of the last epoch's end, shape=(), dtype=int32
-    waiting: jax.Array  # average U of the steps between the two
+    waiting: jax.Array  # average U between the steps `decided` and `seen`
     waiting_variance: jax.Array  # squared standard error of `waiting`
-    last: jax.Array  # what `waiting` was at the last decision
+    last: jax.Array  # `waiting` at the last decision
     recent_mean: jax.Array  # average U of the last tenth of the steps
     recent_variance: jax.Array  # squared standard error of `recent_mean`
     mean: jax.Array  # average U of all steps
-    lowest: jax.Array  # the least that was known at the first look, or recently
+    lowest: jax.Array  # least U, of the first look and of `recent_mean` so far
 
 
 def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
-    r"""Decays by a power of time, the faster the longer ago the network learned.
+    r"""Decays as a power of time; faster, the longer ago the network learned.
 
     .. math::
         \frac{d \ln \eta}{d \ln t} = -\mathrm{rate} \cdot \min(1,\, 10\, U_t^-)
         \left( \frac{\bar U_t - U_0 + 0.02}{U_t^+ - U_0 + 0.02}
         \right)^{\mathrm{sharpness}},
 
-    where :math:`t` is the number of steps, :math:`U_t` what the network knows, the
-    share :attr:`MIEstimate.adjusted <optax_mi.estimators.MIEstimate.adjusted>` averaged
-    over the last tenth of the steps, :math:`U_t^\mp` two standard errors below and
-    above, :math:`\bar U_t` its average over all steps, and :math:`U_0` the least that
-    was known. While the network learns, the learning rate stays; once it has learned
-    all that it will, it decays like :math:`t^{-\mathrm{rate}}`. It stays too while the
-    network may know nothing, or is learning again what it has lost.
+    where :math:`t` is the number of steps; :math:`U_t` is the share of H(Y) that the
+    network knows, :attr:`MIEstimate.adjusted
+    <optax_mi.estimators.MIEstimate.adjusted>`, averaged over the last tenth of the
+    steps; :math:`U_t^\mp` lie two standard errors below and above it; :math:`\bar U_t`
+    is its average over all steps, and :math:`U_0` its lowest value. While the network
+    learns, the learning rate stays constant; once the network has learned all that it
+    will, the learning rate decays like :math:`t^{-\mathrm{rate}}`. It also stays
+    constant while the network may know nothing, or relearns what it has lost.
 
-    The default rate is made for :func:`optax_mi.average_params`. The rule is ours, not
-    the paper's.
+    The default rate is chosen for :func:`optax_mi.average_params`. The rule is ours,
+    not the paper's.
 
     Args:
-      rate: exponent of the decay when all has been learned, positive.
-      sharpness: how long ago learning must lie before the learning rate decays, at
-        least 0.
+      rate: exponent of the decay once the network has learned everything, positive.
+      sharpness: how long after learning the learning rate starts to decay, at least 0;
+        larger values wait longer.
 
     Returns:
       A :class:`DecayRule`; its state is nine scalars.
 
     Raises:
-      TypeError, ValueError: `rate` or `sharpness` is out of its range.
+      TypeError, ValueError: `rate` or `sharpness` is out of range.
 
     Example:
       >>> from optax_mi import mi_sgd
@@ -61,7 +62,7 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
       >>> tx = mi_sgd(0.3, num_classes=10, rule=rule)
 
     References:
-      The idea that MI sets the learning rate: Vasudevan, Entropy 22(5):560, 2020.
+      Vasudevan, Entropy 22(5):560, 2020, for the idea that MI sets the learning rate.
     """
     check_number("rate", rate, lambda r: r > 0, "positive and finite")
     check_number("sharpness", sharpness, lambda s: s >= 0, "at least 0 and finite")
@@ -69,7 +70,7 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
     def init() -> _Progress:
         steps = (jnp.zeros((), jnp.int32) for _ in range(2))
         shares = (jnp.zeros((), jnp.float32) for _ in range(6))
-        # More than any network knows.
+        # Larger than any U.
         return _Progress(*steps, *shares, lowest=jnp.full((), 2.0, jnp.float32))
 
     def look(state: _Progress, estimate: MIEstimate) -> _Progress:
@@ -85,7 +86,7 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
         lr_max: jax.Array,
     ) -> tuple[jax.Array, _Progress]:
         del lr_min, lr_max
-        # Differences of integers, since a long run's steps are not exact in float32.
+        # Subtract as integers: the steps of a long run are not exact in float32.
         since = (step - state.decided).astype(jnp.float32)
         part = (step - state.seen).astype(jnp.float32) / jnp.maximum(since, 1.0)
         error = jnp.nan_to_num(estimate.adjusted_std_error)
@@ -104,7 +105,7 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
         known = jnp.maximum(recent - doubt, 0.0)
         lowest = jnp.minimum(state.lowest, recent)
         gain = recent + doubt - lowest + _SLACK
-        # Positive, since `mean` is 0.1 `recent` and 0.9 of what that was on average.
+        # Positive, because `mean` is 0.1 `recent` plus 0.9 of the average `recent`.
         ratio = jnp.minimum((mean - lowest + _SLACK) / gain, 1.0)
         relearns = (recent < _LOST * mean) & (waiting > state.last)
         speed = rate * jnp.minimum(known / _KNOWN, 1.0) * ratio**sharpness
@@ -130,15 +131,15 @@ def log_time_rule(rate: float = 0.8, sharpness: float = 10.0) -> DecayRule:
     return DecayRule(init, update, look=look)
 
 
-_KNOWN = 0.1  # the share of H(Y) from which on the decay has its full rate
-_RECENT = 10.0  # the memory of `recent_mean` is one such part of the steps so far
-_SLACK = 0.02  # gains of less are small, whatever they are compared with
+_KNOWN = 0.1  # share of H(Y) from which the decay has its full rate
+_RECENT = 10.0  # `recent_mean` averages over the last 1 / 10 of the steps
+_SLACK = 0.02  # smaller gains count as none
 _LEAST_SHARE = 0.02  # of the steps so far, between two decisions
-_LOST = 0.98  # of what was known on average: below, something has been lost
+_LOST = 0.98  # below this share of its average U, the network has lost knowledge
 
 
 def _blend(old: jax.Array, new: jax.Array, weight: jax.Array) -> jax.Array:
-    """The average of both, `weight` of it new."""
+    """The weighted average, with `weight` on the new value."""
     return old + weight * (new - old)
 
 

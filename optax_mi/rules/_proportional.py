@@ -1,4 +1,4 @@
-"""A learning rate in proportion to what the network does not know."""
+"""A learning rate proportional to what the network does not know."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ from optax_mi.rules._base import NONE_BEFORE, DecayRule
 
 
 class _LastMI(NamedTuple):
-    """What :func:`proportional_rule` remembers."""
+    """State of :func:`proportional_rule`."""
 
-    last_mi: jax.Array  # of the epoch before, nats; -1 before the first
+    last_mi: jax.Array  # of the previous epoch, nats; -1 before the first
 
 
 def proportional_rule(threshold: float = 0.01) -> DecayRule:
-    r"""Decays in proportion to what the network knows, when the MI stops growing.
+    r"""Decays in proportion to what the network knows when the MI stops growing.
 
     An epoch stalls if :math:`I_t - I_{t-1} \le \mathrm{threshold} \cdot I_{t-1}`, in
     nats. Then
@@ -25,17 +25,16 @@ def proportional_rule(threshold: float = 0.01) -> DecayRule:
     .. math::
         \eta_{t+1} = \eta_{\min} + (\eta_{\max} - \eta_{\min}) (1 - U_t),
 
-    with U the share of H(Y) that is known, :attr:`MIEstimate.normalized
-    <optax_mi.estimators.MIEstimate.normalized>`. This is our plainest reading of the
-    paper, not its text.
+    where U is the share of H(Y) that the network knows, :attr:`MIEstimate.normalized
+    <optax_mi.estimators.MIEstimate.normalized>`. This is our simplest reading of the
+    paper, not a formula from it.
 
     Args:
       threshold: relative gain of MI per epoch at or below which an epoch stalls, at
-        least
-        0. Larger values decay sooner.
+        least 0. Larger values decay sooner.
 
     Returns:
-      A :class:`DecayRule`; its state is the MI of the epoch before, nats.
+      A :class:`DecayRule`; its state is the MI of the previous epoch, in nats.
 
     Raises:
       TypeError, ValueError: `threshold` is negative or not finite.

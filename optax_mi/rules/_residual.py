@@ -1,4 +1,4 @@
-"""A learning rate that falls when the network stops closing in on the labels."""
+"""A learning rate that falls when the residual H(Y) - I stops falling."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ from optax_mi.rules._base import NONE_BEFORE, DecayRule
 
 
 class _LastResidual(NamedTuple):
-    """What :func:`residual_rule` remembers."""
+    """State of :func:`residual_rule`."""
 
-    last_residual: jax.Array  # of the epoch before, nats; -1 before the first
+    last_residual: jax.Array  # of the previous epoch, nats; -1 before the first
 
 
 def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
-    r"""Decays by a factor when the network stops closing in on the labels.
+    r"""Decays by a factor when the residual stops falling.
 
     The residual :math:`R = H(Y) - I`, in nats, is what the network does not know yet.
     An epoch stalls if :math:`R_{t-1} - R_t \le \mathrm{threshold} \cdot R_{t-1}`. Then
@@ -25,21 +25,21 @@ def residual_rule(threshold: float = 0.05, strength: float = 0.5) -> DecayRule:
     .. math::
         \eta_{t+1} = \max(\eta_{\min},\ \eta_t (1 - \mathrm{strength} \cdot U_t)),
 
-    with U the share of H(Y) that is known, :attr:`MIEstimate.normalized
-    <optax_mi.estimators.MIEstimate.normalized>`. Real labels have no residual:
-    :func:`optax_mi.mi_decay` refuses this rule for them. It is our reading of the
-    paper, not its text.
+    where U is the share of H(Y) that the network knows, :attr:`MIEstimate.normalized
+    <optax_mi.estimators.MIEstimate.normalized>`. Real labels have no residual, so
+    :func:`optax_mi.mi_decay` refuses this rule for them. This is our reading of the
+    paper, not a formula from it.
 
     Args:
       threshold: relative fall of the residual per epoch at or below which an epoch
         stalls, in [0, 1). Larger values decay sooner.
-      strength: share of the learning rate that a stall takes when U = 1, in (0, 1].
+      strength: share of the learning rate that a stall removes when U = 1, in (0, 1].
 
     Returns:
-      A :class:`DecayRule`; its state is the residual of the epoch before, nats.
+      A :class:`DecayRule`; its state is the residual of the previous epoch, in nats.
 
     Raises:
-      TypeError, ValueError: `threshold` or `strength` is out of its range.
+      TypeError, ValueError: `threshold` or `strength` is out of range.
 
     Example:
       >>> from optax_mi import mi_sgd

@@ -22,6 +22,7 @@ from suite.names import CORE
 from suite.results import (
     cell_path,
 )
+from suite.study_figures import draw_factors, draw_suggestions
 from suite.tasks import bundled_tasks
 from suite.training import train
 
@@ -214,7 +215,7 @@ def test_the_candidate_with_open_parts_contains_the_library_s_rule(steps):
     assert rates[0] < 0.95
 
 
-def test_a_suggestion_is_judged_against_the_best_of_the_grid(tmp_path):
+def test_a_suggestion_is_judged_against_the_best_of_the_grid():
     cell = {
         "grid": [0.1, 0.2, 0.4],
         "losses": [[2.0, 2.2], [1.0, 1.2], [None, 1.0]],
@@ -232,16 +233,21 @@ def test_a_suggestion_is_judged_against_the_best_of_the_grid(tmp_path):
         pytest.approx(2.1 / 1.1 - 1),
         pytest.approx(ratios.std(ddof=1) / math.sqrt(2)),
     )
-    cells = {("teacher", name): cell for name in range_quality.OPTIMIZERS}
+    cells = {"teacher": dict.fromkeys(range_quality.OPTIMIZERS, cell)}
     text = range_quality.as_markdown(cells)
     assert "| 0.2: +10.0% ± 0.0% | 0.1: +90.9% ± 8.3% | none |" in text
-    range_quality.draw(cells, tmp_path / "range.png")
-    assert (tmp_path / "range.png").read_bytes().startswith(b"\x89PNG")
+    figure = draw_suggestions(cells)
+    first = figure.axes[0]
+    curve, *bounds = first.lines
+    np.testing.assert_allclose(curve.get_ydata(), [2.1 / 1.1, 1, np.nan])
+    assert [line.get_xdata()[0] for line in bounds] == [0.2, 0.1]
+    assert [line.get_label() for line in bounds] == ["parallel", "ramp"]
+    assert [ax.get_title() for ax in figure.axes] == [*range_quality.OPTIMIZERS]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiles_fast")
-def test_a_sweep_chooses_the_rate_at_factor_one(tmp_path):
+def test_a_sweep_chooses_the_rate_at_factor_one():
     task, method = TASKS["cancer"], PLAIN["mi sgd"]
     ticks = []
     table = research.sweep(
@@ -261,8 +267,10 @@ def test_a_sweep_chooses_the_rate_at_factor_one(tmp_path):
     assert ticks == [(f"cancer, ours, x {f:g}", 3) for f in research.FACTORS]
     text = research.as_markdown("epochs", table)
     assert f"{row['4']:.4f}" in text
-    research.draw("epochs", table, tmp_path / "epochs.png")
-    assert (tmp_path / "epochs.png").read_bytes().startswith(b"\x89PNG")
+    lowest = min(row[key] for key in ("0.25", "1", "4"))
+    (line,) = draw_factors("epochs", table, research.FACTORS).axes[0].lines
+    want = [row[key] / lowest for key in ("0.25", "1", "4")]
+    np.testing.assert_allclose(line.get_ydata(), want)
 
 
 def run_command(*arguments):

@@ -128,6 +128,7 @@ def made_results():
         "knows_horizon": ["sgd cosine"],
         "rivals": dict.fromkeys(ROWS, "sgd cosine"),
         "shown": ["sgd", "mi sgd"],
+        "seeds": 2,
         "skipped": {"one": {"other": "no estimator"}},
     }
 

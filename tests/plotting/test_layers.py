@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from optax_mi.plotting import plot_layers
 
@@ -26,9 +27,8 @@ def test_layers_over_epochs_and_over_depth():
         *LAYERS["learning_rate"].values()
     ]
     assert rates.get_yscale() == "log"
-    legend = [text.get_text() for text in rates.get_legend().get_texts()]
-    assert legend == [tick.get_text() for tick in over_depth.get_xticklabels()]
-    assert legend == ["conv", "dense"]
+    names = [tick.get_text() for tick in over_depth.get_xticklabels()]
+    assert names == ["conv", "dense"]
     assert [list(line.get_ydata()) for line in over_depth.lines[:3]] == [
         [0.2, 0.6],
         [0.4, 1.1],
@@ -38,12 +38,15 @@ def test_layers_over_epochs_and_over_depth():
     assert {over_epochs.get_ylabel(), over_depth.get_ylabel()} == {
         "usable information (nats)"
     }
-    assert [text.get_text() for text in over_epochs.texts] == ["H(labels)"]
-    # The names have the colors of the lines.
-    for name, line in zip(
-        over_depth.get_xticklabels(), over_epochs.lines[1:], strict=True
-    ):
-        np.testing.assert_array_equal(name.get_color(), line.get_color())
+    assert over_epochs.texts[0].get_text() == "H(labels)"
+    # The names have the colors of the lines, beside which they stand.
+    lines, ticks = over_epochs.lines[1:], over_depth.get_xticklabels()
+    for axes in (over_epochs, rates):
+        beside = axes.texts[-2:]
+        assert [text.get_text() for text in beside] == names
+        for text, tick, line in zip(beside, ticks, lines, strict=True):
+            np.testing.assert_array_equal(text.get_color(), line.get_color())
+            np.testing.assert_array_equal(tick.get_color(), line.get_color())
     assert scale.get_ylim() == (1, 3)
 
 
@@ -57,41 +60,75 @@ def test_layers_of_one_epoch_and_real_labels(tmp_path):
     assert list(figure.axes[1].get_xticks()) == [1]
 
 
-def boxes(texts):
-    """The corners of texts [N, 4, 2], in axes in which they lie level."""
-    found = []
-    for text in texts:
-        turn = np.deg2rad(text.get_rotation())
-        cos, sin = np.cos(turn), np.sin(turn)
-        text.set_rotation(0)
-        width, height = text.get_window_extent().size
-        x, y = text.get_transform().transform(text.get_position())
-        right, up = x * cos + y * sin, y * cos - x * sin
-        assert text.get_ha() == "right"
-        found.append((right - width, right, up - height, up))
-    return found
+def widths_and_gaps(ticks):
+    """Room between the lines of slanted or upright texts, and their height, pixels."""
+    angle = np.deg2rad(ticks[0].get_rotation())
+    xs = [tick.get_transform().transform(tick.get_position())[0] for tick in ticks]
+    for tick in ticks:
+        tick.set_rotation(0)
+    heights = [tick.get_window_extent().height for tick in ticks]
+    return np.diff(xs) * np.sin(angle), max(heights)
 
 
-def test_many_layers_of_long_names_over_many_epochs():
-    names = [f"transformer_blocks_{i}/attention_out" for i in range(12)]
+@pytest.mark.parametrize(
+    ("count", "name", "angle", "every"),
+    [(12, "fc_{}", 45, 1), (12, "transformer_{}/out", 90, 1), (40, "layer_{}", 90, 3)],
+)
+def test_names_of_many_layers_are_apart(count, name, angle, every):
+    names = [name.format(i) for i in range(count)]
     curves = {name: np.linspace(0.1, 1.0, 200) for name in names}
     figure = plot_layers(mi=curves, entropy=[1.4] * 200, learning_rate=curves)
     over_epochs, rates, over_depth, _ = figure.axes
-    assert rates.get_legend() is None
+    assert not rates.texts
     assert {line.get_marker() for line in over_epochs.lines[1:]} == {""}
     assert {line.get_marker() for line in over_depth.lines[:-1]} == {""}
     assert len(over_depth.lines) == 201
     figure.draw_without_rendering()
+    # Those that are visible.
     ticks = over_depth.get_xticklabels()
-    assert [tick.get_text() for tick in ticks] == names
+    assert [tick.get_text() for tick in ticks] == names[::every]
     for tick in ticks:
         low, high = tick.get_window_extent().get_points()
         assert (low >= 0).all()
         assert (high <= figure.bbox.size).all()
-    # Along the slant, no line of text touches the next.
-    places = boxes(ticks)
-    gaps = [one[2] - two[3] for one, two in itertools.pairwise(places)]
-    assert min(gaps) > 0
+    assert ticks[0].get_rotation() == angle
+    gaps, height = widths_and_gaps(ticks)
+    assert min(gaps) > height
+
+
+def test_few_short_names_stay_level():
+    names = ["conv", "dense"]
+    ticks = plot_layers(**LAYERS).axes[2].get_xticklabels()
+    assert [tick.get_rotation() for tick in ticks] == [0] * len(names)
+
+
+@pytest.mark.parametrize("low", [0.0, 0.001])
+def test_no_name_lies_on_a_line(low):
+    falling = np.linspace(0.1, low, 30)
+    rates = {"frozen": falling * (low > 0), "first": falling, "second": falling + 1e-5}
+    mi = {name: np.ones(30) for name in rates}
+    figure = plot_layers(mi=mi, entropy=[1.4] * 30, learning_rate=rates)
+    figure.draw_without_rendering()
+    for axes in figure.axes[:2]:
+        right = axes.get_window_extent().x1
+        # Without their leaders, which lie partly in the axes.
+        boxes = [Text.get_window_extent(text) for text in axes.texts[-3:]]
+        assert min(box.x0 for box in boxes) > right
+        tops = [(box.y0, box.y1) for box in boxes]
+        assert all(one[1] <= two[0] for one, two in itertools.pairwise(sorted(tops)))
+
+
+def test_learning_rates_of_zero_are_drawn():
+    rates = {"conv": [0.0, 0.0, 0.0], "dense": [0.3, 0.3, 0.2]}
+    axes = plot_layers(**{**LAYERS, "learning_rate": rates}).axes[1]
+    low, high = axes.get_ylim()
+    assert low < 0 < 0.3 < high
+    assert [tick.get_text() for tick in axes.get_yticklabels()][:2] == ["0", "0.2"]
+    rates = {"conv": [0.0] * 3, "dense": [0.0] * 3}
+    axes = plot_layers(**{**LAYERS, "learning_rate": rates}).axes[1]
+    low, high = axes.get_ylim()
+    assert low < 0 < high
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0"]
 
 
 @pytest.mark.parametrize(

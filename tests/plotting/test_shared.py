@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy.optimize import minimize
 
-from optax_mi.plotting._shared import label_rates, read_curves, read_layers
+from optax_mi.plotting._shared import label_rates, read_curves, read_layers, spread_out
 
 
 def rate_labels(low, high):
@@ -34,6 +35,29 @@ def test_labels_of_learning_rates_are_apart_and_more_than_one(low, ratio):
     assert len(labels) >= 2
     assert all(one[1] < two[0] for one, two in itertools.pairwise(labels))
     assert len({text for *_, text in labels}) == len(labels)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 30])
+def test_places_are_apart_and_as_near_as_can_be_to_those_wanted(count):
+    wanted, gap = np.sort(np.random.default_rng(count).random(count)), 0.05
+    found = spread_out(wanted, gap)
+    assert (np.diff(found) > gap - 1e-9).all()
+    if 0 < count * gap <= 1:
+        assert found[0] >= gap / 2 - 1e-9
+        assert found[-1] <= 1 - gap / 2 + 1e-9
+        # No other places with such gaps are nearer.
+        limits = [
+            {"type": "ineq", "fun": lambda x: np.diff(x) - gap},
+            {"type": "ineq", "fun": lambda x: x[0] - gap / 2},
+            {"type": "ineq", "fun": lambda x: 1 - gap / 2 - x[-1]},
+        ]
+        nearest = minimize(
+            lambda x: np.sum((x - wanted) ** 2),
+            np.linspace(gap, 1 - gap, count),
+            constraints=limits[1:] if count == 1 else limits,
+            options={"ftol": 1e-12},
+        )
+        np.testing.assert_allclose(found, nearest.x, atol=1e-4)
 
 
 def test_curves_are_arrays_of_one_length():

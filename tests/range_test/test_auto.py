@@ -124,7 +124,7 @@ def test_few_rows_get_a_limit_and_a_stream_none():
     params, how = mlp((64, 64, 10)), {"num_classes": 10, "num_updates": 200, "key": KEY}
     few = auto(mlp_loss, params, (x, y), **how)
     assert few.lr_sum_max is not None
-    assert "by heart" in few.lr_sum_reason
+    assert "memorizes" in few.lr_sum_reason
     assert "capped_rule" in few.recipe()
     w = jax.random.normal(jax.random.key(5), (64, 10))
 

@@ -125,7 +125,7 @@ FALLING = [2.0, 1.5, 1.2, 1.0, 0.9, 0.8]
 def test_what_a_network_knows_by_heart_limits_the_sum(curve, trained, limit):
     got, reason = known(curve, trained)
     assert got == (None if limit is None else pytest.approx(limit))
-    assert ("learns by heart" in reason) == (limit is not None)
+    assert ("network memorizes" in reason) == (limit is not None)
 
 
 def test_a_run_that_is_worse_than_the_one_below_gains_nothing():

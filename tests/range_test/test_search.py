@@ -283,7 +283,7 @@ def other_state(w, state, batch):
         (
             {"loss_fn": other_state, "model_state": jnp.zeros((), jnp.int32)},
             ValueError,
-            r"model_state like the one given, int32\[\], got float32\[\]",
+            r"model_state like the one passed, int32\[\], got float32\[\]",
         ),
         ({"optimizer": optax.sgd(0.1)}, TypeError, "optimizer must make.*optax.adamw"),
     ],

@@ -1,6 +1,5 @@
-"""The examples and the README run as a newcomer runs them."""
+"""The examples run as a newcomer runs them."""
 
-import doctest
 import pathlib
 import re
 import shutil
@@ -18,7 +17,6 @@ import no_knob
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from flax import nnx
 
 from optax_mi import LRRangeResult
 from tests.benchmarks.test_images import idx_bytes, write_idx
@@ -284,32 +282,3 @@ def test_the_nnx_example_learns_the_digits():
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert float(re.search(r"test ([\d.]+)%", last).group(1)) >= 97
-
-
-def page(path):
-    """What the code of a page leaves behind, run as it stands from top to bottom."""
-    names, text = {}, (ROOT / path).read_text()
-    kinds = re.findall(r"```(python|\{doctest\})\n(.*?)```", text, re.DOTALL)
-    assert len(kinds) >= 5
-    for kind, code in kinds:
-        if kind != "python":
-            examples = doctest.DocTestParser().get_examples(code)
-            code = "".join(example.source for example in examples)
-        exec(code, names)
-    return names
-
-
-def test_the_readme_runs_from_top_to_bottom():
-    names = page("README.md")
-    assert names["state"].step == names["optimizer"].step[...] == 1
-    # One step: the average is where it led to.
-    chex.assert_trees_all_equal(nnx.state(names["averaged"]), nnx.state(names["model"]))
-    assert names["bounds"].lr_max > names["bounds"].lr_min
-    assert 0.001 < names["found"].lr_max < 1.0
-    assert names["plugin_mi"](names["predicted"], names["labels"]).mi > 0.5
-
-
-def test_the_quickstart_runs_from_top_to_bottom():
-    names = page("docs/quickstart.md")
-    assert names["state"].step == names["optimizer"].step[...] == 1
-    chex.assert_trees_all_equal(nnx.state(names["averaged"]), nnx.state(names["model"]))

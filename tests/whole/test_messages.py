@@ -245,6 +245,7 @@ def test_a_loss_that_raises_or_returns_nothing_else():
 
 STATES = {
     "learning_rates": "opt_state",
+    "log_values": "opt_state",
     "mi_diagnostics": "opt_state",
     "mi_warnings": "opt_state",
     "eval_params": "state",

@@ -24,7 +24,7 @@ FLOORS = [
     ],
     ["estimators/choice", "estimators/features"],
     ["estimators"],
-    ["rules", "_average", "_devices", "_layouts"],
+    ["rules", "_average", "_devices", "_layouts", "_printing"],
     ["_epoch"],
     ["_decay", "_restore"],
     ["_inspect", "layerwise"],

@@ -1,4 +1,4 @@
-"""Arithmetic that several estimators need."""
+"""Arithmetic that several estimators share."""
 
 from optax_mi.estimators.arithmetic._blocks import BLOCK as BLOCK
 from optax_mi.estimators.arithmetic._blocks import block_of_rows as block_of_rows

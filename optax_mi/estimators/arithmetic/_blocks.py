@@ -1,23 +1,23 @@
-"""A sum over samples, a block at a time: what is made of a block stays small."""
+"""Sums over samples, one block at a time, so that temporary arrays stay small."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-# Counts of a block this long are exact in float32, and its columns fit into a cache.
+# Counts of a block of this length are exact in float32, and its columns fit in cache.
 BLOCK = 2**16
 
 
 def block_of_rows(columns: int) -> int:
-    """Rows of a block of 16 MB in float32."""
+    """The number of rows of a block of 16 MB in float32."""
     return max(1, 64 * BLOCK // columns)
 
 
 def over_blocks(
     add: Callable[..., Any], state: Any, arrays: tuple[Any, ...], block: int = BLOCK
 ) -> Any:
-    """`add(state, *parts)` for each block of rows; the last block may be shorter.
+    """Calls `add(state, *parts)` for each block of rows; the last may be shorter.
 
     All arrays but the first may be None.
     """

@@ -1,10 +1,10 @@
-r"""The digamma function, to rounding: XLA's errs by 2e-6 in float32.
+r"""The digamma function, exact to rounding; XLA's has errors of 2e-6 in float32.
 
 .. math::
     \psi(x) = \ln x - \frac{1}{2x} - \sum_{j=1}^{5} \frac{B_{2j}}{2j\, x^{2j}}
 
-from x = 16 on. Below, whole numbers have a table. Real numbers are brought there by
-:math:`\psi(x) = \psi(x + 1) - 1 / x`, sixteen times.
+for x of at least 16. For smaller whole numbers there is a table. Smaller real numbers
+use :math:`\psi(x) = \psi(x + 1) - 1 / x` sixteen times.
 """
 
 import jax
@@ -13,30 +13,30 @@ import numpy as np
 
 # B_2j / 2j for j = 1 to 5.
 _TERMS = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132)
-# From here on the series is exact to rounding.
+# From here on, the series is exact to rounding.
 _LARGE = 16
-# psi(n) for n = 1 to 16, as psi(1) = -gamma and the recurrence give it.
+# psi(n) for n = 1 to 16, from psi(1) = -gamma and the recurrence.
 _TABLE = np.cumsum([-np.euler_gamma, *(1 / np.arange(1, _LARGE))])
 
 
 def digamma(n: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
-    """psi(n) of integers [...], as `dtype`; of n < 1 it is psi(1), since no n is 0."""
+    """psi(n) of integers [...], as `dtype`; psi(1) for n < 1."""
     n = jnp.maximum(n, 1)
     small = jnp.asarray(_TABLE, dtype)[n - 1]
     large = n.astype(dtype)
-    # JAX reads something beyond the table too, which is not taken.
+    # JAX clips indices beyond the table; `where` ignores those values.
     return jnp.where(n <= _LARGE, small, jnp.log(large) + _series(large))
 
 
 def digamma_difference(x: jax.Array, step: jax.Array) -> jax.Array:
-    """psi(x + step) - psi(x) of positive reals: no logarithm cancels another."""
+    """psi(x + step) - psi(x) of positive reals, without cancellation of logarithms."""
     high, low = _less_log(jnp.stack([x + step, x]))
     return high - low + jnp.log1p(step / x)
 
 
 def _less_log(x: jax.Array) -> jax.Array:
     """psi(x) - ln x of positive reals."""
-    # As many axes as x has, and one, for those who forbid that ranks be promoted.
+    # With one axis more than x, because a user may forbid rank promotion.
     each = jax.lax.broadcasted_iota(x.dtype, (*(1,) * x.ndim, _LARGE), x.ndim)
     steps = jnp.sum(1.0 / (x[..., None] + each), -1)
     return jnp.log1p(_LARGE / x) + _series(x + _LARGE) - steps

@@ -1,7 +1,7 @@
 """Sums of rows by label: table[c] += sum of rows[n] over the n with labels[n] = c.
 
-On the CPU a scatter-add, O(N K). Accelerators add floats in no fixed order there, so
-they take a product with the one-hot labels, O(N C K), for reproducible sums.
+The CPU uses a scatter-add, O(N K). On accelerators a scatter-add has no fixed order, so
+they use a product with the one-hot labels, O(N C K), for reproducible sums.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ def contract(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def add_by_label(table: jax.Array, labels: jax.Array, rows: jax.Array) -> jax.Array:
-    """Adds rows [..., K] by labels [...] into a table [C, K], as suits the platform."""
+    """Adds rows [..., K] by labels [...] into a table [C, K], in the platform's way."""
     return jax.lax.platform_dependent(
         table,
         labels,
@@ -73,7 +73,7 @@ def weighted_sum(weights: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def weighted_total(weights: jax.Array, rows: jax.Array) -> jax.Array:
-    """Sum of rows [..., K] times weights [...], [K]: a product is faster than a sum."""
+    """Sum of rows [..., K] times weights [...], [K], by a product, which is faster."""
     samples = range(weights.ndim)
     return jax.lax.dot_general(
         weights,
@@ -87,15 +87,15 @@ def weighted_total(weights: jax.Array, rows: jax.Array) -> jax.Array:
 def gram(rows: jax.Array) -> jax.Array:
     """Sum of the outer products of rows [N, K] with themselves, [K, K]."""
     samples, columns = rows.shape
-    # The product is symmetric: half of what is off the diagonal is enough. Of few rows
-    # or columns it takes less time than to put the blocks together.
+    # The product is symmetric, so one off-diagonal block is enough. For few rows or
+    # columns, one whole product takes less time than assembling blocks.
     if columns <= 512 or samples < 2 * columns:
         return _cross(rows, rows)
     return gram_of_pair(*jnp.split(rows, [columns // 2], 1))
 
 
 def gram_of_pair(left: jax.Array, right: jax.Array) -> jax.Array:
-    """The same of rows [N, K] and [N, L] beside one another, [K + L, K + L]."""
+    """`gram` of rows [N, K] and [N, L] side by side, [K + L, K + L]."""
     between = _cross(left, right)
     return jnp.block([[gram(left), between], [between.T, gram(right)]])
 
@@ -113,7 +113,7 @@ def _cross(left: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def replicate(tree: Any) -> Any:
-    """Arrays with every element on every device of their explicit mesh."""
+    """Replicates arrays on every device of their explicit mesh."""
 
     def spread(array: jax.Array) -> jax.Array:
         sharding = _replicated(array)
@@ -123,7 +123,7 @@ def replicate(tree: Any) -> Any:
 
 
 def _replicated(array: jax.Array) -> NamedSharding | None:
-    """The sharding of a sum over `array` on an explicit mesh, None elsewhere."""
+    """The sharding of a sum over `array` on an explicit mesh; None on other meshes."""
     sharding = jax.typeof(array).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
         return NamedSharding(sharding.mesh, PartitionSpec())

@@ -1,9 +1,10 @@
-"""Sorting floating numbers, by sorting whole ones.
+"""Sorts floating numbers by sorting integers.
 
-XLA on the CPU sorts one array of integers by a comparison that it knows, and anything
-else (floating numbers, keys that take others along) by one that it calls: four times as
-slow. So numbers are sorted as integers in the same order, and an order is found by
-sorting words that hold a number and, in their low bits, its place.
+On the CPU, XLA sorts a single array of integers with a built-in comparison. For
+anything else, such as floating numbers or keys with values, it calls a comparison
+function, which is four times slower. So this module sorts numbers as integers in the
+same order. To find an order, it sorts words that have a number in the high bits and its
+place in the low bits.
 """
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 def sort(x: jax.Array) -> jax.Array:
     """The elements of x [N], float32 or float64, in ascending order.
 
-    nan is not expected, and -0 is below 0.
+    x must not contain nan; -0 is below 0.
     """
     return _as_float(jax.lax.sort(_as_integer(x), is_stable=False))
 
@@ -21,9 +22,10 @@ def sort(x: jax.Array) -> jax.Array:
 def argsort(x: jax.Array) -> jax.Array:
     """The places [N] of the elements of x [N] in ascending order, as int32.
 
-    Equal elements stay in order; otherwise as :func:`sort`. Where a number and a place
-    do not fit one word, of 64 bits if JAX has them and of 32 otherwise, the words hold
-    as many of its bits as do, the lowest first: each sort keeps the order of the last.
+    Equal elements stay in order; otherwise the order is that of :func:`sort`. Words
+    have 64 bits if x64 is enabled in JAX, and 32 otherwise. If a number and a place do
+    not fit in one word, there are several sorts, from the lowest bits of the number to
+    the highest: each is stable, so it keeps the order of the last.
     """
     keys = _as_integer(x)
     word = jax.dtypes.canonicalize_dtype(jnp.uint64)
@@ -44,17 +46,17 @@ def _as_integer(x: jax.Array) -> jax.Array:
     bits = jnp.finfo(x.dtype).bits
     words = jax.lax.bitcast_convert_type(x, f"uint{bits}")
     sign = _sign(words)
-    # Negative numbers descend in their bits, and are above positive ones.
+    # The bits of negative numbers descend, and are above those of positive ones.
     return jnp.where(words < sign, words | sign, ~words)
 
 
 def _as_float(words: jax.Array) -> jax.Array:
-    """The floating numbers that :func:`_as_integer` came from."""
+    """The inverse of :func:`_as_integer`."""
     sign = _sign(words)
     bits = jnp.where(words < sign, ~words, words ^ sign)
     return jax.lax.bitcast_convert_type(bits, f"float{words.itemsize * 8}")
 
 
 def _sign(words: jax.Array) -> jax.Array:
-    """The bit that tells the sign of a floating number."""
+    """The sign bit of a floating number."""
     return jnp.asarray(2 ** (8 * words.itemsize - 1), words.dtype)

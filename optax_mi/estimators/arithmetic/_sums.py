@@ -1,15 +1,16 @@
-"""Sums that stay exact over a long epoch, and cost a train step next to nothing.
+"""Sums that stay exact over a long epoch and cost a train step almost nothing.
 
-A float32 total stops growing at 2**24 when ones are added to it. A total kept as
-the unevaluated sum of two float32 numbers, `high + low`, carries about 48 bits: whole
-numbers are exact to 2**48, and a sum of fractions loses nothing that shows in float32.
-With s = fl(a + b) and t = fl(s - a), the rounding error of s is
+A float32 total of ones stops growing at 2**24. A total that is stored as the
+unevaluated sum of two float32 numbers, `high + low`, has about 48 bits: whole numbers
+are exact to 2**48, and a sum of fractions is exact to float32 rounding. With
+s = fl(a + b) and t = fl(s - a), the rounding error of s is
 
     e = (a - (s - t)) + (b - t)         exactly (Knuth, TAOCP vol. 2, 4.2.2, theorem B)
 
-and goes into `low`. Doing so at every update would read and write all of a large table
-for the few cells that a batch touches. So batches are added to a third number,
-`recent`, in place, which is folded into the other two before its counts could round.
+and is added to `low`. Doing so at every update would read and write the whole of a
+large table for the few cells that a batch changes. So batches are added in place to a
+third number, `recent`, which is folded into the other two before its counts could
+round.
 """
 
 from typing import Any, NamedTuple
@@ -19,14 +20,14 @@ import jax.numpy as jnp
 
 from optax_mi.estimators.arithmetic._varying import vary_like
 
-# `recent` is folded once it holds this many samples. The last batch may overshoot, but
-# stays below 2**24, up to where float32 holds every whole number.
+# `recent` is folded once it has this many samples. The last batch may exceed that, but
+# the sum stays below 2**24, up to which float32 represents every whole number.
 _FOLD_AT = 2**16
 MAX_BATCH = 2**23
 
 
 class LongSum(NamedTuple):
-    """The total `high + low + recent`, three pytrees of one structure."""
+    """The total `high + low + recent`, three pytrees with the same structure."""
 
     high: Any  # float32
     low: Any  # float32, at most half an ulp of `high`
@@ -35,7 +36,7 @@ class LongSum(NamedTuple):
 
 
 def zeros(like: Any) -> LongSum:
-    """The sum of nothing, for a pytree with leaves of the shapes in `like`."""
+    """An empty sum, for a pytree with the shapes of the leaves of `like`."""
     parts = [
         jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), like) for _ in range(3)
     ]
@@ -53,29 +54,29 @@ def value(total: LongSum) -> Any:
 
 
 def of_a_batch(nothing: LongSum) -> LongSum:
-    """A sum of nothing that keeps the next batch as `recent`, however large it is."""
+    """An empty sum that keeps the next batch of any size in `recent`."""
     return nothing._replace(high=None, low=None)
 
 
 def add_across(total: LongSum, part: LongSum, axis_name: Any) -> LongSum:
-    """The total after a batch of which each device has a part, see `of_a_batch`."""
+    """The total after a batch that is split over devices, see `of_a_batch`."""
     recent, samples = jax.lax.psum((part.recent, part.pending), axis_name)
     return advance(total, jax.tree.map(jnp.add, total.recent, recent), samples)
 
 
 def advance(total: LongSum, recent: Any, samples: int | jax.Array) -> LongSum:
-    """The total after a batch of so many samples made `recent` what it is given as."""
+    """The total after a batch of `samples` that changes its recent part to `recent`."""
     if total.high is None:
         return total._replace(recent=recent, pending=total.pending + samples)
-    # The loop must end with the types that it began with, also in shard_map.
+    # The types of the loop must not change, also in shard_map.
     total = LongSum(
         jax.tree.map(vary_like, total.high, recent),
         jax.tree.map(vary_like, total.low, recent),
         recent,
         total.pending + samples,
     )
-    # A loop of at most one round works in place, where XLA's conditional would copy
-    # the tables at every update.
+    # A loop of at most one round works in place. XLA's conditional would copy the
+    # tables at every update.
     return jax.lax.while_loop(_is_full, _fold, total)
 
 
@@ -92,7 +93,7 @@ def _is_full(total: LongSum) -> jax.Array:
 
 
 def _fold(total: LongSum) -> LongSum:
-    """The same total, with nothing recent."""
+    """The same total with an empty recent part."""
     empty = jax.tree.map(jnp.zeros_like, total.recent)
     return _add(
         total._replace(recent=empty, pending=jnp.zeros_like(total.pending)),

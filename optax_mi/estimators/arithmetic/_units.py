@@ -1,13 +1,13 @@
-"""Units in which squares neither overflow nor vanish."""
+"""Units in which squares neither overflow nor underflow."""
 
 import jax
 import jax.numpy as jnp
 
 
 def power_of_two(rows: jax.Array) -> jax.Array:
-    """Powers of 2, [1, d], times which no square of a column overflows or vanishes.
+    """Powers of 2, [1, d], that scale columns so that no square over- or underflows.
 
-    That of a column of zeros is the largest: in a minimum over columns it has no say.
+    A column of zeros gets the largest, so it does not affect a minimum over columns.
     """
     largest = jnp.max(jnp.abs(rows), 0, keepdims=True)
     _, exponent = jnp.frexp(largest)

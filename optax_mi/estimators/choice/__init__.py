@@ -1,4 +1,4 @@
-"""One call that looks at the samples and chooses the estimator."""
+"""One function that chooses the estimator from the samples."""
 
 from optax_mi.estimators.choice._mutual_information import (
     MutualInformation as MutualInformation,

@@ -1,4 +1,4 @@
-"""What a user's x or y holds: symbols, or real columns; and which rows can be used."""
+"""Reads a user's x or y as symbols or real columns, and finds the valid rows."""
 
 from typing import Any, NamedTuple
 
@@ -12,14 +12,14 @@ from optax_mi.estimators.inputs import (
     table_of,
 )
 
-# Kinds of dtypes that hold strings, and what objects may be.
+# Kinds of dtypes of strings, and the types that objects may have.
 _TEXTS = "OUS"
 _SYMBOLS = (str, bytes, bool, int, float, np.generic, type(None))
-# A column of so few values, each of them seen so often, is one of symbols.
+# A column of at most this many values, with this many samples each, has symbols.
 _FEW_VALUES, _OFTEN = 32, 10
-# Of more values than that, what looks like class ids may have an order.
+# With more values, apparent class ids may be ordered numbers.
 _MANY = 10
-# Labels in place of padding, as other libraries have them.
+# Labels that other libraries use for padding.
 _PADDING = (-1, -100)
 
 
@@ -29,15 +29,15 @@ class Columns(NamedTuple):
     values: np.ndarray  # float64 [N, d]
     valid: np.ndarray  # bool [N]
     discrete: bool  # whether all columns are symbols
-    ordered: bool  # whether it is one column of many numbers
-    kind: str  # in words
+    ordered: bool  # whether it is one column of many different numbers
+    kind: str  # a description for the user
 
 
 def read_columns(name: str, array: Any, discrete: bool | None) -> Columns:
     """Columns of an array or a table [N] or [N, d] of numbers, booleans or strings.
 
     Raises:
-      TypeError, ValueError: no such array, or one that is traced.
+      TypeError, ValueError: it is not such an array, or it is traced.
     """
     check_concrete(name, array, "mutual_information", "call an estimator by its name")
     if not (discrete is None or isinstance(discrete, bool)):
@@ -51,7 +51,7 @@ def read_columns(name: str, array: Any, discrete: bool | None) -> Columns:
         if column.dtype.kind in _TEXTS:
             if discrete is False:
                 raise ValueError(
-                    f"{name} holds strings, which discrete_{name}=False denies."
+                    f"{name} has strings, so discrete_{name} must not be False."
                 )
             into[:] = encode(column).codes
             valid &= ~np.array([is_missing(value) for value in column])
@@ -75,7 +75,7 @@ def read_columns(name: str, array: Any, discrete: bool | None) -> Columns:
 
 
 def symbols(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers [N] of distinct rows of [N, d], and how often each occurs."""
+    """Ids [N] of the distinct rows of [N, d], and the count of each."""
     if values.shape[1] == 1:
         values = values[:, 0]
     _, ids, sizes = np.unique(values, return_inverse=True, return_counts=True, axis=0)
@@ -83,7 +83,7 @@ def symbols(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def entropy_of(sizes: np.ndarray) -> float:
-    """Entropy in nats of symbols that occur so often."""
+    """Entropy in nats of symbols with these counts."""
     shares = sizes[sizes > 0] / sizes.sum()
     return abs(float(np.sum(shares * np.log(shares))))
 
@@ -112,7 +112,7 @@ def _split(name: str, array: Any) -> list[np.ndarray]:
 
 
 def _is_padding(values: np.ndarray) -> np.ndarray:
-    """Where ids are -1 or -100, and all others class ids from 0."""
+    """Marks ids of -1 or -100 if all others are class ids from 0."""
     padding = np.isin(values, _PADDING)
     rest = values[~padding & np.isfinite(values)]
     ids = rest.size > 0 and rest.min() == 0 and (rest == np.round(rest)).all()
@@ -124,7 +124,7 @@ def _is_discrete(column: np.ndarray, kind: str) -> bool:
     if kind in _TEXTS + "b" or len(distinct) <= 2:
         return True
     whole = kind in "iu"
-    # Class ids leave out few numbers from 0 on.
+    # Class ids start at 0 and skip few numbers.
     if whole and distinct[0] == 0 and distinct[-1] < 1.25 * len(distinct):
         return len(column) >= 2 * len(distinct)
     return len(distinct) <= _FEW_VALUES and len(column) >= _OFTEN * len(distinct)
@@ -139,5 +139,5 @@ def _in_words(values: np.ndarray, kinds: list[bool], valid: np.ndarray) -> str:
     if symbols_ == count:
         return f"{count} columns of symbols"
     if symbols_:
-        return f"{count} columns, {symbols_} of them of symbols"
+        return f"{count} columns, {symbols_} with symbols"
     return f"{count} real column{plural}"

@@ -1,20 +1,21 @@
 r"""Mutual information of a Gaussian or Student t copula.
 
-Ranks u become the quantiles z of a normal or of Student's distribution; the likeliest
-of its degrees of freedom is taken. With the density f of z, and those of its margins,
+Ranks u become quantiles z of a normal or a Student t distribution, with the degrees of
+freedom of largest likelihood. From the density f of z, and the densities of its
+margins,
 
 .. math::
     I = \left\langle \ln \frac{f(z_x, z_y)}{f(z_x)\, f(z_y)} \right\rangle - b,
 
-where b is what Gaussians that are independent read on average, by Wishart's law.
-That is no bound where the copula is another: columns that tell the same bit seem to
-tell a bit each. But for the logarithm g of any ratio of densities,
+where b is the average estimate for independent Gaussians, by Wishart's law. This is not
+a bound if the true copula is different: several columns with the same bit seem to have
+a bit each. But for the logarithm g of any ratio of densities,
 
 .. math::
     I \ge \langle g(x_i, y_i) \rangle_i
          - \langle \ln \langle e^{g(x_i, y_j)} \rangle_j \rangle_i .
 
-The last mean is 0 if the copula is right, and is taken off if it is positive.
+The last mean is 0 if the copula is right, and is subtracted if it is positive.
 """
 
 import math
@@ -26,23 +27,24 @@ from scipy.special import gammaln, logsumexp, psi, stdtrit
 from optax_mi.estimators.choice._interval import Reading
 from optax_mi.estimators.choice._ranks import normal_scores
 
-# Degrees of freedom that are tried, from the normal down, and the rows that try them.
+# Degrees of freedom to try after the normal, the rows to try them on, and the
+# iterations of a fit.
 _FREEDOM = (60.0, 25.0, 14.0, 9.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.0)
 _ROWS, _STEPS = 4096, 8
-# Rows of which all pairs are read.
+# Rows whose pairs are all used.
 _PAIRED = 1024
-# Ranks that samples of Y must move by, if X is known, for ranks to tell how much.
+# If samples of Y given X spread over fewer ranks, ranks cannot resolve the information.
 _APART = 10
 
 
 class _Fit(NamedTuple):
     freedom: float
-    scatter: np.ndarray  # [d, d], of unit diagonal
-    likelihood: float  # mean log density of a sample, margins taken off
+    scatter: np.ndarray  # [d, d], with unit diagonal
+    likelihood: float  # mean log density of a sample, minus those of the margins
 
 
 def copula_mi(u: np.ndarray, v: np.ndarray) -> Reading:
-    """I of the likeliest copula of ranks u [N, m] and v [N, n]."""
+    """I of the copula with the largest likelihood for ranks u [N, m] and v [N, n]."""
     both = np.hstack([u, v])
     samples, m, n = len(u), u.shape[1], v.shape[1]
     x, y = np.arange(m), m + np.arange(n)
@@ -70,7 +72,7 @@ def copula_mi(u: np.ndarray, v: np.ndarray) -> Reading:
 
 
 def _likeliest(u: np.ndarray) -> _Fit:
-    """The copula of the largest likelihood; Student's only where clearly so."""
+    """The copula with the largest likelihood; Student's only if clearly better."""
     best = normal = _fit(u, math.inf, np.eye(u.shape[1]))
     for freedom in _FREEDOM:
         other = _fit(u, freedom, best.scatter)
@@ -83,7 +85,7 @@ def _likeliest(u: np.ndarray) -> _Fit:
 
 
 def _fit(u: np.ndarray, freedom: float, start: np.ndarray) -> _Fit:
-    """The scatter of the largest likelihood, by iterated weights."""
+    """The scatter with the largest likelihood, by iterative reweighting."""
     z, scatter = _quantiles(u, freedom), start
     if math.isinf(freedom):
         scatter = z.T @ z / len(z)
@@ -103,7 +105,7 @@ def _fit(u: np.ndarray, freedom: float, start: np.ndarray) -> _Fit:
 def _quantiles(u: np.ndarray, freedom: float) -> np.ndarray:
     if math.isinf(freedom):
         return normal_scores(u)
-    # Ranks repeat from column to column, and quantiles take long.
+    # Ranks repeat between columns, and quantiles are slow.
     values, place = np.unique(u, return_inverse=True)
     return stdtrit(freedom, values)[place].reshape(u.shape)
 
@@ -127,9 +129,9 @@ def _log_constant(scatter: np.ndarray, freedom: float) -> float:
 
 
 def _overstated(z: np.ndarray, m: int, fit: _Fit) -> float:
-    """What the copula of z [M, m + n] makes up, at least 0."""
+    """The excess of the copula's information for z [M, m + n], at least 0."""
     if z.shape[1] == 2 and math.isinf(fit.freedom):
-        # A Gaussian of the same margins and correlation has the least information.
+        # Among copulas with Gaussian margins and this correlation, it has the least.
         return 0.0
     x, y = z[:, :m], z[:, m:]
     inverse = np.linalg.inv(fit.scatter)
@@ -149,7 +151,8 @@ def _overstated(z: np.ndarray, m: int, fit: _Fit) -> float:
     if math.isinf(fit.freedom):
         np.fill_diagonal(f, -math.inf)
     else:
-        # Student's ratios are so uneven that without a sample's own it seems too small.
+        # Student's ratios vary so much that, without the pairs of samples with
+        # themselves, the mean seems too small.
         others += 1
     extra = [float(np.mean(logsumexp(f, axis=axis))) for axis in (0, 1)]
     return max(min(extra) - math.log(others), 0.0)
@@ -161,13 +164,13 @@ def _squares(z: np.ndarray, scatter: np.ndarray) -> np.ndarray:
 
 
 def _chance(samples: int, m: int, n: int) -> float:
-    """What Gaussians that are independent read on average, by Wishart's law."""
+    """The average estimate for independent Gaussians, by Wishart's law."""
     logs = psi((samples - 1 - np.arange(m + n)) / 2)
     return 0.5 * float(np.sum(logs[:m]) + np.sum(logs[:n]) - np.sum(logs))
 
 
 def _left(scatter: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-    """The least share of variance of any combination of y that x does not explain."""
+    """The smallest unexplained share of variance of any combination of y, given x."""
     across = scatter[np.ix_(x, y)]
     explained = across.T @ np.linalg.solve(scatter[np.ix_(x, x)], across)
     inside = np.linalg.cholesky(scatter[np.ix_(y, y)])

@@ -1,14 +1,15 @@
 r"""Confidence intervals for mutual information, also near 0.
 
-A reading :math:`\hat I`, less what chance adds to it, errs by
+An estimate :math:`\hat I`, minus its chance level, has the variance
 
 .. math::
     \mathrm{Var}(\hat I) \approx \frac{f}{2 N^2} + b\, I,
 
-where f degrees of freedom make up what is read by chance alone, and b the rest. Near
-0, b is 2 / N, and :math:`f + 2 N \hat I` is a noncentral chi-square of noncentrality
-2 N I: the interval holds each I of which it is within the quantiles. With another b,
-4 / b takes the place of 2 N. It holds 0 where chance alone may read as much.
+where f is the number of degrees of freedom of the chance level, and b accounts for the
+rest. Near 0, b is 2 / N, and :math:`f + 2 N \hat I` has a noncentral chi-square
+distribution with noncentrality 2 N I. The interval contains every I for which it lies
+within the quantiles. For another b, 4 / b replaces 2 N. The interval contains 0 if
+chance alone may give as large an estimate.
 """
 
 import math
@@ -16,30 +17,30 @@ from typing import NamedTuple
 
 from scipy.special import chdtr, chdtrc, chndtrinc
 
-# Of the normal distribution, 95 % lie within; and on each side of it a tail.
+# The half-width of 95 % of the normal distribution, and the tail on each side.
 _Z, _TAIL = 1.959964, 0.025
-# Beyond it a chi-square is normal.
+# A larger chi-square is treated as normal.
 _LARGE = 1e4
 
 
 class Reading(NamedTuple):
-    """What a method read of N samples, in nats."""
+    """The estimate of a method from N samples, in nats."""
 
-    mi: float  # less what chance adds; may be negative
-    variance: float  # of `mi`, at `mi`
-    freedom: float  # degrees of freedom of what is read by chance
+    mi: float  # minus the chance level; may be negative
+    variance: float  # variance of the estimate if I is `mi`
+    freedom: float  # degrees of freedom of the chance level
     method: str
     why: str
-    at_least: bool = False  # whether there may be any amount more
+    at_least: bool = False  # whether the true value may be arbitrarily larger
 
 
 def nothing(why: str) -> Reading:
-    """That nothing can be told."""
+    """The reading if there is no estimate."""
     return Reading(math.nan, math.nan, 0.0, "none", why)
 
 
 def constant() -> Reading:
-    """Of samples of which one side is always the same."""
+    """The reading if one side is constant."""
     return Reading(0.0, 0.0, 0.0, "none needed", "one of them is constant")
 
 
@@ -55,7 +56,7 @@ def interval(reading: Reading, samples: int) -> tuple[float, float]:
 
 def _ends(reading: Reading, samples: int) -> tuple[float, float]:
     mi, freedom = reading.mi, reading.freedom
-    # What chance adds to a reading has its share of the variance.
+    # Add the chance level again, and subtract its share of the variance.
     read = mi + freedom / (2.0 * samples)
     rest = reading.variance - freedom / (2.0 * samples**2)
     if freedom and read > 0 and rest > 0:

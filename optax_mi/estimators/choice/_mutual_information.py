@@ -1,14 +1,14 @@
 r"""Mutual information of two samples of any kind, by the method that suits them.
 
-Symbols and symbols are counted. For anything else a model is fitted, a copula or a
-discriminant, and nearest neighbours are read in the columns that matter. Both miss
-information rather than make it up:
+If both are symbols, they are counted. Otherwise there are two estimates: from a model,
+which is a copula or a discriminant, and from nearest neighbors in the columns that
+matter. Both tend to miss information rather than invent it, so
 
 .. math::
     \hat I = \begin{cases}
-        \hat I_\mathrm{neighbours} & \text{if } \hat I_\mathrm{neighbours} >
-            \hat I_\mathrm{model} + 2 \sigma_\mathrm{neighbours}, \\
-        \hat I_\mathrm{model} & \text{else.}
+        \hat I_\mathrm{neighbors} & \text{if } \hat I_\mathrm{neighbors} >
+            \hat I_\mathrm{model} + 2 \sigma_\mathrm{neighbors}, \\
+        \hat I_\mathrm{model} & \text{otherwise.}
     \end{cases}
 """
 
@@ -43,28 +43,29 @@ from optax_mi.estimators.choice._ranks import (
 )
 from optax_mi.estimators.choice._tables import symbols_mi
 
-# Below it nothing can be told.
+# With fewer samples there is no estimate.
 _FEWEST = 10
-# Samples a column that a model needs.
+# Samples per column that a model needs.
 _A_COLUMN = 4
-# Standard errors by which neighbours must tell more than a model.
+# Standard errors by which neighbors must exceed a model.
 _CLEARLY = 2.0
-# The share of the entropy that chance reads from which on a table is sparse.
+# A table is sparse if its chance level is above this share of the entropy.
 _SPARSE = 0.1
 
 
 class MutualInformation(NamedTuple):
-    """What :func:`mutual_information` estimates, and how.
+    """The result of :func:`mutual_information`.
 
     Attributes:
-      mi: I(x; y) in nats, in [0, `entropy`]; nan where it cannot be told.
-      low, high: ends of its 95 % confidence interval, in nats. Where `high` is
-        infinite, `mi` is what so many samples can show at most.
+      mi: I(x; y) in nats, in [0, `entropy`]; nan if there is no estimate.
+      low, high: ends of its 95 % confidence interval, in nats. If `high` is infinite,
+        `mi` is the most that this number of samples can show.
       entropy: the smaller of H(x) and H(y), in nats; infinite if neither repeats.
       num_samples: number of samples used.
-      dropped: number of samples ignored, with a value that is not finite, or padding.
+      dropped: number of samples ignored because of padding or a value that is not
+        finite.
       method: the estimator that was chosen.
-      why: what x and y were taken for, and the reason for the choice.
+      why: how x and y were interpreted, and the reason for the choice.
     """
 
     mi: float
@@ -77,7 +78,7 @@ class MutualInformation(NamedTuple):
     why: str
 
     def __str__(self) -> str:
-        """The estimate in a line."""
+        """The estimate in one line."""
         dropped = f", {self.dropped:,} dropped" * bool(self.dropped)
         return (
             f"{self.mi:.3f} nats (95 %: {self.low:.3f} to {self.high:.3f}) from "
@@ -93,36 +94,36 @@ def mutual_information(
     discrete_y: bool | None = None,
     seed: int = 0,
 ) -> MutualInformation:
-    r"""Estimates I(x; y) in nats from samples of any kind, and says how.
+    r"""Estimates I(x; y) in nats from samples of any kind, and explains the method.
 
-    It looks at the values, so call it outside of `jit`. It chooses among
+    It reads the values, so call it outside of `jit`. The method depends on the samples:
 
     - symbols and symbols: their joint table, adjusted for chance;
-    - real columns and symbols: discriminants, linear or quadratic, held against samples
-      they were not fitted to, the softmax of x where it has a column for each class, or
+    - real columns and symbols: a linear or quadratic discriminant, evaluated on
+      held-out samples, the softmax of x if it has a column for each class, or
       :func:`ross_mi`;
-    - real columns on both sides: the likeliest of a Gaussian and Student t copulas, or
-      :func:`ksg_mi`.
+    - real columns on both sides: the Gaussian or Student t copula with the largest
+      likelihood, or :func:`ksg_mi`.
 
-    Neighbours are used where they tell clearly more than the model. They are those of
-    at most 8,192 samples, in the normal scores of the columns that depend on a column
-    of the other side, if any does. Rows must be independent draws: repeated rows, and
-    time series, seem to tell more than they do.
+    Neighbors are used if they find clearly more than the model. They use at most 8,192
+    samples, and the normal scores of the columns that depend on a column of the other
+    side, if there are any. Rows must be independent draws: repeated rows and time
+    series seem to have more information than they do.
 
     Args:
       x: samples [N] or [N, d] of numbers, booleans or strings.
-      y: samples [N] or [N, e], likewise.
-      discrete_x: whether values of x are symbols, without an order. None decides by
-        column: strings, booleans, class ids from 0 on, and columns of two values, or of
-        up to 32 with ten samples a value, are symbols.
-      discrete_y: likewise for y.
+      y: samples [N] or [N, e] of the same kinds.
+      discrete_x: whether values of x are symbols, which have no order. None decides for
+        each column: strings, booleans, class ids from 0 on, and columns of two values,
+        or of up to 32 values with ten samples each, are symbols.
+      discrete_y: the same for y.
       seed: seed of the random numbers that break ties and permute sparse tables.
 
     Returns:
       A :class:`MutualInformation`. Samples with a missing or infinite value are
-      dropped, and so is padding: ids of -1 and -100 beside others from 0 on. The
-      confidence interval is right where the assumptions of the method are; it leaves
-      out what the model does not see, and what neighbours miss in many columns.
+      dropped, and so is padding: ids of -1 and -100 if all others are from 0 on. The
+      confidence interval is right if the assumptions of the method are right; it does
+      not include what the model cannot see, or what neighbors miss in many columns.
 
     Raises:
       TypeError, ValueError: x and y do not fit together, have other than one or two
@@ -134,7 +135,7 @@ def mutual_information(
       >>> x = np.random.default_rng(0).uniform(-1.0, 1.0, 1000)
       >>> found = mutual_information(x, x > 0.5)
       >>> print(f"{found.mi:.2f} of {found.entropy:.2f} nats, by {found.method}")
-      0.58 of 0.58 nats, by nearest neighbours
+      0.58 of 0.58 nats, by nearest neighbors
 
     References:
       Kraskov, Stögbauer and Grassberger, Physical Review E 69, 066138, 2004, for
@@ -146,8 +147,8 @@ def mutual_information(
     seed = check_static_int("seed", seed, 0)
     if len(found_x.values) != len(found_y.values):
         raise ValueError(
-            f"x and y must hold the same samples, got {len(found_x.values)} and "
-            f"{len(found_y.values)}."
+            "x and y must have the same number of samples, got "
+            f"{len(found_x.values)} and {len(found_y.values)}."
         )
     valid = found_x.valid & found_y.valid
     samples, dropped = int(valid.sum()), int((~valid).sum())
@@ -166,10 +167,10 @@ def mutual_information(
         reading, chance = _of_classes(*sides, rng, seed), 1.0
     numbers = all(side.ordered or not side.discrete for side in (found_x, found_y))
     if chance > _SPARSE and numbers:
-        # Numbers may tell by their order what classes of few samples do not.
+        # The order of numbers may have information that small classes do not show.
         vectors = _of_vectors(a, b, rng, seed)
         if not vectors.mi <= reading.mi + _CLEARLY * math.sqrt(vectors.variance):
-            why = f"as numbers they tell more than as symbols, {reading.mi:.3f} nats"
+            why = f"as numbers they show more than as symbols, {reading.mi:.3f} nats"
             reading = vectors._replace(why=why)
     return _report(reading, entropy, samples, dropped, found_x, found_y)
 
@@ -182,7 +183,7 @@ def _report(
     x: Columns,
     y: Columns,
 ) -> MutualInformation:
-    # What chance takes off may leave less than 0.
+    # The estimate may be negative after the chance level is subtracted.
     mi = float(np.clip(reading.mi, 0.0, entropy))
     low, high = math.nan, math.nan
     if not math.isnan(mi):
@@ -200,7 +201,7 @@ def _report(
 
 
 def _entropy(values: np.ndarray, discrete: bool) -> float:
-    """Entropy of symbols, or of rows that mostly repeat; else infinite."""
+    """Entropy of symbols, or of rows that mostly repeat; otherwise infinite."""
     _, sizes = symbols(values)
     if not discrete and 2 * len(sizes) > len(values):
         return math.inf
@@ -255,18 +256,18 @@ def _of_vectors(
 
 def _too_many(columns: int, samples: int) -> Reading:
     return nothing(
-        f"{samples} samples are too few for {columns} columns, none of which tells "
-        "something alone"
+        f"{samples} samples are too few for {columns} columns, none of which shows "
+        "information by itself"
     )
 
 
 def _larger(readings: list[Reading], near: Reading) -> Reading:
-    """The largest of the models, or what neighbours tell if it is clearly more."""
+    """The largest reading of a model, or that of neighbors if it is clearly larger."""
     if not readings:
         return near._replace(why=f"{near.why}; too few samples for a model")
     model = max(readings, key=lambda reading: reading.mi)
     error = math.sqrt(near.variance)
     if near.mi <= model.mi + _CLEARLY * error:
-        return model._replace(why=f"neighbours tell no more, {near.why}")
+        return model._replace(why=f"neighbors show no more, {near.why}")
     other = f"more than by {model.method}, {max(model.mi, 0.0):.3f} nats"
     return near._replace(why=f"{near.why}, {other}")

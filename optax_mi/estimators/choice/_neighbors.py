@@ -1,7 +1,7 @@
-"""Nearest neighbours in the columns that matter, in few shapes.
+"""Nearest neighbors in the columns that matter, with few different shapes.
 
-Every shape compiles: so rows are filled up with masked ones, and columns with constant
-ones, which change no distance.
+Every new shape compiles. So arrays are padded with masked rows and with constant
+columns, which do not change distances.
 """
 
 import math
@@ -13,14 +13,15 @@ from optax_mi.estimators.choice._interval import Reading
 from optax_mi.estimators.choice._ranks import normal_scores
 from optax_mi.estimators.samples import ksg_mi, ross_mi
 
-_NAME = "nearest neighbours"
-# Samples that neighbours are sought among, at most.
+_NAME = "nearest neighbors"
+# Largest number of samples to search for neighbors.
 _MOST = 8192
-# Neighbours: few, for little bias in many dimensions.
+# Few neighbors, for a small bias in many dimensions.
 _PAIRS, _CLASSES = 2, 3
-# The true error of a mean over neighbours, bias too, over that of independent terms.
+# The true error of a mean over neighbors, including bias, relative to the standard
+# error of independent terms.
 _SHARED = 1.5
-# The share of ln N beyond which neighbours of vectors may miss any amount.
+# Above this share of ln N, neighbors of vectors may miss any amount of information.
 _CEILING = 0.6
 
 
@@ -53,11 +54,11 @@ def neighbors_of_classes(u: np.ndarray, labels: np.ndarray, seed: int) -> Readin
 
 
 def at_most(reading: Reading, samples: int) -> Reading:
-    """The reading of vectors; a lower bound where it is near what samples can show."""
+    """The reading of vectors; a lower bound if it is near the most samples can show."""
     samples = min(samples, _MOST)
     if reading.method != _NAME or reading.mi <= _CEILING * math.log(samples):
         return reading
-    why = f"{reading.why}; {samples:,} samples can hardly show more"
+    why = f"{reading.why}; {samples:,} samples cannot show much more"
     return reading._replace(at_least=True, why=why)
 
 
@@ -68,19 +69,19 @@ def _reading(found: MIEstimate, where: str) -> Reading:
 
 
 def _few(samples: int) -> np.ndarray:
-    """Places of up to so many samples, evenly spread."""
+    """Indices of at most `_MOST` samples, evenly spaced."""
     return np.arange(0, samples, -(-samples // _MOST))
 
 
 def _power(size: int) -> int:
-    """The least power of 2 from `size` on."""
+    """The smallest power of 2 that is at least `size`."""
     return 1 << (size - 1).bit_length()
 
 
 def _filled(u: np.ndarray, width: int) -> np.ndarray:
-    """Normal scores of u [M, d] in an array of M or more rows and `width` columns."""
+    """Normal scores of u [M, d], padded to at least M rows and to `width` columns."""
     samples, columns = u.shape
-    # One and a half powers of 2 as well: time grows with the square.
+    # Also allow 3/4 of a power of 2, because time grows with the square.
     power = _power(samples)
     rows = power if 4 * samples > 3 * power else 3 * power // 4
     filled = np.zeros((rows, width), np.float32)

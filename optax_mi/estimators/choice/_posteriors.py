@@ -1,10 +1,10 @@
 r"""A lower bound of I(X; Y) for classes, from posteriors of Gaussian classes.
 
-For any posterior q, :math:`I \ge H(Y) + \langle \ln q(y \mid x) \rangle`. Those tried
-are discriminants, linear and quadratic, of the columns and of their normal scores; the
-best at samples that it was not fitted to is taken. It is fitted to those it is read at
-too; one of the two readings is as much too low, on average, as the other is too high
-(Efron 1986), and their mean is the estimate.
+For any posterior q, :math:`I \ge H(Y) + \langle \ln q(y \mid x) \rangle`. The
+posteriors are linear and quadratic discriminants, of the columns and of their normal
+scores; the best one on held-out samples is used. Then it is also fitted to all samples
+and evaluated on them. On average the held-out value is as much too low as this value is
+too high (Efron 1986), and their mean is the estimate.
 """
 
 import itertools
@@ -20,26 +20,26 @@ from optax_mi.estimators.choice._ranks import normal_scores, standardize
 from optax_mi.estimators.inputs import of_probabilities
 
 _FOLDS = 10
-# The quadratic discriminant factors a matrix a class.
+# The quadratic discriminant factors one matrix per class.
 _MOST_CLASSES = 64
-# A share of the variance, that keeps covariances invertible.
+# A share of the variance that keeps covariances invertible.
 _RIDGE = 1e-9
-# Scores [N, C] at a time.
+# Elements of scores [N, C] in memory at a time.
 _SCORES = 2**22
-# Steps, and the width in logarithms at first, of the search for a temperature.
+# Steps of the search for a temperature, and its initial half-width in logarithms.
 _SEARCH, _WIDTH = 40, 3.0
 
 
 class _Gaussians(NamedTuple):
     means: np.ndarray  # [C, d]
-    factors: np.ndarray  # Cholesky's, [C, d, d], or [1, d, d] for all
+    factors: np.ndarray  # Cholesky factors, [C, d, d], or [1, d, d] for all classes
     log_shares: np.ndarray  # [C]
 
 
 def posterior_mi(
     x: np.ndarray, u: np.ndarray, labels: np.ndarray, sizes: np.ndarray
 ) -> Reading:
-    """The bound of columns x [N, d] and their ranks u, labels [N] in [0, C)."""
+    """The bound for columns x [N, d] and their ranks u, with labels [N] in [0, C)."""
     best = Reading(-math.inf, 0.0, 0.0, "", "")
     least = -math.inf
     kinds = (False, True) if len(sizes) <= _MOST_CLASSES else (False,)
@@ -67,7 +67,7 @@ def posterior_mi(
 
 
 def logits_mi(logits: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Reading:
-    """The bound of logits [N, C], or probabilities, at the best temperature."""
+    """The bound for logits [N, C], or probabilities, at the best temperature."""
     if of_probabilities("x", logits):
         logits = np.log(np.maximum(logits, np.finfo(float).tiny))
 
@@ -75,7 +75,7 @@ def logits_mi(logits: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Read
         log_q = log_softmax(math.exp(log_scale) * logits, axis=1)
         return log_q[np.arange(len(labels)), labels]
 
-    # Convex in the scale: a third of the interval goes at each step.
+    # The loss is convex in the scale, so each step removes a third of the interval.
     low, high = (
         math.log(1.0 / max(float(logits.std()), 1e-30)) + side
         for side in (-_WIDTH, _WIDTH)
@@ -95,7 +95,7 @@ def logits_mi(logits: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Read
 def _fit(
     x: np.ndarray, labels: np.ndarray, classes: int, quadratic: bool
 ) -> _Gaussians:
-    """Gaussian classes; each covariance of few samples is drawn to the common one."""
+    """Gaussian classes; covariances of few samples shrink to the common one."""
     samples, d = x.shape
     sizes = np.bincount(labels, minlength=classes)
     means = np.zeros((classes, d))
@@ -110,7 +110,7 @@ def _fit(
         )
     ridge = _RIDGE * max(np.trace(common) / d, np.finfo(float).tiny)
     factors = np.linalg.cholesky(covariances + ridge * np.eye(d))
-    # Half a sample for a class that a fold lacks.
+    # Count half a sample for a class that is missing in a fold.
     shares = np.maximum(sizes, 0.5) / np.maximum(sizes, 0.5).sum()
     return _Gaussians(means, factors, np.log(shares))
 
@@ -122,7 +122,7 @@ def _own(rest: np.ndarray, common: np.ndarray) -> np.ndarray:
 
 
 def _log_posterior(fit: _Gaussians, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Logarithms [N] of q(y | x)."""
+    """The logarithms [N] of q(y | x)."""
     step = max(1, _SCORES // len(fit.means))
     parts = [slice(start, start + step) for start in range(0, len(x), step)]
     return np.concatenate([_of_rows(fit, x[rows], labels[rows]) for rows in parts])

@@ -1,8 +1,8 @@
-r"""Ranks of columns, and which columns of two tables depend on one another.
+r"""Ranks of columns, and the columns of two tables that depend on each other.
 
-A column's ranks u, in (0, 1), lose nothing of its information. Two columns that are
-independent have uncorrelated :math:`\cos(\pi j u)` and :math:`\cos(\pi l v)`; the
-columns of a pair for which one of these correlations stands out matter.
+The ranks u of a column, in (0, 1), keep all of its information. If two columns are
+independent, :math:`\cos(\pi j u)` and :math:`\cos(\pi l v)` are uncorrelated. Two
+columns matter if one of these correlations is significant.
 """
 
 import math
@@ -11,18 +11,18 @@ import numpy as np
 from scipy.linalg import qr
 from scipy.special import ndtri
 
-# Waves of a column, and the chance that any stands out where nothing depends.
+# Cosines per column, and the probability of any false positive.
 _WAVES, _LEVEL = 3, 0.01
-# Rows that are enough to tell which columns depend.
+# Rows that are enough to find dependent columns.
 _ROWS = 2**15
-# A column that others leave so little of is determined by them.
+# If the rest of a column after regression on others is smaller, they determine it.
 _LEFT = 1e-4
 
 
 def ranks(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Ranks in (0, 1) of `x` [N, d], column by column; 1 / 2 of a constant column.
+    """Ranks in (0, 1) of `x` [N, d], column by column; 1 / 2 for a constant column.
 
-    Ties come in random order: so ranks are of a density, and tell what x tells.
+    Ties are in random order, so ranks have a density, and the information of x.
     """
     samples = len(x)
     out = np.full(x.shape, 0.5)
@@ -34,25 +34,25 @@ def ranks(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def normal_scores(u: np.ndarray) -> np.ndarray:
-    """Normal quantiles of ranks, 0 of a constant column."""
+    """Normal quantiles of ranks; 0 for a constant column."""
     return ndtri(u)
 
 
 def waves(u: np.ndarray) -> np.ndarray:
-    """Standardised cosines [N, 3, d] of ranks [N, d]; 0 of a constant column."""
+    """Standardized cosines [N, 3, d] of ranks [N, d]; 0 for a constant column."""
     wave = np.cos(np.pi * np.arange(1, _WAVES + 1)[:, None] * u[:, None])
     return standardize(wave)
 
 
 def standardize(x: np.ndarray) -> np.ndarray:
-    """`x` [N, ...] less its means, over its standard deviations; 0 where constant."""
+    """`x` [N, ...] minus its means, divided by its standard deviations or by 1."""
     x = x - x.mean(0)
     scale = x.std(0)
     return x / np.where(scale > 0, scale, 1.0)
 
 
 def related(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the columns of u [N, d] and v [N, e] of which a pair depends."""
+    """Indices of the columns of u [N, d] and v [N, e] that depend on one another."""
     few = slice(None, None, -(-len(u) // _ROWS))
     a, b = waves(u[few]), waves(v[few])
     correlation = np.tensordot(a, b, (0, 0)) / len(a)
@@ -73,12 +73,12 @@ def related_to_classes(u: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _bar(tests: int) -> float:
-    """What a standard normal exceeds in none of so many tests, nearly always."""
+    """A bound that none of so many standard normals exceeds, with probability 0.99."""
     return float(-ndtri(_LEVEL / (2 * tests)))
 
 
 def independent(x: np.ndarray) -> np.ndarray:
-    """Indices of columns of `x` [N, d], centred, that determine all others."""
+    """Indices of columns of the centered `x` [N, d] that determine all others."""
     rest, order = qr(x, mode="r", pivoting=True)  # pyright: ignore[reportAssignmentType]
     size = np.abs(np.diag(rest[: min(x.shape)]))
     return np.sort(

@@ -5,8 +5,8 @@ r"""Mutual information of symbols, adjusted for chance.
     I = \sum_{xy} \frac{n_{xy}}{N} \ln \frac{N n_{xy}}{n_x n_y},
     \qquad H = \min(H_X, H_Y),
 
-with b what I would be if x and y were independent: f / 2 N, with f degrees of freedom,
-where cells are full, and else the mean over permutations of y.
+where b is the average of I if x and y were independent: f / 2 N with f degrees of
+freedom if cells have many samples, and otherwise the mean over permutations of y.
 """
 
 import numpy as np
@@ -15,16 +15,16 @@ from optax_mi.estimators.choice._columns import entropy_of
 from optax_mi.estimators.choice._interval import Reading, constant, nothing
 from optax_mi.estimators.tables import codes_mi
 
-# Samples a cell from which on chance is a chi-square, and permutations below it.
+# From this many samples per cell, chance is a chi-square; below, permutations give it.
 _FULL, _PERMUTATIONS = 20, 64
-# Beyond this share of the entropy chance leaves too little to be told from its error.
+# If chance exceeds this share of the entropy, its error is too large for an estimate.
 _MOST_CHANCE = 0.75
 
 
 def symbols_mi(
     x: np.ndarray, y: np.ndarray, rng: np.random.Generator
 ) -> tuple[Reading, float]:
-    """I of symbols [N], numbered from 0, and the share of H that chance reads."""
+    """I of symbols [N], numbered from 0, and the chance level as a share of H."""
     samples = len(x)
     sizes = [np.bincount(a) for a in (x, y)]
     rows, columns = (len(size) for size in sizes)
@@ -44,8 +44,8 @@ def symbols_mi(
     share = chance / entropy
     if share > _MOST_CHANCE:
         why = (
-            f"{samples:,} samples are too few for a table of so many symbols: by "
-            f"chance alone it reads {chance:.2f} of {entropy:.2f} nats"
+            f"{samples:,} samples are too few for a table of so many symbols: chance "
+            f"alone gives {chance:.2f} of {entropy:.2f} nats"
         )
         return nothing(why), share
     scale = 1.0 / (1.0 - share)
@@ -60,7 +60,7 @@ def symbols_mi(
 def _variance(
     x: np.ndarray, y: np.ndarray, sizes: list[np.ndarray], columns: int
 ) -> float:
-    """Variance over samples of the logarithm of the ratio of densities."""
+    """Variance over samples of the log ratio of densities."""
     _, cell, counts = np.unique(
         x * np.int64(columns) + y, return_inverse=True, return_counts=True
     )

@@ -1,4 +1,4 @@
-"""Features and a target as users of scikit-learn have them."""
+"""Reads features and a target in the forms that scikit-learn accepts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ _INSIDE = "map ross_mi, ksg_mi or plugin_mi over X.T with jax.lax.map"
 
 
 class Features:
-    """The columns of X, one after another."""
+    """The columns of X, read one at a time."""
 
     def __init__(self, X: Any, discrete: Any) -> None:
         check_concrete("X", X, "feature_mi", _INSIDE)
@@ -29,7 +29,7 @@ class Features:
             shape = _shape_of(self._columns)
         if len(shape) != 2 or 0 in shape:
             raise ValueError(
-                "X must have the shape [samples, features], with one of each at least, "
+                "X must have the shape [samples, features], with at least one of each, "
                 f"got {shape}.{_shape_hint(shape)}"
             )
         self.samples, self.number = shape
@@ -37,7 +37,7 @@ class Features:
         self._check_usable()
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Column i [N], as it was given."""
+        """Column i [N], unchanged."""
         if self._sparse:
             column = np.zeros(self.samples, self._columns.dtype)
             part = slice(*self._columns.indptr[i : i + 2])
@@ -48,15 +48,15 @@ class Features:
         return self._columns[:, i]
 
     def is_discrete(self, i: int) -> bool:
-        """Whether column i is one of codes."""
+        """Whether column i has codes."""
         return bool(self._discrete[i])
 
     def name(self, i: int) -> str:
-        """How to call column i in an error."""
+        """The name of column i for errors."""
         return f"column {i}" if self.names is None else f"column {self.names[i]!r}"
 
     def _read_discrete(self, discrete: Any) -> np.ndarray:
-        """A mask [F] from what the user passed."""
+        """Converts the user's argument to a mask [F]."""
         unordered = np.zeros(self.number, bool)
         if not self._sparse:
             kinds = [self[i].dtype.kind for i in range(self.number)]
@@ -71,19 +71,19 @@ class Features:
             mask = _mask_of(discrete, self.number)
         if self._sparse and not mask.all():
             raise ValueError(
-                "X is sparse, and its zeros tie: nearest neighbours are for numbers "
+                "X is sparse, and its zeros are ties: nearest neighbors need numbers "
                 "that vary. Pass discrete_features=True, or X.toarray()."
             )
         for i in np.nonzero(unordered & ~mask)[0].tolist():
             if self[i].dtype.kind != "b":
                 raise ValueError(
                     f"X has strings or categories in {self.name(i)}, which cannot be "
-                    "continuous: let discrete_features be 'auto', or True for it."
+                    "continuous: set discrete_features to 'auto', or to True for it."
                 )
         return mask
 
     def _check_no_numbers(self, i: int) -> None:
-        """Raises where strings are numbers that vary, as a file may have them."""
+        """Raises if strings are continuous numbers, as in a column from a file."""
         column = self[i]
         if column.dtype.kind == "b":
             return
@@ -94,11 +94,11 @@ class Features:
         if (numbers != np.round(numbers)).any():
             raise ValueError(
                 f"X has numbers as strings in {self.name(i)}: pass X.astype(float), or "
-                "say which are codes with discrete_features."
+                "mark the codes with discrete_features."
             )
 
     def _check_usable(self) -> None:
-        """Raises where a value is missing or infinite."""
+        """Raises if a value is missing or infinite."""
         if self._sparse:
             whole = np.isfinite(self._columns.data).all()
         elif isinstance(self._columns, np.ndarray) and self._columns.dtype.kind in "fc":
@@ -115,12 +115,12 @@ class Features:
             raise ValueError(
                 f"X has {n} values that are missing or infinite in {self.name(i)}"
                 f"{others}. Fill them, as sklearn.impute.SimpleImputer does, or leave "
-                "their rows out of X and y: scores from other rows do not compare."
+                "their rows out of X and y: scores from different rows do not compare."
             )
 
 
 def read_target(y: Any) -> np.ndarray:
-    """The target [N], of numbers, booleans or objects."""
+    """The target [N] as numbers, booleans or objects."""
     check_concrete("y", y, "feature_mi", _INSIDE)
     if y is None:
         raise TypeError("y must be the target [samples], got None.")
@@ -134,8 +134,8 @@ def read_target(y: Any) -> np.ndarray:
         y = y[:, 0]
     if y.ndim != 1 or not len(y):
         raise ValueError(
-            f"y must be one target [samples], got shape {y.shape}. One-hot classes: "
-            "pass y.argmax(1). Several targets: call feature_mi for each."
+            f"y must be one target [samples], got shape {y.shape}. For one-hot classes "
+            "pass y.argmax(1). For several targets call feature_mi once for each."
         )
     if missing := unusable(y):
         raise ValueError(
@@ -153,7 +153,7 @@ def _shape_of(columns: np.ndarray | list[np.ndarray]) -> tuple[int, ...]:
 
 def _shape_hint(shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
-        return " One feature: pass X.reshape(-1, 1)."
+        return " For one feature pass X.reshape(-1, 1)."
     return " Flatten other axes first: X.reshape(len(X), -1)." if len(shape) > 2 else ""
 
 
@@ -163,7 +163,7 @@ def _mask_of(discrete: Any, features: int) -> np.ndarray:
     if array.dtype.kind not in "biu" and array.size:
         raise TypeError(
             "discrete_features must be 'auto', True, False, a mask [features] or "
-            f"indices, got {discrete!r:.60}. Names of columns: pass "
+            f"indices, got {discrete!r:.60}. For names of columns pass "
             "X.columns.isin(names)."
         )
     if array.dtype == bool:

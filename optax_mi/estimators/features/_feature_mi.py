@@ -1,4 +1,4 @@
-"""Mutual information of each feature with a target, as scikit-learn has it."""
+"""Mutual information of each feature with a target, as in scikit-learn."""
 
 from typing import Any, Literal
 
@@ -8,11 +8,11 @@ from optax_mi._checks import check_int, check_static_int
 from optax_mi.estimators.features._columns import Features, read_target
 from optax_mi.estimators.features._scorer import Scorer
 
-# Samples to a value from which on whole numbers are taken for classes.
+# Whole numbers with at least this many samples per value count as classes.
 _EACH = 10
-# Scores in nats that differ by less are equal, as far as rounding tells.
+# Scores in nats that differ by less are equal up to rounding.
 _SAME = 1e-6
-# Elements of the orders that are held at a time.
+# Elements of the permutations in memory at a time.
 _ORDERS = 2**24
 
 
@@ -28,44 +28,44 @@ def feature_mi(
 ) -> Any:
     r"""Estimates the mutual information in nats of each feature with a target.
 
-    scikit-learn's `mutual_info_classif` and `mutual_info_regression` in one: a
-    `score_func` for `SelectKBest` and the like. What is estimated how:
+    It combines scikit-learn's `mutual_info_classif` and `mutual_info_regression`, and
+    is a `score_func` for `SelectKBest` and similar. The method depends on the data:
 
     - codes and classes: :math:`\sum_{xy} \hat p_{xy} \ln \frac{\hat p_{xy}}{\hat p_x
-      \hat p_y}`, as :func:`plugin_mi` does;
-    - numbers and classes, or codes and numbers: as :func:`ross_mi` does;
-    - numbers and numbers: as :func:`ksg_mi` does.
+      \hat p_y}`, as in :func:`plugin_mi`;
+    - numbers and classes, or codes and numbers: as in :func:`ross_mi`;
+    - numbers and numbers: as in :func:`ksg_mi`.
 
-    Without ties the values are scikit-learn's, to rounding. Numbers that repeat are
-    told apart by small noise, as those estimators do it.
+    Without ties the values equal scikit-learn's up to rounding. As in those estimators,
+    small noise breaks ties between equal numbers.
 
     Args:
-      X: features [samples, features] of NumPy, JAX, pandas or SciPy (sparse), numbers,
+      X: features [samples, features] of NumPy, JAX, pandas or SciPy (sparse): numbers,
         booleans, strings or categories.
       y: the target [samples]: classes of any kind, or numbers.
-      discrete_features: which features are codes, of which only equality counts: True,
-        False, a mask [features] or indices. 'auto' means all if X is sparse, else
-        those of booleans, strings and categories.
-      discrete_target: whether y are classes. 'auto' says yes to booleans, strings and
-        categories, and to whole numbers with two values or with at least ten samples a
-        value. It says no to other floating numbers, and to integers that hardly repeat;
-        integers in between are an error. Pass False for numbers such as ages: as
-        classes they read some 0.05 nats more.
-      n_neighbors: number of neighbours; more have less variance and more bias.
-      random_state: an int, a `RandomState` or `Generator` of NumPy, for the noise and
-        for permutations; None draws anew in each call.
-      num_permutations: how many permutations of y to score as well, for p-values.
+      discrete_features: which features are codes, for which only equality counts: True,
+        False, a mask [features] or indices. 'auto' means all if X is sparse, and
+        otherwise booleans, strings and categories.
+      discrete_target: whether y are classes. 'auto' means True for booleans, strings
+        and categories, and for whole numbers with two values or with at least ten
+        samples per value. It means False for other floating numbers, and for integers
+        that rarely repeat; other integers are an error. Pass False for numbers such as
+        ages: as classes they score about 0.05 nats more.
+      n_neighbors: number of neighbors; more neighbors give less variance and more bias.
+      random_state: an int, or a `RandomState` or `Generator` of NumPy, for the noise
+        and the permutations; None gives new random numbers in each call.
+      num_permutations: number of permutations of y to score as well, for p-values.
 
     Returns:
       Scores [features], NumPy float64, at least 0, and 0 for a constant feature. With
-      permutations, as `SelectFdr` and `SelectFpr` need them, a tuple of scores and
-      p-values, :math:`p = (1 + m) / (1 + M)`, where m of M permutations score no less,
+      permutations, a tuple of scores and p-values, as `SelectFdr` and `SelectFpr` need
+      it; :math:`p = (1 + m) / (1 + M)` if m of M permutations have at least the score,
       before scores are clipped to 0.
 
     Raises:
       TypeError, ValueError: shapes do not fit, values are missing or infinite, `y` may
-        be either classes or numbers, float32 cannot tell a column's values apart, or
-        an array is traced.
+        be either classes or numbers, float32 cannot tell a column's values apart, or an
+        array is traced.
 
     Example:
       >>> import numpy as np
@@ -78,8 +78,8 @@ def feature_mi(
 
     References:
       Ross, PLoS ONE 9(2):e87357, 2014. Kraskov, Stögbauer and Grassberger, Physical
-      Review E 69, 066138, 2004. Phipson and Smyth, Statistical Applications in
-      Genetics and Molecular Biology 9(1):39, 2010, for p.
+      Review E 69, 066138, 2004. Phipson and Smyth, Statistical Applications in Genetics
+      and Molecular Biology 9(1):39, 2010, for the p-values.
     """
     n_neighbors = check_static_int("n_neighbors", n_neighbors, 1)
     num_permutations = check_int("num_permutations", num_permutations, 0)
@@ -88,8 +88,8 @@ def feature_mi(
     samples = features.samples
     if len(target) != samples:
         raise ValueError(
-            f"X and y must have as many samples, got X of {samples} and y of "
-            f"{len(target)}."
+            "X and y must have the same number of samples, got X of "
+            f"{samples} and y of {len(target)}."
         )
     of_classes = _are_classes(target, discrete_target)
     if n_neighbors >= samples and not of_classes:
@@ -115,13 +115,13 @@ def feature_mi(
 
 
 def _are_classes(target: np.ndarray, discrete: Any) -> bool:
-    """Whether the target is one of classes."""
+    """Whether the target has classes."""
     unordered, samples = target.dtype.kind in "bOUS", len(target)
     if isinstance(discrete, bool | np.bool_):
         if unordered and target.dtype.kind != "b" and not discrete:
             raise ValueError(
-                "y has strings or categories, which are classes, got "
-                "discrete_target=False: leave it out, or pass numbers."
+                "y has strings or categories, which are classes, but discrete_target "
+                "is False: leave it out, or pass numbers."
             )
         return bool(discrete)
     if not (isinstance(discrete, str) and discrete == "auto"):
@@ -147,7 +147,7 @@ def _are_classes(target: np.ndarray, discrete: Any) -> bool:
 
 
 def _seed(random_state: Any) -> int:
-    """An int for the random numbers of one call."""
+    """The seed of the random numbers of one call."""
     if random_state is None:
         random_state = np.random.default_rng()
     if isinstance(random_state, np.random.Generator):

@@ -1,4 +1,4 @@
-"""Scores of all features, for the target as it is and in other orders."""
+"""Scores of all features, for the target and for permutations of it."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -18,21 +18,21 @@ from optax_mi.estimators.samples import (
 )
 from optax_mi.estimators.tables import codes_mi
 
-# Rows of one call, fewer where they have more elements than that.
+# Largest numbers of rows, and of elements, of one call.
 _ROWS, _ELEMENTS = 64, 2**22
-# The share of the values that floating numbers of the device must leave apart.
+# The share of distinct values that must stay distinct in the device's float dtype.
 _DISTINCT = 0.9
 
 
 class _Line(NamedTuple):
-    """A column of numbers: its values in order, and the samples that they are from."""
+    """A column of numbers: its sorted values, and their samples."""
 
     ordered: np.ndarray  # [N]
     order: np.ndarray  # int [N]
 
 
 class Scorer:
-    """What of the features and the target is the same in all orders of the target."""
+    """Prepares what all permutations of the target share, and scores them."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Scorer:
             if (line := self._line("X", features[i], i, narrow=not of_classes))
         }
         self._codes = [i for i in range(features.number) if features.is_discrete(i)]
-        # Of numbers, for features that are numbers and for those that are codes.
+        # A numeric target, for numeric features and for features that are codes.
         self._numbers = self._beside_codes = None
         if not of_classes and self._lines:
             self._numbers = self._line("y", target, None, narrow=True)
@@ -61,7 +61,7 @@ class Scorer:
             self._beside_codes = self._line("y", target, None, narrow=False)
 
     def score(self, orders: Sequence[np.ndarray]) -> np.ndarray:
-        """Estimates [P, F] in nats, not clipped, of the target in these orders [N]."""
+        """Estimates [P, F] in nats, not clipped, for the target in these orders [N]."""
         scores = np.zeros((len(orders), self.features.number))
         if self._target is not None:
             self._with_classes(self._target, orders, scores)
@@ -93,14 +93,14 @@ class Scorer:
     def _of_codes(
         self, target: _Line, orders: Sequence[np.ndarray], scores: np.ndarray
     ) -> None:
-        """Of codes, by the numbers of the target in each of them."""
+        """Scores features that are codes against a numeric target."""
         columns: dict[int, dict[int, Codes]] = {}
         for i in self._codes:
             codes = encode(self.features[i])
             if codes.size > 1:
                 columns.setdefault(_room_for(codes.size), {})[i] = codes
         turned = [_inverse(order)[target.order] for order in orders]
-        # Those of about as many values share a program.
+        # Features with a similar number of values share a program.
         for group in columns.values():
             jobs = (
                 self._ross_row(target.ordered, x.codes[at], x.size)
@@ -133,10 +133,10 @@ class Scorer:
     def _ross_row(
         self, ordered: np.ndarray, codes: np.ndarray, size: int
     ) -> tuple[np.ndarray, ...]:
-        """A row for `ross_by_feature` of codes [N] in the order of the values."""
+        """A row for `ross_by_feature`; codes [N] are in the order of the values."""
         sizes = np.bincount(codes, minlength=_room_for(size))
         if (sizes == 1).any():
-            # A sample alone in its class has no neighbour, and takes no part.
+            # The only sample of a class has no neighbor, so leave it out.
             part = sizes[codes] > 1
             ordered, codes = ordered[part], codes[part]
             sizes[sizes == 1] = 0
@@ -156,7 +156,7 @@ class Scorer:
     def _run(
         self, kernel: Callable[..., jax.Array], jobs: Iterable[Any], orders: int
     ) -> np.ndarray:
-        """Scores [P, F] of rows that come order by order."""
+        """Scores [P, F] of rows, which come one permutation after another."""
         size = max(1, min(_ROWS, _ELEMENTS // self._room))
         found, waiting = [], []
         jobs = iter(jobs)
@@ -169,7 +169,7 @@ class Scorer:
                 rows = np.zeros((size, *parts[0].shape), parts[0].dtype)
                 np.stack(parts, out=rows[: len(parts)])
                 stacked.append(rows)
-            # The device works on it while the next batch is sorted.
+            # The device works on this batch while the host sorts the next one.
             waiting.append((kernel(*stacked, jobs=len(batch)), len(batch)))
             if len(waiting) > 1:
                 scores, count = waiting.pop(0)
@@ -192,7 +192,7 @@ class Scorer:
         order = np.argsort(x)
         ordered, dtype = x[order], np.dtype(jnp.result_type(float))
         if (values := _values(ordered)) < len(x):
-            # The noise of a feature is its own, whatever others there are.
+            # The noise of a feature does not depend on the other features.
             rng = np.random.default_rng([self._seed, 0 if i is None else 1 + i])
             eps = float(np.finfo(dtype).eps)
             x = break_ties_in_order(rng, ordered, eps, narrow=narrow)
@@ -202,26 +202,26 @@ class Scorer:
         if (left := _values(ordered)) < _DISTINCT * values:
             where = name if i is None else f"X, in {self.features.name(i)},"
             raise ValueError(
-                f"{where} has {values} values of which float32 tells {left} apart: "
-                "take their logarithms, or set JAX to x64."
+                f"{where} has {values} values, of which float32 can tell only {left} "
+                "apart: take their logarithms, or enable x64 in JAX."
             )
         return _Line(ordered, order)
 
 
 def _values(ordered: np.ndarray) -> int:
-    """How many values there are."""
+    """The number of distinct values."""
     return 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
 
 
 def _unit_variance(column: np.ndarray) -> np.ndarray | None:
-    """Numbers [N] of median 0 and variance 1 in float64, or None if all are equal."""
+    """Numbers [N] with median 0 and variance 1 in float64; None if all are equal."""
     low, high = column.min(), column.max()
     if low == high:
         return None
     if column.dtype.kind in "iu" and high.item() - low.item() < 2**63:
         column = column - low
     x = column.astype(float)
-    # No sum or square overflows, and most stay apart beside what lies far out.
+    # So no sum or square overflows, and most values stay distinct next to outliers.
     x = x / np.max(np.abs(x))
     x = x - np.median(x)
     return x / x.std()
@@ -234,11 +234,11 @@ def _inverse(order: np.ndarray) -> np.ndarray:
 
 
 def _room_for(values: int) -> int:
-    """The next power of 2, from 16 on."""
+    """The next power of 2, at least 16."""
     return 1 << (max(values, 16) - 1).bit_length()
 
 
 def _bucket(samples: int) -> int:
-    """The next of some sixteen lengths to a doubling: few programs compile."""
+    """The next of about sixteen lengths per doubling, so that few programs compile."""
     step = 1 << max(6, (samples - 1).bit_length() - 5)
     return -(-samples // step) * step

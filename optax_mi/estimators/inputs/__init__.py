@@ -1,4 +1,4 @@
-"""The one door by which batches and whole arrays come in."""
+"""Reads, checks and converts batches and whole arrays for all estimators."""
 
 from optax_mi.estimators.inputs._arrays import array_or_none as array_or_none
 from optax_mi.estimators.inputs._arrays import as_array as as_array

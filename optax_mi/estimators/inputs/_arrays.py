@@ -1,8 +1,8 @@
-"""Arrays before they are traced: what is no array, and what 32 bits would cut.
+"""Checks and converts arrays before they are traced, and before 32 bits cut them.
 
-JAX cuts NumPy's 64 bits to 32 unless it is set to x64. Here they are still whole, so
-that vectors far from 0 can be moved there: mutual information does not change where a
-column is moved.
+JAX cuts NumPy's 64 bits to 32 unless x64 is enabled. Here values still have 64 bits, so
+vectors far from 0 can be shifted to it: a shift of a column does not change mutual
+information.
 """
 
 import math
@@ -15,34 +15,35 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-# Rows that tell where a column lies. In spreads of it, the distance from 0 at which it
-# is moved, and that at which float32 has less than a thousand steps for the spread.
+# Rows that show where a column lies. In units of its spread, the distance from 0 from
+# which it is shifted, and the distance from which float32 has fewer than a thousand
+# steps in the spread.
 _ROWS, _FAR, _TOO_FAR = 1024, 64.0, 2.0**14
-# The share of the values in a column that 32 bits must leave apart, and the largest of
-# columns in which float32 may take values for 0.
+# The share of distinct values in a column that must stay distinct in 32 bits, and the
+# largest value of columns whose values may underflow in float32.
 _DISTINCT, _TINY = 0.9, 1e-30
-# Rows that tell logits from probabilities, nearly always.
+# This many rows nearly always distinguish logits from probabilities.
 _FEW = 16
-_OR_X64 = ", or set JAX to x64 for floating numbers"
+_OR_X64 = ", or enable x64 in JAX for floating numbers"
 
 
 def as_array(name: str, array: Any) -> jax.Array:
-    """An array of JAX, through which no gradient flows.
+    """A JAX array through which no gradient flows.
 
     Raises:
-      TypeError: something else than numbers.
+      TypeError: the elements are not numbers.
     """
     if has_tracers(array):
         array = jnp.asarray(array)
     if not isinstance(array, jax.Array):
-        # What float32 cannot hold is dropped and counted, which is warning enough.
+        # Values that overflow float32 are dropped and counted; no need to warn.
         with np.errstate(over="ignore"):
             array = jnp.asarray(_whole(as_numpy(name, array)))
     return jax.lax.stop_gradient(array) if isinstance(array, Tracer) else array
 
 
 def _whole(x: np.ndarray) -> np.ndarray:
-    """`x` in float32 where 32 bits would wrap its integers around."""
+    """`x`, as float32 if its integers would wrap around in 32 bits."""
     wide = x.dtype.kind in "iu" and x.dtype.itemsize == 8
     if not wide or jnp.result_type(int) == jnp.int64:
         return x
@@ -52,10 +53,10 @@ def _whole(x: np.ndarray) -> np.ndarray:
 
 
 def shape_of(name: str, array: Any) -> tuple[int, ...]:
-    """The shape, for which nothing goes to a device.
+    """The shape, without moving anything to a device.
 
     Raises:
-      TypeError: something else than numbers.
+      TypeError: the elements are not numbers.
     """
     if isinstance(array, jax.Array) or has_tracers(array):
         return as_array(name, array).shape
@@ -63,24 +64,24 @@ def shape_of(name: str, array: Any) -> tuple[int, ...]:
 
 
 def array_or_none(name: str, array: Any) -> jax.Array | None:
-    """As :func:`as_array`, but for None."""
+    """As :func:`as_array`, but None stays None."""
     return None if array is None else as_array(name, array)
 
 
 def as_numpy(name: str, array: Any) -> np.ndarray:
-    """An array of NumPy.
+    """A NumPy array.
 
     Raises:
-      TypeError: something else than numbers.
+      TypeError: the elements are not numbers.
     """
     given = array
     if not isinstance(array, np.ndarray | np.generic):
         try:
             array = np.asarray(array)
         except (TypeError, ValueError):
-            # Lists of unequal lengths, and objects that refuse.
+            # Lists of unequal lengths, and objects that cannot be converted.
             array = np.asarray(None)
-    # To NumPy a span of time is an integer.
+    # NumPy counts time spans as integers.
     number = jnp.issubdtype(array.dtype, jnp.number) and array.dtype.kind != "m"
     if not (number or array.dtype == bool):
         raise TypeError(
@@ -90,19 +91,19 @@ def as_numpy(name: str, array: Any) -> np.ndarray:
 
 
 def has_tracers(array: Any) -> bool:
-    """Whether it is a list, at any depth, of which parts are traced."""
+    """Whether it is a list with traced parts at any depth."""
     if not isinstance(array, list | tuple):
         return False
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(array))
 
 
 def _describe(name: str, given: Any) -> str:
-    """What was given in place of numbers, and what to do about it."""
+    """A description of an argument that is not numbers, with a fix."""
     if isinstance(given, Mapping):
         return f"a {type(given).__name__} with the keys {list(given)}: pass one value"
     if getattr(getattr(given, "dtype", None), "kind", "") in ("m", "M"):
         return f"times: pass {name}.astype(int)"
-    # Of pandas, which need not be there.
+    # Types of pandas, which may not be installed.
     for codes in ("cat.codes", "codes"):
         if hasattr(given, codes.partition(".")[0]):
             return f"categories: pass {name}.{codes}"
@@ -112,7 +113,7 @@ def _describe(name: str, given: Any) -> str:
         if all(strings):
             return f"strings: pass np.unique({name}, return_inverse=True)[1]"
         if any(strings):
-            return f"strings and others: pass pd.factorize({name})[0], -1 where missing"
+            return f"strings and others: pass pd.factorize({name})[0], -1 if missing"
         reals = [isinstance(part, numbers.Real) for part in parts]
         if all(reals):
             whole = all(isinstance(part, numbers.Integral) for part in parts)
@@ -120,8 +121,8 @@ def _describe(name: str, given: Any) -> str:
             return f"numbers of dtype object: pass {name}.astype({kind})"
         if any(reals):
             return (
-                "numbers of which some are missing: put -1 for class ids, or nan for "
-                "reals, and they are dropped"
+                "numbers of which some are missing: fill in -1 for class ids, or nan "
+                "for reals, and they are dropped"
             )
         if all(isinstance(part, list | tuple) for part in parts):
             lengths = sorted({len(part) for part in parts})
@@ -135,22 +136,22 @@ def _describe(name: str, given: Any) -> str:
 
 
 def check_logits(name: str, logits: Any) -> None:
-    """Raises if they are probabilities, as far as they can be looked at."""
+    """Raises if they are probabilities; traced values are not checked."""
     if isinstance(logits, Tracer) or has_tracers(logits):
         return
     if isinstance(logits, jax.Array):
-        # What one device has of it: little is moved, and on this host.
+        # Only the part on one device of this host, so that little is copied.
         logits = logits.addressable_data(0)
         logits = logits[:_ROWS] if logits.ndim else logits
     logits = as_numpy(name, logits)
     if found := of_probabilities(name, logits):
         one = logits.shape[-1] == 1
         same = f"np.c_[0 * {name}, {name}]" if one else f"{name} - 1"
-        raise ValueError(f"{found} If they are logits, {same} mean the same.")
+        raise ValueError(f"{found} If they are logits, pass {same}, which is the same.")
 
 
 def of_probabilities(name: str, array: np.ndarray) -> str | None:
-    """What tells that finite rows [..., C], or [..., 1] of class 1, are no logits."""
+    """A message if finite rows [..., C], or [..., 1] of class 1, are probabilities."""
     if array.ndim < 2 or not jnp.issubdtype(array.dtype, jnp.floating):
         return None
     columns = array.shape[-1]
@@ -161,11 +162,11 @@ def of_probabilities(name: str, array: np.ndarray) -> str | None:
         if not rows.size or not ((rows >= 0) & (rows <= 1)).all():
             return False
         if columns == 1:
-            # Logits may all be 0, or a few of them lie there.
+            # Logits may all be 0, and a few logits may lie in [0, 1].
             return len(rows) >= _FEW and rows.min() < 0.5 < rows.max()
         return bool((abs(rows.sum(-1) - 1.0) < 0.01).all())
 
-    # A few tell most logits.
+    # A few rows rule out most logits.
     if not (holds(rows[:_FEW]) and holds(rows[:_ROWS])):
         return None
     many, log = columns > 1, "jnp.log" if columns > 1 else "jax.scipy.special.logit"
@@ -176,7 +177,7 @@ def of_probabilities(name: str, array: np.ndarray) -> str | None:
 
 
 def host_vectors(name: str, array: Any) -> jax.Array:
-    """Vectors for an estimator to which it makes no difference where they lie."""
+    """Vectors for an estimator that shifts do not affect."""
     if isinstance(array, jax.Array):
         return as_array(name, array)
     x = as_numpy(name, array)
@@ -191,9 +192,9 @@ def host_vectors(name: str, array: Any) -> jax.Array:
 
 
 def host_logits(name: str, array: Any, labels: Any) -> Any:
-    """Logits [..., C] beside labels [...] as given, but near 0 before they are cut.
+    """Shifts logits [..., C], for labels [...], near 0 before 32 bits cut them.
 
-    A softmax does not change where all logits of a sample are moved.
+    If all logits of a sample are shifted, its softmax does not change.
     """
     if isinstance(array, jax.Array) or has_tracers(array):
         return array
@@ -206,14 +207,14 @@ def host_logits(name: str, array: Any, labels: Any) -> Any:
         if np.array_equal(x, x.astype(np.float32), equal_nan=True):
             return x
     top = x.max(-1, keepdims=True)
-    # What float32 cannot hold stays so, and drops out.
+    # Values that overflow float32 are not shifted, and the samples are dropped.
     return x - np.where(abs(top) <= np.finfo(np.float32).max, top, 0.0)
 
 
 def check_fits(name: str, array: Any, *, single: bool = False) -> None:
-    """Raises unless 32 bits tell vectors that must not move from one another.
+    """Raises unless vectors that must not be shifted stay distinct in 32 bits.
 
-    A `single` becomes float32 whatever JAX is set to.
+    `single` means that they become float32 even if x64 is enabled in JAX.
     """
     if isinstance(array, jax.Array) or has_tracers(array):
         return
@@ -223,22 +224,22 @@ def check_fits(name: str, array: Any, *, single: bool = False) -> None:
     if quartiles is None:
         return
     low, centre, high = quartiles
-    # Of a column that is the same for most there is little to tell.
+    # A column that is mostly constant has little information to lose.
     if np.any((high > low) & (abs(centre) > _TOO_FAR * (high - low))):
         raise ValueError(
-            f"{name} lies so far from 0 that float32 cannot tell its values from one "
-            f"another: take off the means of its columns{'' if single else _OR_X64}."
+            f"{name} lies so far from 0 that float32 cannot tell its values apart: "
+            f"subtract the means of its columns{'' if single else _OR_X64}."
         )
 
 
 def _check_not_tiny(name: str, x: np.ndarray, single: bool = False) -> None:
-    """Raises if float32 has zeros in place of values of a tiny column."""
+    """Raises if values of a tiny column become 0 in float32."""
     if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim == 0 or not x.size:
         return
     if _keeps(x, single):
         return
     some = abs(_some(x))
-    # Numbers of ml_dtypes warn of nan.
+    # The dtypes of ml_dtypes warn about nan.
     with np.errstate(invalid="ignore"):
         tiny = np.fmax.reduce(some, 0) < _TINY
         if not tiny.any():
@@ -246,12 +247,12 @@ def _check_not_tiny(name: str, x: np.ndarray, single: bool = False) -> None:
         lost = (some > 0) & (some < np.finfo(np.float32).tiny) & tiny
     if lost.any():
         raise ValueError(
-            f"{name} has values that float32 cannot tell from 0: multiply its columns."
+            f"{name} has values that float32 cannot tell from 0: scale its columns up."
         )
 
 
 def _is_cut(x: np.ndarray, single: bool = False) -> bool:
-    """Whether float32 takes the place of more digits; for a `single` also in x64."""
+    """Whether values lose digits in float32; with `single` also if x64 is enabled."""
     if x.dtype.kind in "iu":
         return x.dtype.itemsize >= 4
     return x.dtype.kind == "f" and x.dtype.itemsize >= 8 and not _keeps(x, single)
@@ -264,12 +265,12 @@ def _keeps(x: np.ndarray, single: bool) -> bool:
 
 
 def _some(x: np.ndarray) -> np.ndarray:
-    """Up to 1,024 rows [M, d] that stand for all."""
+    """Up to 1,024 rows [M, d] that represent all."""
     return x[:: -(-len(x) // _ROWS)].reshape(-1, math.prod(x.shape[1:]))
 
 
 def _check_distinct(name: str, x: np.ndarray) -> None:
-    """Raises if 32 bits make one value of many."""
+    """Raises if many values become equal in 32 bits."""
     some = _some(x)
     with np.errstate(over="ignore", under="ignore"):
         kept = some.astype(np.float32)
@@ -278,16 +279,16 @@ def _check_distinct(name: str, x: np.ndarray) -> None:
     before, after = ((rows[1:] != rows[:-1]).sum(0) for rows in ordered)
     if np.any(after < _DISTINCT * before):
         raise ValueError(
-            f"{name} has values that float32 cannot tell from one another: scale its "
-            f"columns, take off their means{_OR_X64}."
+            f"{name} has values that float32 cannot tell apart: scale its columns, "
+            f"subtract their means{_OR_X64}."
         )
 
 
 def _quartiles(x: np.ndarray, single: bool = False) -> np.ndarray | None:
-    """Quartiles [3, ...] of columns that are about to be cut to float32."""
+    """Quartiles [3, ...] of columns that will be cut to float32."""
     if not _is_cut(x, single) or x.ndim == 0 or not x.size:
         return None
-    # A few rows are enough, and padding in less than a quarter of them steers nothing.
+    # A few rows are enough; padding in under a quarter of them has no effect.
     some = x[:: -(-len(x) // _ROWS)]
     finite = np.where(np.isfinite(some), some, np.nan).astype(float)
     if np.isnan(finite).all(0).any():
@@ -297,13 +298,13 @@ def _quartiles(x: np.ndarray, single: bool = False) -> np.ndarray | None:
 
 
 def _move(x: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """`x` [N, ...] less the centre of its columns."""
+    """`x` [N, ...] minus the centers of its columns."""
     with np.errstate(invalid="ignore", over="ignore"):
         if x.dtype.kind == "f":
             return (x - centre).astype(np.float32)
         if x.dtype.itemsize == 4:
             x = x.astype(np.int64)
-        # Differences modulo 2**64 are right, as signed numbers, if they are short.
+        # Small differences are right modulo 2**64, as signed numbers.
         short = (x - centre.astype(x.dtype)).view(np.int64)
         long = x.astype(float) - centre
         return np.where(abs(long) < 2.0**62, short, long).astype(np.float32)

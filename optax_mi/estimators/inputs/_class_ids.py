@@ -1,8 +1,8 @@
-"""Class ids before they are traced: how many there are, and what they cannot mean.
+"""Checks class ids before they are traced, and counts the classes.
 
-Ids are integers from 0 to C - 1, and others are padding: dropped and counted. What is
-concrete is looked at: ids that are few and far between are numbered anew, and
-conventions that would lose a class without a word are errors.
+Ids are integers from 0 to C - 1; others are padding, which is dropped and counted. If
+ids are concrete, sparse ones are renumbered, and conventions that would silently lose a
+class are errors.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from jax.core import Tracer
 from optax_mi._checks import check_static_int
 from optax_mi.estimators.inputs._arrays import as_array, as_numpy, has_tracers
 
-# Below so many, ids that are not used cost less than to number the others anew.
+# Below this number, unused ids cost less than renumbering.
 _FEW = 4096
 _MOST = 2**31 - 1
 
@@ -23,7 +23,7 @@ _MOST = 2**31 - 1
 def class_ids(
     name: str, ids: Any, num_classes: int | None = None, *, batch: bool = False
 ) -> tuple[jax.Array, int]:
-    """Ids as JAX holds them; otherwise as :func:`host_ids`."""
+    """Ids as a JAX array; otherwise as :func:`host_ids`."""
     ids, num_classes = host_ids(name, ids, num_classes, batch=batch)
     return as_array(name, ids), num_classes
 
@@ -33,13 +33,13 @@ def host_ids(
 ) -> tuple[jax.Array | np.ndarray, int]:
     """Ids in 32 bits, and the number of classes: the largest id + 1 if None.
 
-    What is on the host stays there: a compiled function takes it faster than
-    `jnp.asarray` does. A batch may be one of few samples that have a class.
+    Ids on the host stay there, because a compiled function takes them faster than
+    `jnp.asarray` does. In a batch, only a few samples may have a class.
 
     Raises:
       TypeError: the ids are not integers or booleans.
-      ValueError: the number of classes is below 1, cannot be seen, or is too small for
-        most ids; the ids are one-hot, -1 and 1, counted from 1, or with a mark of 255.
+      ValueError: the number of classes is below 1, unknown, or too small for most ids;
+        the ids are one-hot, -1 and 1, counted from 1, or use 255 as a mark.
     """
     if num_classes is not None:
         num_classes = check_static_int("num_classes", num_classes, 1)
@@ -49,7 +49,7 @@ def host_ids(
         if num_classes is None:
             raise ValueError(
                 f"num_classes is needed inside jit, vmap and other transformations, "
-                f"where {name} cannot be looked at: pass num_classes=C."
+                f"where the values of {name} are unknown: pass num_classes=C."
             )
         return check_ids(name, ids), num_classes
     seen = check_ids(name, as_numpy(name, ids))
@@ -65,31 +65,30 @@ def host_ids(
                 f"{largest}: negative ids are padding, and are dropped."
             )
         num_classes = largest + 1
-    # What is on a device and fine can stay, unless the device was chosen: labels and
-    # outputs need not be on the same.
+    # Valid ids on a device can stay there unless they are committed to it: labels and
+    # outputs may be on different devices.
     if isinstance(ids, jax.Array) and not ids.committed and looked is seen:
         return check_ids(name, ids), num_classes
     return looked, num_classes
 
 
 def check_ids(name: str, ids: Any) -> Any:
-    """The ids, booleans as 0 and 1.
+    """The ids, with booleans as 0 and 1.
 
     Raises:
-      TypeError: something else than integers.
+      TypeError: the ids are not integers.
     """
-    if ids.dtype == bool or ids.size == 0:  # An empty list is of floats.
+    if ids.dtype == bool or ids.size == 0:  # An empty list becomes floats.
         return ids.astype(np.int32)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         if isinstance(ids, np.ndarray) and not np.isfinite(ids).all():
             raise TypeError(
-                f"{name} must be integers, got dtype {ids.dtype} with nan. Missing "
-                f"{name}: pass np.nan_to_num({name}, nan=-1).astype(int), and they are "
-                "dropped."
+                f"{name} must be integers, got dtype {ids.dtype} with nan. To drop "
+                f"missing {name} pass np.nan_to_num({name}, nan=-1).astype(int)."
             )
         raise TypeError(
-            f"{name} must be integers, got dtype {ids.dtype}. Class ids: pass "
-            f"{name}.astype(int). One-hot or soft {name}: pass {name}.argmax(-1)."
+            f"{name} must be integers, got dtype {ids.dtype}. For class ids pass "
+            f"{name}.astype(int), for one-hot or soft {name} pass {name}.argmax(-1)."
         )
     return ids
 
@@ -97,7 +96,7 @@ def check_ids(name: str, ids: Any) -> Any:
 def look_at(
     name: str, ids: np.ndarray, num_classes: int | None, batch: bool
 ) -> tuple[np.ndarray, int]:
-    """The ids in 32 bits, -1 where they are out of range, and the largest.
+    """The ids in 32 bits, with -1 for those out of range, and the largest id.
 
     Raises:
       ValueError: see :func:`host_ids`.
@@ -110,13 +109,13 @@ def look_at(
         )
     if (low, high) == (-1, 1) and not (ids == 0).any():
         raise ValueError(
-            f"{name} is -1 and 1, and negative ids are padding: pass ({name} + 1) // 2."
+            f"{name} is -1 and 1, but negative ids are padding: pass ({name} + 1) // 2."
         )
     if num_classes is None:
         return _number(name, ids, low, high)
     if high == num_classes and low != 0 and (ids[ids >= 0]).min() == 1:
         raise ValueError(
-            f"{name} goes from 1 to num_classes={num_classes}, and ids from 0 to "
+            f"{name} goes from 1 to num_classes={num_classes}, but ids go from 0 to "
             f"{num_classes - 1}: pass {name} - 1."
         )
     if high >= num_classes and not batch:
@@ -128,25 +127,25 @@ def look_at(
 
 
 def _check_most_are_inside(name: str, ids: np.ndarray, num_classes: int) -> None:
-    """Raises where most are of several classes that there are not.
+    """Raises if most ids are of several classes above the range.
 
-    One number beyond, such as 255, marks what has no class.
+    A single number above the range, such as 255, marks samples without a class.
     """
     beyond = ids[ids >= num_classes]
     if 2 * len(beyond) > ids.size and (beyond != beyond[0]).any():
         raise ValueError(
-            f"{name} goes up to {beyond.max()}, and most are beyond the ids of "
-            f"num_classes={num_classes}: give the number of all classes, or -1 to what "
-            "is to be left out."
+            f"{name} goes up to {beyond.max()}, and most are above the ids of "
+            f"num_classes={num_classes}: pass the number of all classes, or set ids to "
+            "-1 to leave samples out."
         )
 
 
 def _number(name: str, ids: np.ndarray, low: int, high: int) -> tuple[np.ndarray, int]:
-    """The ids, numbered anew where most numbers up to the largest are not used."""
+    """The ids, renumbered if most numbers up to the largest are unused."""
     if high == 255 and ids[ids < 255].max(initial=0) < 254:
         raise ValueError(
-            f"{name} has 255, which marks samples without a label, and no 254: pass "
-            f"num_classes=C, and those are dropped."
+            f"{name} has 255, which marks samples without a label, but no 254: pass "
+            f"num_classes=C to drop those samples."
         )
     ids = np.maximum(ids, -1) if low < -1 else ids
     if high < _FEW:
@@ -154,7 +153,7 @@ def _number(name: str, ids: np.ndarray, low: int, high: int) -> tuple[np.ndarray
     used, place = np.unique(ids, return_inverse=True)
     if high <= _MOST and 4 * len(used) > high:
         return ids, high
-    # Place 0 is that of padding, where there is any.
+    # If there is padding, its place is 0.
     padding = int(low < 0)
     place = place.reshape(ids.shape).astype(np.int32) - padding
     return place, len(used) - 1 - padding

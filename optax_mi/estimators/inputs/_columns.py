@@ -1,4 +1,4 @@
-"""Columns as users have them: numbers on a line, or codes of what has no order."""
+"""Reads a user's columns as numbers, or as codes of values without an order."""
 
 from typing import Any, NamedTuple
 
@@ -6,31 +6,31 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-# Whole numbers that spread over up to so many values for each sample are codes as they
-# are; others are numbered.
+# Whole numbers in a range of up to this many values per sample are codes already;
+# others are renumbered.
 _SPREAD = 4
 
 
 class Codes(NamedTuple):
-    """A column of which only equality counts."""
+    """A column for which only equality counts."""
 
     codes: np.ndarray  # int32 [N], in [0, size)
-    size: int  # how many values there are
+    size: int  # number of distinct values
 
 
 def check_concrete(name: str, array: Any, function: str, inside: str) -> None:
-    """Raises where an array, or a part of a list, is traced."""
+    """Raises if an array, or a part of a list, is traced."""
     if isinstance(array, Tracer) or any(
         isinstance(leaf, Tracer) for leaf in jax.tree.leaves(array)
     ):
         raise TypeError(
-            f"{name} is traced, and {function} has to look at its values: call it "
-            f"outside of jit, vmap and grad. Inside, {inside}."
+            f"{name} is traced, but {function} has to read its values: call it outside "
+            f"of jit, vmap and grad. Inside, {inside}."
         )
 
 
 def table_of(name: str, X: Any) -> np.ndarray | list[np.ndarray]:
-    """A matrix of one dtype, or a list of columns."""
+    """A matrix with one dtype, or a list of columns."""
     if hasattr(X, "columns"):
         kinds = {np.dtype(t).kind if isinstance(t, np.dtype) else "" for t in X.dtypes}
         if kinds <= set("iuf") or kinds == {"b"}:
@@ -57,12 +57,12 @@ def table_of(name: str, X: Any) -> np.ndarray | list[np.ndarray]:
 
 
 def column_of(name: str, column: Any) -> np.ndarray:
-    """One column of numbers where it holds any, else of objects."""
+    """One column, as numbers if all values are numbers, and otherwise as objects."""
     kind = getattr(getattr(column, "dtype", None), "kind", "O")
     if kind in "mMc" and kind:
         raise TypeError(
             f"{name} must be real numbers, booleans or strings, got dtype "
-            f"{column.dtype}. Times: pass .astype('int64')."
+            f"{column.dtype}. For times pass .astype('int64')."
         )
     if isinstance(column, np.ma.MaskedArray):
         column = np.ma.filled(column.astype(float), np.nan)
@@ -84,7 +84,7 @@ def column_of(name: str, column: Any) -> np.ndarray:
 
 
 def unusable(column: np.ndarray) -> int:
-    """How many values are missing or infinite."""
+    """The number of values that are missing or infinite."""
     if column.dtype.kind in "fc":
         return int(np.sum(~np.isfinite(column)))
     if column.dtype.kind == "O":
@@ -93,23 +93,23 @@ def unusable(column: np.ndarray) -> int:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether it is None, nan or what pandas has for them."""
+    """Whether it is None, nan, or a missing value of pandas."""
     if value is None:
         return True
     equal = value == value
-    # pandas.NA does not say.
+    # For pandas.NA, this is not a bool.
     return not isinstance(equal, bool | np.bool_) or not equal
 
 
 def encode(column: np.ndarray) -> Codes:
-    """The codes of a column, equal where its values are."""
+    """The codes of a column; equal values have equal codes."""
     if column.dtype.kind == "O":
         numbers: dict[Any, int] = {}
         codes = [numbers.setdefault(value, len(numbers)) for value in column]
         return Codes(np.array(codes, np.int32), len(numbers))
     if column.dtype.kind in "fiub":
         low, high = column.min(), column.max()
-        # As Python's numbers, which do not overflow.
+        # Python's numbers do not overflow.
         spread = high.item() - low.item()
         if spread < max(_SPREAD * len(column), 2):
             whole = column if column.dtype.kind != "b" else column.astype(np.int8)

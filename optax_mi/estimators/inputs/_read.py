@@ -1,8 +1,8 @@
-"""The door: arrays in, checked and converted, with unusable samples marked.
+"""Readers that check and convert arrays, and mark unusable samples.
 
 Each reader takes `outputs`, `labels` and `weights` as a user passes them, and raises a
-TypeError or ValueError where shapes or dtypes do not fit. Nothing is centred, scaled or
-binned before its rows are dropped here.
+TypeError or ValueError if shapes or dtypes do not fit. Rows are dropped here before
+anything is centered, scaled or binned.
 """
 
 import jax
@@ -23,14 +23,14 @@ def read_logits(
 
     Two classes may have one logit, that of class 1: [...] or [..., 1].
 
-    Logits stay as they are where samples are dropped, finite or not: so XLA sees that
-    what is made of them is what the loss makes, and computes it once. A sample with nan
-    may still be kept: whoever takes its softmax finds that.
+    Logits of dropped samples do not change, finite or not, so that XLA finds the
+    computations that the loss shares, and does them once. A sample with nan may still
+    be kept; the caller finds it in the softmax.
     """
     logits, labels = _check_logits(outputs, labels, num_classes)
     ids, valid = _in_range(labels, num_classes)
-    # -inf masks a class; where all are masked, or one is inf, there is no softmax. The
-    # maximum of a large array may leave out a nan on the CPU.
+    # -inf masks a class; if all are masked, or one is inf, the softmax is undefined. On
+    # the CPU the maximum of a large array may miss a nan.
     valid &= jnp.isfinite(jnp.max(logits, -1))
     return Samples(logits, ids, weigh(valid, weights, jnp.float32))
 
@@ -38,7 +38,7 @@ def read_logits(
 def flatten_leading(
     outputs: Array, labels: Array, weights: Array | None, *, num_classes: int
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Logits [N, C] or class ids [N], labels [N] and weights, of whole arrays [...]."""
+    """Logits [N, C] or class ids [N], labels [N] and weights, from arrays [...]."""
     if not np.size(labels):
         raise ValueError(f"labels has shape {np.shape(labels)}: there are no samples.")
     if are_ids(outputs):
@@ -81,10 +81,10 @@ def read_vectors(
     num_classes: int | None = None,
     label_features: int | None = None,
 ) -> Samples:
-    """Vectors [N, d], and class labels [N] or vectors [N, m]; 0 where dropped.
+    """Vectors [N, d], and class labels [N] or vectors [N, m]; 0 in dropped rows.
 
-    A batch becomes float32, its leading axes flattened. Whole arrays are [N] or [N, d],
-    and float64 if one of them is. A boolean `mask` may stand in for the weights.
+    A batch becomes float32, with its leading axes flattened. Whole arrays are [N] or
+    [N, d], and float64 if one of them is. A boolean `mask` may replace the weights.
     """
     if batch:
         check_fits("outputs", outputs, single=True)
@@ -107,9 +107,9 @@ def read_vectors(
         leading = outputs.shape if alone else outputs.shape[:-1]
     if not batch and (len(leading) != 1 or 0 in leading):
         raise ValueError(
-            "outputs and labels must hold samples along one axis, at least one, got "
-            f"outputs of shape {outputs.shape} and labels of shape {labels.shape}. "
-            "Flatten other axes first."
+            "outputs and labels must have one axis of samples, and at least one "
+            f"sample, got outputs of shape {outputs.shape} and labels of shape "
+            f"{labels.shape}. Flatten other axes first."
         )
     rows = [_check_rows("outputs", outputs, features, leading)]
     valid = jnp.ones(leading, bool)
@@ -118,7 +118,7 @@ def read_vectors(
     else:
         labels, valid = _in_range(labels, num_classes)
     wide = not batch and any(x.dtype == jnp.float64 for x in rows)
-    # What float32 cannot hold is not finite: first the cast, then the check.
+    # Cast before the check, because values that overflow float32 become infinite.
     rows = [x.astype(jnp.float64 if wide else jnp.float32) for x in rows]
     for x in rows:
         valid &= jnp.all(jnp.isfinite(x), -1)
@@ -127,7 +127,7 @@ def read_vectors(
         if weights.dtype != jnp.bool_:
             raise TypeError(
                 f"mask must be boolean, got dtype {weights.dtype}: this estimator "
-                "counts samples, and cannot weigh them. Pass mask=weights > 0."
+                "counts samples, and cannot weight them. Pass mask=weights > 0."
             )
     name = "weights" if mask is None else "mask"
     kept = weigh(valid, weights, rows[0].dtype, name)
@@ -144,14 +144,14 @@ def are_ids(outputs: Array, name: str = "outputs") -> bool:
 
 
 def ids_of_batch(name: str, ids: Array, num_classes: int) -> jax.Array:
-    """Class ids as integers; what is not an array of JAX yet is looked at."""
+    """Class ids as integers; values are checked unless they are JAX arrays already."""
     if isinstance(ids, jax.Array):
         return jax.lax.stop_gradient(check_ids(name, ids))
     return class_ids(name, ids, num_classes, batch=True)[0]
 
 
 def _in_range(ids: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """Ids as int32, 0 where outside [0, num_classes), and whether they are inside."""
+    """Ids as int32, or 0 if outside [0, num_classes), and whether they are inside."""
     valid = ids >= 0
     if num_classes <= jnp.iinfo(ids.dtype).max:
         valid &= ids < num_classes
@@ -181,7 +181,7 @@ def _check_logits(
     shape = (*labels.shape, num_classes)
     if num_classes == 2 and outputs.shape in (labels.shape, (*labels.shape, 1)):
         _check_not_one_hot(outputs, labels, num_classes)
-        # The one logit of a sigmoid is that of class 1 above class 0.
+        # The logit of a sigmoid is the logit of class 1 relative to class 0.
         logit = outputs.reshape(labels.shape)
         outputs = jnp.stack([jnp.zeros_like(logit), logit], -1)
     elif (*labels.shape[:-1], num_classes) == outputs.shape and labels.shape[-1:] == (
@@ -201,12 +201,12 @@ def _check_logits(
 
 
 def _check_not_one_hot(outputs: jax.Array, labels: jax.Array, num_classes: int) -> None:
-    """Raises where labels not looked at are one-hot, or have one number each."""
+    """Raises if unchecked labels look one-hot, or outputs have one number per label."""
     shape = labels.shape
     if outputs.shape == shape and len(shape) > 1 and shape[-1] == num_classes:
         raise ValueError(
-            f"outputs and labels both have shape {shape}. One-hot labels: pass "
-            "labels.argmax(-1). Labels with one number each: pass outputs[..., None]."
+            f"outputs and labels both have shape {shape}. For one-hot labels pass "
+            "labels.argmax(-1), for one number per label pass outputs[..., None]."
         )
 
 
@@ -228,8 +228,8 @@ def _check_rows(
             setting = "features" if name == "outputs" else "label_features"
             hint = f" Give the estimator {setting}={array.shape[-1]}."
         raise ValueError(
-            f"{name} must have the shape [{shape}], that of the samples and a last "
-            f"axis of {width}, got {name} of shape {array.shape}.{hint}"
+            f"{name} must have the shape [{shape}], the shape of the samples and a "
+            f"last axis of {width}, got {name} of shape {array.shape}.{hint}"
         )
     if not any(
         jnp.issubdtype(array.dtype, kind)
@@ -245,7 +245,7 @@ def _hint(
     columns: int | None,
     name: str = "outputs",
 ) -> str:
-    """What would bring an array to the shape of the samples and a last axis."""
+    """How to convert an array to the shape of the samples and a last axis."""
     if name == "outputs" and len(shape) == len(leading) > 1:
         return " If labels are one-hot, pass labels.argmax(-1)."
     if len(shape) != len(leading) + 1 or 0 in shape:
@@ -254,16 +254,16 @@ def _hint(
         a for a in range(len(leading)) if shape[:a] + shape[a + 1 :] == leading
     ]
     if elsewhere:
-        # Of several such axes, the one that is as long as the last should be.
+        # Prefer the axis that has the expected length of the last axis.
         axis = max(elsewhere, key=lambda a: shape[a] == columns)
-        return f" Channels first: pass jnp.moveaxis({name}, {axis}, -1)."
+        return f" If channels come first, pass jnp.moveaxis({name}, {axis}, -1)."
     if len(leading) > 1 and (shape[1], shape[0], *shape[2:-1]) == leading:
-        return f" Time first: pass jnp.swapaxes({name}, 0, 1)."
+        return f" If time comes first, pass jnp.swapaxes({name}, 0, 1)."
     return ""
 
 
 def _flat(rows: jax.Array) -> jax.Array:
-    """Rows [..., d] as [N, d]; what has that shape keeps its sharding too."""
+    """Rows [..., d] as [N, d]; an array with that shape also keeps its sharding."""
     return rows if rows.ndim == 2 else rows.reshape(-1, rows.shape[-1])
 
 
@@ -274,5 +274,5 @@ def _argmax(logits: jax.Array) -> jax.Array:
     order = -jnp.arange(columns, dtype=jnp.float32)
     is_top = logits == top[..., None]
     first = jnp.max(jnp.where(is_top, order, -float(columns)), -1)
-    # Where the maximum is nan nothing equals it; such a sample has weight 0.
+    # If the maximum is nan, nothing equals it; such a sample has weight 0.
     return jnp.where(jnp.isfinite(top), -first, 0.0).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Estimators that take a batch through the door at every update."""
+"""Makes estimators that read a batch at every update."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from optax_mi.estimators.inputs._samples import Samples
 
 
 class Kind(NamedTuple):
-    """Which vectors an estimator is for; one of the last two is None."""
+    """The kind of samples of an estimator; one of the last two fields is None."""
 
     features: int
     num_classes: int | None
@@ -21,7 +21,7 @@ class Kind(NamedTuple):
 
 
 def check_kind(features: Any, num_classes: Any, label_features: Any) -> Kind:
-    """The kind of samples, from the numbers that a user gave, checked."""
+    """Checks a user's numbers, and returns the kind of samples."""
     features = check_static_int("features", features, 1)
     if (num_classes is None) == (label_features is None):
         raise ValueError(
@@ -44,7 +44,7 @@ def streaming(
     bounded: bool = True,
     additive: bool = False,
 ) -> MIEstimator:
-    """The estimator whose `update` adds to the state what `read` makes of a batch."""
+    """The estimator whose `update` reads a batch with `read` and adds it with `add`."""
 
     def update(
         state: Any,

@@ -3,7 +3,7 @@ r"""The Gaussian copula: columns as normal quantiles of their ranks.
 .. math::
     x \mapsto \Phi^{-1}(r / (N + 1)), \qquad r = 1, \ldots, N
 
-leaves the mutual information as it is, being monotone in each column.
+does not change the mutual information, because it is monotone in each column.
 """
 
 import jax
@@ -14,7 +14,7 @@ from jax.scipy.special import ndtri
 def normal_scores(x: jax.Array, weights: jax.Array) -> jax.Array:
     """Normal scores of `x` [N, d], column by column; 0 in rows of weight 0.
 
-    Ties share their mean rank. A weight counts as that many repetitions, scaled.
+    Ties share their mean rank. A weight counts as a number of repetitions, up to scale.
     """
     total, squares = jnp.sum(weights), jnp.sum(jnp.square(weights))
     some = squares > 0
@@ -23,7 +23,7 @@ def normal_scores(x: jax.Array, weights: jax.Array) -> jax.Array:
     count = total * scale
 
     def one(column: jax.Array) -> jax.Array:
-        # A row of weight 0 adds nothing to what lies before and after the others.
+        # A row of weight 0 does not change the ranks of other rows.
         order = jnp.argsort(column)
         ordered, steps = column[order], worth[order]
         upto = jnp.cumsum(steps)
@@ -31,7 +31,7 @@ def normal_scores(x: jax.Array, weights: jax.Array) -> jax.Array:
         ends = jnp.concatenate([starts[1:], jnp.ones(1, bool)])
         before = jax.lax.cummax(jnp.where(starts, upto - steps, 0.0))
         after = jax.lax.cummin(jnp.where(ends, upto, jnp.inf), reverse=True)
-        # Half a step in from either side: the mean of before + 1, ..., after.
+        # The mean of the ranks before + 1, ..., after.
         share = (0.5 * (before + after) + 0.5) / (count + 1.0)
         return jnp.zeros_like(column).at[order].set(ndtri(share), unique_indices=True)
 

@@ -1,4 +1,4 @@
-"""Mutual information of Gaussian vectors, batch by batch."""
+"""Mutual information of Gaussian vectors, from one batch after another."""
 
 import functools
 import weakref
@@ -34,17 +34,17 @@ from optax_mi.estimators.moments._moments import (
     union_increments,
 )
 
-# Up to so many columns all sums are one vector: an array more in the state costs a
-# train step that is called from Python more than the arithmetic does. XLA copies the
-# vector once an update, which costs more than that from some hundred columns on.
+# Up to this many columns, all sums are one vector. If Python calls the train step, each
+# further array in the state costs more than the arithmetic. XLA copies the vector once
+# per update, which costs more than that from about a hundred columns on.
 _RAVELLED = 128
-# Up to so many columns layers share an accumulator. That of the widest layer takes
-# longer than theirs by the square of what they lack.
+# Up to this many columns, layers share an accumulator. Updates of narrow layers then
+# take longer, by the square of the ratio of the widths.
 _SHARED = 64
 
 
 class _Settings(NamedTuple):
-    """What :func:`gaussian` was asked for, checked."""
+    """The checked arguments of :func:`gaussian`."""
 
     kind: Kind
     shrinkage: Shrinkage
@@ -52,14 +52,14 @@ class _Settings(NamedTuple):
     corrects: bool
 
 
-# From what reads an accumulator to what it was made for, while there is such a reader.
+# From the `estimate` of an estimator to its settings, while that function exists.
 _MADE: weakref.WeakKeyDictionary[Any, _Settings] = weakref.WeakKeyDictionary()
 
 
 class Widened(NamedTuple):
-    """An estimator for more columns than a layer has, and what adds those.
+    """An estimator for more columns than a layer has, and a function that pads them.
 
-    They are 0, and constant columns are left out of an estimate.
+    The padding is 0, and estimates ignore constant columns.
     """
 
     estimator: MIEstimator
@@ -67,7 +67,7 @@ class Widened(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What :func:`gaussian` sums up."""
+    """The sums of :func:`gaussian`."""
 
     moments: Moments
     totals: jax.Array  # float32 [3], see Samples.totals
@@ -82,35 +82,35 @@ def gaussian(
     noise: float = 0.0,
     bias_correction: BiasCorrection | None = "wishart",
 ) -> MIEstimator:
-    r"""Estimates I(outputs; labels) of an epoch, as if all were Gaussian.
+    r"""Estimates I(outputs; labels) of an epoch, as if all data were Gaussian.
 
     .. math::
         \hat I = \tfrac12 \ln \frac{|S_x|\, |S_y|}{|S_{xy}|}
         \ \text{(real labels)}, \qquad
         \hat I = \tfrac12 \ln \frac{|W + B|}{|W|} \ \text{(classes)},
 
-    in nats, the streaming form of :func:`gaussian_mi`.
+    in nats. This is the streaming form of :func:`gaussian_mi`.
 
     Args:
       features: number of output columns d, at least 1.
-      num_classes: number of classes C, at least 2, of class labels.
-      label_features: number of label columns, at least 1, of real labels. Exactly one
-        of `num_classes` and `label_features` is given.
-      shrinkage: as in :func:`gaussian_mi`, for epochs of few samples.
+      num_classes: for class labels, the number of classes C, at least 2.
+      label_features: for real labels, the number of label columns, at least 1. Give
+        exactly one of `num_classes` and `label_features`.
+      shrinkage: as in :func:`gaussian_mi`, for epochs with few samples.
       noise: as in :func:`gaussian_mi`; 0.25 suits the layers of a network.
       bias_correction: as in :func:`gaussian_mi`.
 
     Returns:
       An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [..., d], and
       `labels`, class ids of shape [...] or real of shape [..., label_features]; a
-      single column may have no axis. With too few samples for a determinant it reads 0
-      nats; values from 1e19 on, whose squares overflow float32, make it nan. Columns
-      that vary by less than 1e-18, whose squares vanish, count as constant; it is nan
-      where none varies and values are below 1e-18.
+      single column may have no axis. The estimate is 0 nats if there are too few
+      samples for a determinant. It is nan for values from 1e19 on, whose squares
+      overflow float32. Columns that vary by less than 1e-18, whose squares underflow,
+      count as constant; if no column varies and values are below 1e-18, it is nan.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range, or not exactly one kind of
-        labels is given.
+      TypeError, ValueError: an argument is out of range, or neither or both of
+        `num_classes` and `label_features` are given.
 
     Example:
       >>> import jax
@@ -125,7 +125,7 @@ def gaussian(
       1.06 +- 0.02
 
     References:
-      As :func:`gaussian_mi`; Chan, Golub and LeVeque, COMPSTAT 1982 (the updates).
+      As for :func:`gaussian_mi`; Chan, Golub and LeVeque, COMPSTAT 1982 (the updates).
     """
     kind = check_kind(features, num_classes, label_features)
     corrects = check_shrinkage(shrinkage, bias_correction)
@@ -135,9 +135,9 @@ def gaussian(
 
 
 def widen_alike(estimators: Mapping[str, MIEstimator]) -> dict[str, Widened]:
-    """The widest estimator for each of those that differ in `features` alone.
+    """The widest estimator for each group of those that differ only in `features`.
 
-    Those of classes, and of two columns at least: a single one may have no axis.
+    Only for classes and at least two columns, because a single one may have no axis.
     """
     made = {
         name: _MADE.get(estimator.estimate)
@@ -150,7 +150,7 @@ def widen_alike(estimators: Mapping[str, MIEstimator]) -> dict[str, Widened]:
         if settings
         and settings.kind.num_classes
         and 1 < settings.kind.features <= _SHARED
-        # Not one with a function of the user's own in it.
+        # Skip an estimator in which the user has replaced a function.
         and _gaussian(settings) == estimators[name]
     }
     widest: dict[_Settings, _Settings] = {}
@@ -174,7 +174,7 @@ def _widened(kind: Kind, wide: _Settings) -> Widened:
         labels: jax.typing.ArrayLike,
         weights: jax.typing.ArrayLike | None = None,
     ) -> dict[str, jax.Array]:
-        # For its errors, which should speak of the columns that there are.
+        # Check first, so that errors show the width of the layer itself.
         read_vectors(outputs, labels, weights, batch=True, **kind._asdict())
         rows = as_array("outputs", outputs).astype(jnp.float32)
         more = wide.kind.features - kind.features
@@ -189,7 +189,7 @@ def _widened(kind: Kind, wide: _Settings) -> Widened:
     return Widened(_gaussian(wide), widen)
 
 
-# Layers whose estimators are the same object share what reads them.
+# Cached, so that layers with equal estimators share their functions.
 @functools.lru_cache
 def _gaussian(settings: _Settings) -> MIEstimator:
     kind, shrinkage, noise, corrects = settings
@@ -203,7 +203,7 @@ def _gaussian(settings: _Settings) -> MIEstimator:
         return ravel_pytree(samples)[0] if columns <= _RAVELLED else samples
 
     def unpack(state: _sums.LongSum) -> _sums.LongSum:
-        """The state, its sums as :class:`Tally`."""
+        """The state with its sums as :class:`Tally`."""
         if columns > _RAVELLED:
             return state
         unravel = ravel_pytree(nothing())[1]
@@ -254,14 +254,14 @@ def _mean(state: _sums.LongSum) -> jax.Array:
 
 
 def _moments(state: _sums.LongSum, origin: jax.Array) -> Moments:
-    """Moments about an origin [1, d] near the means: they round to float32 last."""
+    """Moments about an origin [1, d] near the means, rounded to float32 at the end."""
     high = state.high.moments
     high = high._replace(means=high.means - origin)
     return _sums.value(state._replace(high=state.high._replace(moments=high))).moments
 
 
 def _merge(state: _sums.LongSum, other: _sums.LongSum) -> _sums.LongSum:
-    """The state of both samples: means move, and what they move by adds scatter."""
+    """The state of both samples; the differences of the means add to the scatter."""
     origin = _mean(other)
     across = union_increments(_moments(state, origin), _moments(other, origin))
 

@@ -1,4 +1,4 @@
-"""Mutual information of Gaussian vectors, in one call on whole arrays."""
+"""Mutual information of Gaussian vectors, from whole arrays."""
 
 import functools
 import math
@@ -28,7 +28,7 @@ from optax_mi.estimators.moments._moments import (
 
 BiasCorrection = Literal["wishart"]
 
-# Up to so many columns of X and Y it takes less time to put them beside one another.
+# Up to this many columns of X and Y, it is faster to concatenate them.
 _FEW = 64
 
 
@@ -44,48 +44,50 @@ def gaussian_mi(
     copula: bool = False,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""Estimates I(X; Y) in nats from covariances, as if all were Gaussian.
+    r"""Estimates I(X; Y) in nats from covariances, as if all data were Gaussian.
 
     .. math::
         \hat I = \tfrac12 \ln \frac{|S_x|\, |S_y|}{|S_{xy}|}
         \ \text{(real labels)}, \qquad
         \hat I = \tfrac12 \ln \frac{|W + B|}{|W|} \ \text{(classes)},
 
-    with the covariances S, W within classes and B of the class means. The first is
-    exact for Gaussian (X, Y), and otherwise what linear maps can tell. The second takes
-    classes for Gaussians of one covariance, and is too large where they lie apart.
-    Constant columns are left out, and collinear ones leave the value finite.
+    where S are covariances, W is the covariance within classes and B that of the class
+    means. The first value is exact for Gaussian (X, Y), and otherwise the information
+    that linear maps show. The second treats classes as Gaussians with one covariance,
+    and is too large if they lie far apart. Constant columns are left out, and the value
+    stays finite for collinear columns.
 
     Args:
       outputs: real samples, [N] or [N, d].
       labels: class labels [N] of an integer dtype, or real samples, [N] or [N, d_y], of
         a floating dtype.
-      num_classes: number of classes C; None means the largest label + 1, which cannot
-        be seen inside jit and vmap. Only for class labels.
+      num_classes: number of classes C, only for class labels; None means the largest
+        label + 1, which is unknown inside jit and vmap.
       weights: None, or a real weight of each sample, [N].
       shrinkage: s in [0, 1) multiplies all correlations (within classes) by 1 - s, for
-        few samples; `"oas"` takes the s of least expected squared error for Gaussian
-        data.
-      noise: r at least 0 reads :math:`I(X + \varepsilon; Y)` with independent Gaussian
-        noise of r**2 times the total variance of X in each column; not with shrinkage.
-        Of classes far apart it is all of H(Y) up to r = 0.58 for two, 0.41 for ten.
+        few samples; `"oas"` chooses the s with the smallest expected squared error for
+        Gaussian data.
+      noise: r of at least 0 estimates :math:`I(X + \varepsilon; Y)` with independent
+        Gaussian noise of r**2 times the total variance of X in each column. It excludes
+        shrinkage. For classes far apart, the value is all of H(Y) up to r = 0.58 for
+        two classes, and 0.41 for ten.
       bias_correction: `"wishart"` subtracts the expected bias, about d d_y / 2N, or d
-        (C - 1) / 2N for classes; with shrinkage nothing is subtracted. None leaves the
-        bias. `chance` has what is left of it.
+        (C - 1) / 2N for classes; with shrinkage nothing is subtracted. None keeps the
+        bias. `chance` has the bias that remains.
       copula: whether to replace each real column by the normal quantiles of its ranks,
-        so that monotone maps of single columns change nothing.
-      clip: whether to clip to [0, H(Y)]; for real labels to [0, inf).
+        so that monotone maps of single columns do not change the value.
+      clip: whether to clip to [0, H(Y)], or to [0, inf) for real labels.
 
     Returns:
       An :class:`MIEstimate`; `std_error` is the delta method's. Without a valid sample,
-      a column that varies or a second class it is 0 nats; so it is, with a `std_error`
-      of nan, where the samples are too few for a determinant, N - 1 < d + d_y or N - C
-      < d, without shrinkage or noise.
+      a column that varies or a second class, the value is 0 nats. It is also 0, with a
+      `std_error` of nan, if the samples are too few for a determinant, N - 1 < d + d_y
+      or N - C < d, without shrinkage or noise.
 
     Raises:
-      TypeError, ValueError: shapes or dtypes do not fit; `num_classes` with real
-        labels; an argument out of its range; noise beside shrinkage; N <= d without
-        either.
+      TypeError, ValueError: shapes or dtypes do not fit; `num_classes` is given for
+        real labels; an argument is out of range; noise is combined with shrinkage; or
+        N <= d without either.
 
     Example:
       >>> import jax
@@ -111,14 +113,14 @@ def gaussian_mi(
         labels, num_classes = host_ids("labels", labels, num_classes)
         if not told and 2 * num_classes > (used := int(jnp.sum(labels >= 0))):
             raise ValueError(
-                f"labels are integers, so they name classes, but {num_classes} for "
-                f"{used} samples: pass labels.astype(float) for real labels, or "
-                "num_classes for classes."
+                f"labels are integers, so they are class ids, but of {num_classes} "
+                f"classes for {used} samples: pass labels.astype(float) for real "
+                "labels, or num_classes for classes."
             )
     elif num_classes is not None:
         raise ValueError(
-            f"num_classes={num_classes} is for class labels, and labels are not "
-            "integers: pass labels.astype(int), or no num_classes."
+            f"num_classes={num_classes} is for class labels, but labels are not "
+            "integers: pass labels.astype(int), or leave out num_classes."
         )
     else:
         labels = host_vectors("labels", labels)
@@ -136,7 +138,7 @@ def gaussian_mi(
 
 
 def check_shrinkage(shrinkage: Any, bias_correction: Any) -> bool:
-    """Checks both, and tells whether to correct the bias: only without shrinkage."""
+    """Checks both; returns whether to correct the bias, which excludes shrinkage."""
     if isinstance(shrinkage, str):
         known = shrinkage == "oas"
     else:
@@ -155,7 +157,7 @@ def check_shrinkage(shrinkage: Any, bias_correction: Any) -> bool:
 
 
 def check_noise(noise: Any, shrinkage: Shrinkage) -> float:
-    """The noise as a Python float, checked."""
+    """Checks the noise, and returns it as a Python float."""
     try:
         value = float(noise)
     except (TypeError, ValueError, jax.errors.ConcretizationTypeError):
@@ -164,8 +166,8 @@ def check_noise(noise: Any, shrinkage: Shrinkage) -> float:
         raise ValueError(f"noise must be at least 0 and finite, got noise={noise!r}.")
     if value and shrinkage != 0:
         raise ValueError(
-            f"noise={noise!r} keeps the determinants from 0, as shrinkage="
-            f"{shrinkage!r} does: pass one of the two."
+            f"noise={noise!r} keeps determinants above 0, and so does shrinkage="
+            f"{shrinkage!r}: pass only one of the two."
         )
     return value
 
@@ -193,7 +195,7 @@ def _estimate(
     copula: bool,
     clip: bool,
 ) -> MIEstimate:
-    """The estimate of real labels, or of labels in `num_classes` classes."""
+    """The estimate for real labels, or for labels in `num_classes` classes."""
     samples = read_vectors(outputs, labels, weights, num_classes=num_classes)
     x, ids, kept = samples
     features = x.shape[1]
@@ -201,8 +203,8 @@ def _estimate(
     columns = sum(part.shape[1] for part in parts)
     if shrinkage == 0 and noise == 0 and len(x) <= columns:
         raise ValueError(
-            f"{len(x)} samples of {columns} columns leave the covariance singular: "
-            "pass shrinkage, such as shrinkage='oas', or more samples."
+            f"{len(x)} samples of {columns} columns have a singular covariance: pass "
+            "shrinkage, such as shrinkage='oas', or more samples."
         )
     if copula:
         scores = normal_scores(jnp.concatenate(parts, 1), kept)
@@ -211,7 +213,7 @@ def _estimate(
     else:
         units = [power_of_two(part) for part in parts]
     if noise:
-        # The columns of X keep their units, which it depends on.
+        # The noise depends on the relative units of the columns of X, so keep them.
         units[0] = jnp.full_like(units[0], jnp.min(units[0]))
     if num_classes is None and columns > _FEW:
         moments, origin = moments_of_pair(parts[0], parts[-1], units, kept)

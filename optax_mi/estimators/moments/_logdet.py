@@ -1,16 +1,16 @@
 r"""Mutual information of Gaussian vectors, from their second moments.
 
-With S the joint covariance of real X and Y, :math:`\rho_i` their canonical
-correlations, W the covariance within classes and B that of the class means,
+Let S be the joint covariance of real X and Y, :math:`\rho_i` their canonical
+correlations, W the covariance within classes and B that of the class means. Then
 
 .. math::
     I(X; Y) &= \tfrac12 \ln \frac{|S_y|}{|S_y - S_{yx} S_x^{-1} S_{xy}|}
              = -\tfrac12 \sum_i \ln(1 - \rho_i^2), \\
     I(X; Y) &= \tfrac12 \ln \frac{|W + B|}{|W|} .
 
-The Cholesky factor of S holds the first, ready to be read off. With n = N - 1, k
-columns of X and m of Y (C - 1 for classes), the bias of a sample's value is that of
-Wishart determinants, and its variance the delta method's for real Y and for classes,
+The first follows directly from the Cholesky factor of S. With n = N - 1, k columns of X
+and m of Y (C - 1 for classes), the bias of a sample's value, from Wishart determinants,
+and its variance by the delta method, for real Y and for classes, are
 
 .. math::
     \tfrac12 \sum_{i=0}^{k-1} \psi\Big(\frac{n - i}{2}\Big)
@@ -20,13 +20,14 @@ Wishart determinants, and its variance the delta method's for real Y and for cla
                        - 2 \sum_i \lambda_i^2\Big),
 
 where :math:`\lambda_i` are the eigenvalues of :math:`(W + B)^{-1} B`, and :math:`q_c`
-is the squared Mahalanobis distance of class c from the centre under W + B. Noise of
+is the squared Mahalanobis distance of class c from the center under W + B. Noise of
 variance v on each column of X adds v I to S_x or W; to first order in 1 / N, the bias
 is then that of :math:`k = \mathrm{tr}\, (S + v I)^{-1} S` columns.
 
-Shrinkage of correlations R, :math:`R_s = (1 - s) R + s I`, leaves of k columns
-:math:`k_s = (1 - s)\, \mathrm{tr}\, R_s^{-1} R`. Of the m columns of Y it leaves
-:math:`m_s`, and of class means all. Independent X and Y are then read, on average, as
+Shrinkage of correlations R, :math:`R_s = (1 - s) R + s I`, reduces k columns to
+effectively :math:`k_s = (1 - s)\, \mathrm{tr}\, R_s^{-1} R`, and the m columns of Y to
+:math:`m_s`; it does not reduce class means. For independent X and Y the average
+estimate is then
 
 .. math::
     -\frac{k_s}{2} \ln\Big(1 - \frac{m_s}{n}\Big)
@@ -35,11 +36,11 @@ Shrinkage of correlations R, :math:`R_s = (1 - s) R + s I`, leaves of k columns
         \frac{k_s / (1 - s)}{n - m - k_s}\Big), \quad
     (p, q) = (m, k), (k, m) \ \text{(classes)}.
 
-For s = 0 and large n these are the Wishart bias. The second bounds the mean by Jensen's
-inequality, with the trace of :math:`W_s^{-1}` against the covariance, not against W,
-which leaving out one sample gives (as in generalised cross-validation). By simulation
-both are within a tenth where they are below the entropy of the classes, also for fewer
-samples than columns.
+For s = 0 and large n these equal the Wishart bias. The second bounds the mean by
+Jensen's inequality. It uses the trace of :math:`W_s^{-1}` times the true covariance,
+not times W, which follows from leaving out one sample (as in generalized
+cross-validation). In simulations both are accurate to a tenth if they are below the
+entropy of the classes, even with fewer samples than columns.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -53,25 +54,25 @@ from optax_mi.estimators.arithmetic import digamma_difference, gram, log_or_zero
 from optax_mi.estimators.inputs import health
 from optax_mi.estimators.moments._moments import Moments
 
-# In steps of the dtype, relative to the diagonal. With 1, collinear columns at d = 512
-# move the estimate by 1e-6 nats in place of 1e-7; with d, all others by 1e-4.
+# In units of the dtype's eps, relative to the diagonal. With 1, collinear columns at
+# d = 512 move the estimate by 1e-6 nats instead of 1e-7; with d, others by 1e-4.
 _RIDGE = 4.0
-# From this noise on a ridge has nothing to do: the covariance in units of its diagonal
-# has no eigenvalue below r**2 / (1 + r**2), and that of the class means in units of
-# the one within them none above 1 / r**2.
+# With at least this noise, no ridge is needed: relative to its diagonal, the covariance
+# has no eigenvalue below r**2 / (1 + r**2), and the covariance of the class means has
+# none above 1 / r**2 relative to that within classes.
 _MUCH_NOISE = 0.1
-# Float32 takes squares of numbers below this for 0, or nearly.
+# Squares of smaller numbers underflow in float32, or nearly.
 _VANISHES = 1e-18
 
 Shrinkage = float | Literal["oas"]
 
 
 class _Reading(NamedTuple):
-    """Plug-in nats, and what corrects them."""
+    """The plug-in estimate in nats, and the numbers for its corrections."""
 
     mi: jax.Array
     variance: jax.Array  # of one sample
-    columns: jax.Array  # k, those that vary, as far as they stand out of the noise
+    columns: jax.Array  # k, the effective number of columns that vary
     others: jax.Array  # m
     bias: jax.Array | None = None  # of independent X and Y under shrinkage
 
@@ -88,9 +89,9 @@ def gaussian_estimate(
 ) -> MIEstimate:
     """The estimate from moments and `Samples.totals`.
 
-    Means are distances from the `origin` [1, d], which is near the mean of all. The
-    first `features` columns are X; without others, Y is the class. `noise` is in units
-    of the root of the total variance of X.
+    Means are relative to the `origin` [1, d], which is near the overall mean. The first
+    `features` columns are X; if there are no others, Y is the class. `noise` is in
+    units of the square root of the total variance of X.
     """
     weight, count, dropped = health(totals)
     some = weight > 0
@@ -106,18 +107,18 @@ def gaussian_estimate(
         entropy = jnp.abs(jnp.sum(shares * log_or_zero(shares)))
     mi, variance, columns, others, bias = reading
     freedom = count - 1.0
-    # Fewer leave a determinant of 0, unless it is shrunk or has noise.
+    # With fewer samples the determinant is 0, unless there is shrinkage or noise.
     singular = shrinkage == 0 and noise == 0
     enough = freedom >= columns + others if singular else some
     related = enough & (columns > 0) & (others > 0)
-    # Independent columns would be read as this, and by its loss as 0.
+    # The average estimate for independent columns, which the correction subtracts.
     if bias is None:
         bias = _bias(jnp.where(enough, freedom, columns + others), reading, features)
     chance = jnp.where(related & (not bias_correction), jnp.maximum(bias, 0.0), 0.0)
     if bias_correction:
         mi -= bias
     mi = jnp.where(related, mi, 0.0)
-    # Squares that overflowed, or vanished and left nothing that varies.
+    # nan if squares overflowed, or underflowed so that nothing varies.
     size = jnp.abs(origin[0]) + jnp.max(jnp.abs(moments.means), 0)
     tiny = (size > 0) & (size < _VANISHES) & (_diagonal(covariance) <= _VANISHES**2)
     vanished = jnp.any(tiny) & ~related
@@ -142,7 +143,7 @@ def _real(
     noise: float,
     count: jax.Array,
 ) -> _Reading:
-    """For real Y, the columns after the first `features`."""
+    """The reading for real Y, which is the columns after the first `features`."""
     variance = _diagonal(covariance)
     varies = _varies(variance, origin)
     added = noise**2 * jnp.sum(variance[:features])
@@ -181,15 +182,15 @@ def _classes(
     noise: float,
     count: jax.Array,
 ) -> _Reading:
-    """For class labels with `shares` [C] of the samples."""
+    """The reading for class labels with `shares` [C] of the samples."""
     share = shares[:, None]
     mean = jnp.sum(share * means, 0, keepdims=True)
-    # A class without samples is at the centre.
+    # A class without samples has weight 0 here.
     offsets = jnp.sqrt(share) * (means - mean)
     spread = _diagonal(within)
     total = spread + jnp.sum(jnp.square(offsets), 0)
     varies = _varies(total, origin)
-    # A column that the class fixes has a spread of rounding, not of 0.
+    # If the class determines a column, use the spread of rounding in place of 0.
     spread = jnp.maximum(spread, jnp.finfo(total.dtype).eps ** 2 * total)
     added = noise**2 * jnp.sum(total)
     spread = spread + added
@@ -197,12 +198,12 @@ def _classes(
     correlation, shrunk = _shrink(correlation, varies, shrinkage, count)
     scale = _inverse_root(spread, varies)
     offsets = offsets * scale[None]
-    # The loop for a ridge makes a program that much longer to compile.
+    # Without the loop for a ridge, the program compiles faster.
     cholesky = _cholesky_of_definite if noise >= _MUCH_NOISE else _cholesky
     lower = cholesky(correlation)
     white = solve_triangular(lower, offsets.T, lower=True)
-    # Where W is the identity, B is gram(white.T), and gram(white) has the eigenvalues
-    # of it that are not 0: with few classes it is the smaller one, and errs less.
+    # In units in which W is the identity, B is gram(white.T), and gram(white) has the
+    # same nonzero eigenvalues. With few classes it is smaller, and more accurate.
     few = len(shares) < len(correlation)
     between = gram(white if few else white.T)
     whole = cholesky(jnp.eye(len(between), dtype=between.dtype) + between)
@@ -224,7 +225,7 @@ def _classes(
     bias = None
     if shrinkage != 0:
         left = _left_of_columns(lower, varies, shrunk)
-        # Of k columns that are shrunk to no correlation at all, k.
+        # If s = 1 removes all correlations of k columns, the trace is k.
         kept = 1.0 - shrunk
         trace = jnp.where(kept > 1e-3, left / jnp.maximum(kept, 1e-3), columns)
         ratio = trace / _room(count - 1.0 - others - left)
@@ -243,14 +244,14 @@ def _classes(
 
 
 def _left_of_columns(lower: jax.Array, varies: jax.Array, share: Any) -> jax.Array:
-    """(1 - s) tr R_s^-1 R of columns that vary, from the Cholesky factor of R_s."""
+    """(1 - s) tr R_s^-1 R for columns that vary, from the Cholesky factor of R_s."""
     ones = varies.astype(lower.dtype)
     left = jnp.sum(ones) - share * _trace_of_inverse(lower, ones)
     return jnp.maximum(left, 0.0)
 
 
 def _room(freedom: jax.Array) -> jax.Array:
-    """Degrees of freedom that are left, half a one at least."""
+    """The remaining degrees of freedom, at least one half."""
     return jnp.maximum(freedom, 0.5)
 
 
@@ -260,20 +261,20 @@ def _trace_of_inverse(lower: jax.Array, scale: jax.Array) -> jax.Array:
     def squares(row: jax.Array) -> jax.Array:
         return jnp.sum(jnp.square(solve_triangular(lower, row, lower=True)))
 
-    # Row by row: BLAS would share a whole matrix among threads, which takes a hundred
-    # times as long as the sums where other processes keep the cores busy.
+    # Row by row: BLAS would split a whole matrix among threads, which takes a hundred
+    # times as long if other processes keep the cores busy.
     rows = jnp.where(jnp.eye(len(scale), dtype=bool), scale[None], 0.0)
     return jnp.sum(jax.lax.map(squares, rows))
 
 
 def _varies(variance: jax.Array, mean: jax.Array) -> jax.Array:
-    """False for constant columns, whose variance is the rounding of their mean."""
+    """False for constant columns, whose variance is a rounding error of their mean."""
     rounding = 4.0 * jnp.finfo(variance.dtype).eps * mean
     return (variance > jnp.square(rounding)) & (variance > 0)
 
 
 def _inverse_root(variance: jax.Array, varies: jax.Array) -> jax.Array:
-    """1 / standard deviation, 0 for constant columns."""
+    """1 / standard deviation, or 0 for constant columns."""
     return jnp.where(varies, jax.lax.rsqrt(jnp.where(varies, variance, 1.0)), 0.0)
 
 
@@ -286,7 +287,7 @@ def _correlation(
 
 
 def _diagonal(matrix: jax.Array) -> jax.Array:
-    """Its diagonal, for which XLA compiles less than for the gather of NumPy's."""
+    """The diagonal; this compiles to less code than the gather of `jnp.diagonal`."""
     eye = jnp.eye(len(matrix), dtype=bool)
     return jnp.sum(jnp.where(eye, matrix, 0.0), 0)
 
@@ -299,7 +300,7 @@ def _unit_diagonal(matrix: jax.Array) -> jax.Array:
 def _shrink(
     correlation: jax.Array, varies: jax.Array, shrinkage: Shrinkage, count: jax.Array
 ) -> tuple[jax.Array, Any]:
-    """(1 - s) R + s I, and s; "oas" is that of Chen et al. (2010), equation 23."""
+    """(1 - s) R + s I, and s; "oas" uses s of Chen et al. (2010), equation 23."""
     if shrinkage == 0:
         return correlation, 0.0
     if shrinkage == "oas":
@@ -316,12 +317,12 @@ def _shrink(
 
 
 def _cholesky_of_definite(matrix: jax.Array) -> jax.Array:
-    """Cholesky factor, of nan where the matrix is not definite."""
+    """Cholesky factor; nan if the matrix is not positive definite."""
     return jnp.linalg.cholesky(matrix, symmetrize_input=False)
 
 
 def _cholesky(matrix: jax.Array) -> jax.Array:
-    """Cholesky factor of the matrix + ridge * its diagonal, so that it is definite.
+    """Cholesky factor of the matrix + ridge * its diagonal, which makes it definite.
 
     The zero eigenvalues of collinear columns become the same small number everywhere.
     """
@@ -331,7 +332,7 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
 
     def fails(state: tuple[jax.Array, jax.Array]) -> jax.Array:
         ridge, lower = state
-        # No ridge mends a matrix that is not finite.
+        # A ridge cannot repair a matrix that is not finite.
         return (ridge < 1.0) & ~jnp.isfinite(lower[-1, -1])
 
     def larger(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -339,7 +340,7 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
         matrix = unit + ridge * identity
         return ridge, _cholesky_of_definite(matrix)
 
-    # Nothing is finite before the first turn.
+    # Start with nan, so that the loop runs at least once.
     ridge = jnp.asarray(_RIDGE / 8.0 * jnp.finfo(matrix.dtype).eps, matrix.dtype)
     start = ridge, jnp.full_like(matrix, jnp.nan)
     _, lower = jax.lax.while_loop(fails, larger, start)
@@ -347,11 +348,11 @@ def _cholesky(matrix: jax.Array) -> jax.Array:
 
 
 def _bias(freedom: jax.Array, reading: _Reading, features: int) -> jax.Array:
-    """Expectation of the plug-in less the truth, with these degrees of freedom."""
+    """Expected excess of the plug-in estimate, with these degrees of freedom."""
     i = jnp.arange(features, dtype=freedom.dtype)
     used = jnp.clip(reading.columns - i, 0.0, 1.0)
     x = (freedom - reading.others - jnp.where(used > 0, i, 0.0)) / 2.0
-    # The last is 0 where there is no column.
+    # Without any column, x could be 0.
     x = jnp.maximum(x, 0.5)
     differences = digamma_difference(x, jnp.maximum(reading.others, 0.0) / 2.0)
     return jnp.sum(used * differences) / 2.0

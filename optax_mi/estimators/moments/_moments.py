@@ -1,16 +1,16 @@
-r"""Second moments about the class means, batch by batch, without cancellation.
+r"""Second moments about the class means, updated by batches without cancellation.
 
-With :math:`n_c` the weight of class c so far, :math:`\mu_c` its mean and S the scatter
-of all samples about their class means, a batch with :math:`n'_c`, :math:`\mu'_c` and
-:math:`S'` changes them by
+Let :math:`n_c` be the weight of class c so far, :math:`\mu_c` its mean and S the
+scatter of all samples about their class means. A batch with :math:`n'_c`,
+:math:`\mu'_c` and :math:`S'` changes them by
 
 .. math::
     \Delta\mu_c = \frac{n'_c}{n_c + n'_c} \delta_c, \qquad
     \Delta S = S' + \sum_c \frac{n_c n'_c}{n_c + n'_c} \delta_c \delta_c^\top, \qquad
     \delta_c = \mu'_c - \mu_c
 
-(Chan, Golub and LeVeque, 1979). The same :math:`\Delta S` is one product over the
-samples, without a term of :math:`C d^2`, of their distances to
+(Chan, Golub and LeVeque, 1979). One product over the samples gives the same
+:math:`\Delta S` without a cost of :math:`C d^2`, if distances are taken to
 
 .. math::
     z_c = \mu'_c - \sqrt{\frac{n_c}{n_c + n'_c}}\, \delta_c .
@@ -32,10 +32,10 @@ from optax_mi.estimators.arithmetic import (
 
 
 class Moments(NamedTuple):
-    """Moments of d columns in C classes; with C = 1, of the sample as a whole."""
+    """Moments of d columns in C classes; with C = 1, of all samples together."""
 
     weights: jax.Array  # [C]
-    means: jax.Array  # [C, d]; 0 where the weight is 0
+    means: jax.Array  # [C, d]; 0 if the weight is 0
     scatter: jax.Array  # [d, d], about the means of the classes
 
 
@@ -51,19 +51,18 @@ def no_moments(
 
 
 def centre(rows: jax.Array, weights: jax.Array) -> jax.Array:
-    """Mean of rows [N, d], [1, d]; 0 where there is no weight."""
+    """Mean of rows [N, d], [1, d]; 0 if all weights are 0."""
     total = jnp.sum(weights)
-    # The division first: the sum of rows that are not scaled yet could overflow.
+    # Divide first, because a sum of unscaled rows could overflow.
     return weighted_sum(weights / jnp.where(total > 0, total, 1.0), rows)
 
 
 def increments(
     before: Moments, rows: jax.Array, labels: jax.Array, weights: jax.Array
 ) -> Moments:
-    """What samples add to the moments: rows [N, d] finite, labels [N] in range.
+    """The increments of the moments; rows [N, d] are finite, labels [N] in range.
 
-    Rows and the means of `before` are distances from one origin near the mean of the
-    rows.
+    Rows and the means of `before` are relative to one origin near the mean of the rows.
     """
     num_classes = len(before.weights)
     kept = weights[:, None]
@@ -71,7 +70,7 @@ def increments(
         added = jnp.sum(weights, keepdims=True)
         sums = weighted_sum(weights, rows)
     else:
-        # One table, where two are as many programs more to compile.
+        # One table in place of two, which would compile more programs.
         table = jnp.concatenate([kept * rows, kept], -1)
         table = sum_by_label(labels, table, num_classes)
         sums, added = table[:, :-1], table[:, -1]
@@ -93,8 +92,7 @@ def moments_of_pair(
 ) -> tuple[Moments, jax.Array]:
     """Moments of the columns of both in their units [1, d], and the origin [1, d].
 
-    As `increments` of what is beside one another, without the copy of both that it
-    takes to put them there.
+    The result equals `increments` of the concatenated columns, without copying them.
     """
     added = jnp.sum(weights, keepdims=True)
     share = weights / jnp.where(added > 0, added, 1.0)
@@ -104,7 +102,7 @@ def moments_of_pair(
         rows, origin = rows * unit, origin * unit
         mean = weighted_sum(share, rows - origin)
         part = jnp.sqrt(weights)[:, None] * (rows - origin - mean)
-        # Each is read by two products, and XLA would compute it for both.
+        # Two products read each part, and XLA would compute it twice.
         parts.append(jax.lax.optimization_barrier(part))
         origins.append(origin)
         means.append(mean)
@@ -113,7 +111,7 @@ def moments_of_pair(
 
 
 def union_increments(before: Moments, other: Moments) -> Moments:
-    """What the samples of `other` add, beside its own weights and scatter."""
+    """The increments from the samples of `other`, without its weights and scatter."""
     delta = other.means - before.means
     share = _share(other.weights, before.weights)
     across = jnp.sqrt(share * before.weights)[:, None] * delta
@@ -121,6 +119,6 @@ def union_increments(before: Moments, other: Moments) -> Moments:
 
 
 def _share(part: jax.Array, rest: jax.Array) -> jax.Array:
-    """The share of a part in the whole; 0 where there is nothing."""
+    """The share of a part in the whole; 0 if both are 0."""
     whole = part + rest
     return part / jnp.where(whole > 0, whole, 1.0)

@@ -1,7 +1,7 @@
-"""Nearest neighbours of one feature after another, from orders found by NumPy.
+"""Nearest neighbors for one feature after another, with values sorted by NumPy.
 
-NumPy sorts some twenty times faster than XLA does on the CPU, and an order serves for
-all permutations of the target. Here comes what is left to do.
+On the CPU, NumPy sorts about twenty times faster than XLA, and one order serves for all
+permutations of the target. This module does the rest.
 """
 
 import functools
@@ -30,13 +30,13 @@ def ross_by_feature(
     """Ross's estimates [J] in nats, not clipped, of the first `jobs` rows.
 
     Args:
-      ordered: values [J, N] in order, inf beyond those of classes of two or more.
-      labels: of those classes [J, N], in order, C where there is nothing.
-      places: int32 [J, N], where in `ordered` the samples in the order of the label,
-        then the value, are.
-      sizes: int32 [J, C] of the classes, 0 for those of one.
-      jobs: number of rows to look at.
-      k: number of neighbours.
+      ordered: sorted values [J, N] of classes of at least two samples, then inf.
+      labels: sorted labels [J, N] of these classes, then C.
+      places: int32 [J, N], the places in `ordered` of the samples in order of label,
+        then value.
+      sizes: int32 [J, C] of the classes, 0 for those with one sample.
+      jobs: number of rows to use.
+      k: number of neighbors.
     """
 
     def estimate(j: jax.Array) -> jax.Array:
@@ -66,13 +66,13 @@ def ksg_by_feature(
     """Kraskov's first estimates [J] in nats, not clipped, of the first `jobs` rows.
 
     Args:
-      ordered: values [J, N] in order, inf beyond the first `count`.
-      target: values [N] in order, inf likewise, of the same spread.
-      places: int32 [J, N], where in `target` the samples in the order of `ordered` are.
-      strips: of `strips_of` for each row, or None.
+      ordered: sorted values [J, N], inf after the first `count`.
+      target: sorted values [N] with the same spread, also inf after `count`.
+      places: int32 [J, N], the places in `target` of the samples in `ordered`.
+      strips: the strips from `strips_of` for each row, or None.
       count: number of samples.
-      jobs: number of rows to look at.
-      k: number of neighbours, less than `count`.
+      jobs: number of rows to use.
+      k: number of neighbors, less than `count`.
     """
     dtype = ordered.dtype
     there = jnp.arange(len(target), dtype=jnp.int32) < count
@@ -94,7 +94,7 @@ def strips_of(places: np.ndarray, k: int) -> np.ndarray | None:
 
 
 def _row(j: jax.Array, *arrays: jax.Array | None) -> tuple[Any, ...]:
-    """Row j of each array, cut out once and for all."""
+    """Row j of each array, sliced only once."""
     rows = tuple(None if a is None else a[j] for a in arrays)
     return jax.lax.optimization_barrier(rows)
 
@@ -105,7 +105,7 @@ def _each(
     rows: int,
     dtype: jax.typing.DTypeLike,
 ) -> jax.Array:
-    """Estimates [J] of the first `jobs` rows, one after another, and 0 of the rest."""
+    """Estimates [J] of the first `jobs` rows, one after another, and 0 for the rest."""
 
     def one(j: jax.Array, found: jax.Array) -> jax.Array:
         return found.at[j].set(estimate(j))

@@ -1,8 +1,8 @@
-"""Distances to the nearest neighbours: the k smallest of each row of a tile.
+"""Distances to the nearest neighbors: the k smallest of each row of a tile.
 
-Columns are dealt into about sqrt(k N) buckets. The k smallest elements lie in the k
-buckets with the smallest minima, so a row costs one pass of minima and 2 k passes over
-sqrt(k N) elements, where XLA on the CPU makes a sort of whole rows of `jax.lax.top_k`.
+Columns are split into about sqrt(k N) buckets. The k smallest elements lie in the k
+buckets with the smallest minima. So a row costs one pass of minima and 2 k passes over
+sqrt(k N) elements. In contrast, XLA on the CPU sorts whole rows for `jax.lax.top_k`.
 """
 
 import math
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 def bucket_count(columns: int, k: int) -> int:
     """Number of buckets, a power of 2, for the k smallest of so many columns.
 
-    Pad with inf to a multiple of it before a loop: its tiles are then read in place.
+    Pad columns with inf to a multiple of it before a loop, which then reads its tiles
+    in place.
     """
     return 2 ** round(math.log2(k * columns) / 2)
 
@@ -32,7 +33,7 @@ def k_smallest(tile: jax.Array, k: int) -> jax.Array:
     rows, columns = tile.shape
     width = bucket_count(columns, k)
     depth = columns // width
-    # Rows go last: XLA vectorises minima over any axis but the last.
+    # Rows are the last axis: XLA vectorizes minima over any axis but the last.
     if k * depth + width >= columns:
         return _knock_out(tile.T, k)[0].T
     minima = tile[:, : depth * width].reshape(rows, depth, width).min(1)
@@ -51,16 +52,16 @@ def k_smallest(tile: jax.Array, k: int) -> jax.Array:
 def k_smallest_in_buckets(
     minima: jax.Array, depth: int, k: int, read: Callable[[jax.Array], jax.Array]
 ) -> jax.Array:
-    """The k smallest [T, k], ascending, of rows whose bucket minima [T, B] are known.
+    """The k smallest [T, k], ascending, of rows with known bucket minima [T, B].
 
-    Bucket b holds columns b, b + B, ..., `depth` of them, and k is at most B. `read`
-    gives the elements at columns [M, T], the last axis being the rows.
+    Bucket b has the `depth` columns b, b + B, ..., and k is at most B. `read` returns
+    the elements at columns [M, T]; its last axis is the rows.
     """
     rows, width = minima.shape
     least, bucket = _knock_out(jax.lax.optimization_barrier(minima).T, k)
     layers = width * jnp.arange(depth, dtype=jnp.int32)
     columns = (layers[:, None, None] + bucket[None]).reshape(depth * k, rows)
-    # Where fewer than k buckets hold a finite element, one of them was found again.
+    # If fewer than k buckets have a finite element, some bucket was found twice.
     found = jnp.tile(least < jnp.inf, (depth, 1))
     return _knock_out(jnp.where(found, read(columns), jnp.inf), k)[0].T
 

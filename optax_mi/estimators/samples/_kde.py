@@ -1,4 +1,4 @@
-"""Mutual information from pairwise distances, in a sample of an epoch."""
+"""Mutual information from pairwise distances in a sample of an epoch."""
 
 import jax
 
@@ -16,11 +16,11 @@ def kde(
     distance: Distance = "kl",
     sample_size: int = 1024,
 ) -> MIEstimator:
-    r"""Estimates I(T; Y) of an epoch, T being the outputs with Gaussian noise added.
+    r"""Estimates I(T; Y) of an epoch, where T is the outputs with Gaussian noise.
 
-    :func:`kde_mi`, in nats, of a uniform sample of M of the epoch's samples (Vitter,
-    ACM TOMS 11(1), 1985) that is kept in the state. A smaller sample reads more, since
-    more of its samples lie alone: compare values of one M.
+    It keeps a uniform sample of M of the epoch's samples in the state (Vitter, ACM TOMS
+    11(1), 1985), and applies :func:`kde_mi`, in nats. A smaller sample gives larger
+    values, because more of its samples are isolated: compare values with the same M.
 
     Args:
       features: number of output columns d.
@@ -34,7 +34,7 @@ def kde(
       `labels`, integers of shape [...]; all positive weights count the same.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range.
+      TypeError, ValueError: an argument is out of range.
 
     Example:
       >>> import jax

@@ -6,7 +6,7 @@ r"""Mutual information of noisy vectors and their class, from pairwise distances
     \hat H(T \mid Y) = -\frac1N \sum_i \ln \frac{1}{N_{y_i}}
                        \sum_{j:\, y_j = y_i} k_{ij},
 
-up to a term that cancels. The sums are at least :math:`k_{ii} = 1`: their logarithms
+up to a term that cancels. The sums are at least :math:`k_{ii} = 1`, so their logarithms
 need no shift.
 """
 
@@ -31,7 +31,7 @@ from optax_mi.estimators.samples._shared import finish
 
 Distance = Literal["kl", "bhattacharyya"]
 
-# Rows of a tile: its kernels, of 256 kB in float32, stay in the cache.
+# Rows of a tile; its kernels take 256 kB in float32, and stay in cache.
 _TILE = 256
 _EXPONENTS = {"kl": 1 / 2, "bhattacharyya": 1 / 8}
 
@@ -46,7 +46,7 @@ def kde_mi(
     distance: Distance = "kl",
     clip: bool = True,
 ) -> MIEstimate:
-    r"""Estimates I(T; Y) in nats of a class Y and T, the outputs with Gaussian noise.
+    r"""Estimates I(T; Y) in nats, for T the outputs with Gaussian noise and classes Y.
 
     .. math::
         \hat I(T; Y) = \frac1N \sum_i
@@ -54,28 +54,30 @@ def kde_mi(
                      {\frac1N \sum_j k_{ij}}, \qquad
         k_{ij} = e^{-\|x_i - x_j\|^2 / 2 s^2}, \quad s = \mathrm{bandwidth}.
 
-    As a difference of two bounds on entropies it bounds I(T; Y) from neither side, but
-    is at most H(Y). Few samples in many dimensions lie alone, and read H(Y) whatever
-    the data.
+    It is a difference of two bounds on entropies, so it is neither an upper nor a lower
+    bound on I(T; Y), but it is at most H(Y). A few samples in many dimensions are
+    isolated, and give H(Y) for any data.
 
     Args:
       outputs: real samples, [N] or [N, d].
       labels: integer class labels [N].
       bandwidth: standard deviation s of the noise, in the units of the outputs,
-        positive. It is part of what is measured: compare values of one s.
+        positive. The value depends on it: compare values with the same s.
       num_classes: number of classes C; None (not under jit) is the largest label + 1.
       mask: None, or booleans [N]; samples with False are dropped and counted.
-      distance: between the Gaussians around samples: `"kl"`, their Kullback-Leibler
-        divergence, or `"bhattacharyya"`, which has 8 for 2 in the kernel.
+      distance: the distance between the Gaussians around samples: `"kl"`, their
+        Kullback-Leibler divergence, or `"bhattacharyya"`, which has 8 in place of 2 in
+        the kernel.
       clip: whether to clip to [0, H(Y)].
 
     Returns:
-      An :class:`MIEstimate`. `std_error` is the delta method's, good to about a tenth.
-      With no valid sample or one class it is 0 nats. `chance` is 0, though independent
-      outputs read more than 0, and near H(Y) at narrow bandwidths.
+      An :class:`MIEstimate`. `std_error` is the delta method's, accurate to about a
+      tenth. With no valid sample or one class the value is 0 nats. `chance` is 0,
+      although independent outputs give more than 0, and nearly H(Y) at narrow
+      bandwidths.
 
     Raises:
-      TypeError, ValueError: shapes or dtypes do not fit, or an argument is out of its
+      TypeError, ValueError: shapes or dtypes do not fit, or an argument is out of
         range.
 
     Example:
@@ -106,7 +108,7 @@ def kde_mi(
 
 
 def check_bandwidth(bandwidth: jax.typing.ArrayLike, distance: str) -> None:
-    """Raises unless the bandwidth is a positive, finite scalar, the distance known."""
+    """Raises unless the bandwidth is positive and finite, and the distance known."""
     check_choice("distance", distance, tuple(_EXPONENTS))
     if shape := getattr(bandwidth, "shape", ()):
         raise ValueError(f"bandwidth must be a scalar, got shape {shape}.")
@@ -124,7 +126,7 @@ def _estimate(
     distance: str,
     clip: bool,
 ) -> MIEstimate:
-    """The estimate, after the checks of numbers."""
+    """The estimate, after numbers are checked."""
     samples = read_vectors(outputs, labels, mask=mask, num_classes=num_classes)
     x, labels, ones = samples
     valid = samples.kept
@@ -132,7 +134,7 @@ def _estimate(
     by_class = sum_by_label(labels, ones[:, None], num_classes)[:, 0]
     total = jnp.maximum(jnp.sum(by_class), 1.0)
     log_shares = log_or_zero(by_class / total)
-    # About their mean, the squares in the distances round least.
+    # Relative to their mean, the squares in the distances have the least rounding.
     centre = jnp.sum(ones[:, None] * x, 0, keepdims=True) / total
     points = _points(
         (x - centre) * (math.sqrt(_EXPONENTS[distance]) / bandwidth), labels, valid
@@ -152,10 +154,10 @@ def _estimate(
 
 
 class _Points(NamedTuple):
-    """Samples in units of the kernel, in tiles [T, B], the last one padded."""
+    """Samples in units of the kernel, in tiles [T, B]; the last tile is padded."""
 
     x: jax.Array  # [T, B, d]
-    norms: jax.Array  # [T, B], inf where dropped
+    norms: jax.Array  # [T, B], inf for dropped samples
     labels: jax.Array  # [T, B]
 
 
@@ -165,7 +167,7 @@ def _points(x: jax.Array, labels: jax.Array, valid: jax.Array) -> _Points:
     rows = min(_TILE, samples)
     tiles = -(-samples // rows)
     padding = tiles * rows - samples
-    # The dropped are infinitely far from all others.
+    # Dropped samples are infinitely far from all others.
     norms = jnp.where(valid, 0.0, jnp.inf).astype(x.dtype)
     if columns > 1:
         norms += jnp.sum(jnp.square(x), -1)
@@ -182,15 +184,15 @@ def _tile(points: _Points, i: jax.Array) -> _Points:
 
 
 def _kernels(rows: _Points, columns: _Points) -> tuple[jax.Array, jax.Array]:
-    """exp(-|x_i - x_j|**2) within classes, with 0 across, and of all; both [B, B']."""
+    """exp(-|x_i - x_j|**2), with 0 between classes, and for all; both [B, B']."""
     if rows.x.shape[-1] > 1:
         product = jnp.matmul(rows.x, columns.x.T, precision=jax.lax.Precision.HIGHEST)
         apart = -2.0 * product
     else:
-        # As fast, and nothing cancels.
+        # Equally fast, without cancellation.
         apart = jnp.square(rows.x - columns.x.T)
     apart = apart + rows.norms[:, None] + columns.norms[None]
-    # Beyond e**-50 nothing shows beside the self term; nan, of inf - inf, is far.
+    # Terms below e**-50 vanish next to the self term; nan, from inf - inf, is far.
     kernels = jnp.where(apart < 50.0, jnp.exp(-jnp.maximum(apart, 0.0)), 0.0)
     same = jnp.where(rows.labels[:, None] == columns.labels[None], kernels, 0.0)
     return same, kernels
@@ -205,7 +207,7 @@ def _kernel_sums(points: _Points) -> jax.Array:
     def tile(j: jax.Array, state: Any) -> Any:
         i, sums = state
         both = _kernels(_tile(points, i), _tile(points, j))
-        # For a sample with itself, and for the dropped, whose logarithm is not used.
+        # Kernel of a sample with itself; also of dropped ones, which are unused.
         both = [jnp.where(diagonal & (i == j), 1.0, part) for part in both]
         right = jnp.stack([jnp.sum(part, 1) for part in both])
         below = jnp.stack([jnp.sum(part, 0) for part in both])
@@ -219,17 +221,17 @@ def _kernel_sums(points: _Points) -> jax.Array:
 
 
 def _some(samples: int) -> np.ndarray:
-    """The samples that give the standard error: all of few, a tile of many."""
+    """The samples for the standard error: all of a few, or a tile of many."""
     if samples <= 4 * _TILE:
         return np.arange(samples)
-    # Multiples of the golden ratio mod 1 are evenly spread, and without a period.
+    # Multiples of the golden ratio mod 1 are evenly spread, without a period.
     return (samples * (np.arange(_TILE) * ((5**0.5 - 1) / 2) % 1)).astype(int)
 
 
 def _shifts(
     points: _Points, same: jax.Array, every: jax.Array, some: np.ndarray
 ) -> jax.Array:
-    """What a repeat of a sample would add to the logarithms of all samples, [M]."""
+    """The change of all samples' logarithms if a sample were repeated, [M]."""
     queries = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[some], points)
 
     def add(j: jax.Array, total: jax.Array) -> jax.Array:

@@ -193,16 +193,6 @@ def _band(
             for a, own in zip(around, (along, across), strict=True)
         ]
 
-    def over_band(update: Callable[..., Any], init: Any) -> Any:
-        def step(i: jax.Array, state: Any) -> Any:
-            for place in range(1, _PLACES + 1):
-                offset = i * _PLACES + place
-                state = update(state, *map(as_bits, differences(offset)))
-                state = update(state, *map(as_bits, differences(-offset)))
-            return state
-
-        return jax.lax.fori_loop(0, steps, step, init)
-
     def insert(nearest: tuple, along: jax.Array, across: jax.Array) -> tuple:
         distance = jnp.maximum(along, across)
         lower = (jnp.zeros_like(distance), *nearest[:-1])
@@ -211,7 +201,16 @@ def _band(
             for low, own in zip(lower, nearest, strict=True)
         )
 
-    def widen(sides: tuple, along: jax.Array, across: jax.Array) -> tuple:
+    def insert_some(i: jax.Array, nearest: tuple) -> tuple:
+        for place in range(1, _PLACES + 1):
+            offset = i * _PLACES + place
+            nearest = insert(nearest, *map(as_bits, differences(offset)))
+            nearest = insert(nearest, *map(as_bits, differences(-offset)))
+        return nearest
+
+    # One place a turn: XLA computes unrolled turns of two results again and again.
+    def widen(i: jax.Array, sides: tuple) -> tuple:
+        along, across = map(as_bits, differences(i - places))
         near = jnp.maximum(along, across) <= farthest
         return tuple(
             jnp.maximum(side, jnp.where(near, distance, jnp.zeros_like(side)))
@@ -219,9 +218,10 @@ def _band(
         )
 
     none = as_bits(jnp.full_like(along, jnp.inf))
-    farthest = over_band(insert, (none,) * k)[-1]
+    farthest = jax.lax.fori_loop(0, steps, insert_some, (none,) * k)[-1]
     if box:
-        sides = over_band(widen, (jnp.zeros_like(farthest),) * 2)
+        zeros = (jnp.zeros_like(farthest),) * 2
+        sides = jax.lax.fori_loop(0, 2 * places + 1, widen, zeros)
         reach = jnp.stack([to_float(side) for side in sides])
     else:
         reach = jnp.stack([below(to_float(farthest))] * 2)

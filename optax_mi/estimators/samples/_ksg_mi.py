@@ -1,4 +1,4 @@
-r"""Mutual information of real vectors by nearest neighbours.
+r"""Mutual information of real vectors by nearest neighbors.
 
 .. math::
     \hat I_1 &= \psi(N) + \psi(k)
@@ -21,7 +21,7 @@ from optax_mi.estimators.samples._ksg_tile import Norm, count_in_tiles, share_un
 from optax_mi.estimators.samples._shared import check_neighbors, finish
 from optax_mi.estimators.samples._ties import break_ties, check_key
 
-# Up to so many samples all distances take no longer than sorting, and compile faster.
+# Up to this many samples, all distances are as fast as sorting, and compile faster.
 _FEW = 256
 
 
@@ -36,47 +36,48 @@ def ksg_mi(
     key: jax.Array | int | None = 0,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""Estimates I(X; Y) in nats of real vectors by their k nearest neighbours.
+    r"""Estimates I(X; Y) in nats of real vectors by their k nearest neighbors.
 
-    With the larger of the distances in x and in y for the distance in (x, y), and
-    :math:`n_x` the number of other samples nearer in x than the k-th neighbour in (x,
-    y) is,
+    The distance in (x, y) is the larger of the distances in x and in y, and :math:`n_x`
+    is the number of other samples that are nearer in x than the k-th neighbor in
+    (x, y). Then
 
     .. math::
         \hat I = \psi(N) + \psi(k)
             - \langle \psi(n_x + 1) + \psi(n_y + 1) \rangle .
 
-    The second algorithm counts the samples not farther in x (in y) than the k nearest
-    reach; it has less bias and more variance:
+    The second algorithm counts the samples that are at most as far in x (in y) as the
+    farthest of the k nearest. It has less bias and more variance:
 
     .. math::
         \hat I = \psi(N) + \psi(k) - 1 / k - \langle \psi(n_x) + \psi(n_y) \rangle .
 
-    X and Y are brought to the same spread, but not their columns. Values that repeat
-    are told apart by noise that is small beside their distance to others. It cannot
-    exceed some :math:`\psi(N) - \psi(k)`, and is too low long before in many
-    dimensions.
+    X and Y are scaled to the same spread, but their columns are not. Noise that is
+    small compared with the distance to other values breaks ties. The estimate cannot
+    exceed about :math:`\psi(N) - \psi(k)`; in many dimensions it is too low long before
+    that.
 
     Args:
       outputs: real samples X, [N] or [N, d].
       labels: real samples Y, [N] or [N, e]. For class labels see :func:`ross_mi`.
-      k: number of neighbours, at least 1 and less than N; more have less variance and
-        more bias.
+      k: number of neighbors, at least 1 and less than N; more neighbors give less
+        variance and more bias.
       algorithm: 1 or 2, as above.
-      norm: of distances inside X and inside Y, "euclidean" or "max"; the paper takes
-        the maximum norm. Between single columns they are the same. With more the
-        Euclidean reads more of what is there, and is as unbiased where nothing is.
+      norm: norm of distances within X and within Y, "euclidean" or "max"; the paper
+        uses the maximum norm. For single columns they are the same. For more columns
+        the Euclidean norm finds more of the information, and is equally unbiased if
+        there is none.
       mask: None, or booleans [N]; samples with False are dropped and counted.
-      key: a seed, or a key of `jax.random`, for the noise that breaks ties. None takes
-        the samples as they are, without noise and in their own units. Samples exactly
-        as far as the k-th neighbour then count as beyond it in the first algorithm, but
-        for copies of the sample itself, and as neighbours in the second.
+      key: a seed, or a key of `jax.random`, for the noise that breaks ties. None uses
+        the samples unchanged, without noise and in their own units. Then the first
+        algorithm does not count samples exactly as far as the k-th neighbor, except
+        copies of the sample itself; the second counts them as neighbors.
       clip: whether to set an estimate below 0 to 0.
 
     Returns:
-      An :class:`MIEstimate` with an infinite `entropy`. `std_error` takes neighbours as
-      independent, and leaves out the bias. Where X or Y is constant, `mi` is 0; with k
-      valid samples or fewer it is 0 with a `std_error` of nan.
+      An :class:`MIEstimate` with an infinite `entropy`. `std_error` treats neighbors as
+      independent, and does not include the bias. If X or Y is constant, `mi` is 0; with
+      k valid samples or fewer it is 0 with a `std_error` of nan.
 
     Raises:
       TypeError, ValueError: shapes or dtypes do not fit, k is not a Python int in [1,
@@ -121,13 +122,13 @@ def _ksg(
     k = check_neighbors(k, len(x))
     split = [x.shape[1]]
     if key is not None:
-        # All columns at once, since what is traced twice compiles twice.
+        # All columns at once, because tracing twice would compile twice.
         both = break_ties(key, jnp.concatenate([x, y], 1), valid, narrow=True)
         x, y = (_equal_spread(a, valid) for a in jnp.split(both, split, 1))
     one_column = x.shape[1] == y.shape[1] == 1
     if norm == "euclidean" and not one_column:
         x, y = share_unit(x, y)
-    # What is dropped is infinitely far from everything.
+    # Dropped samples are infinitely far from all others.
     both = jnp.where(valid[:, None], jnp.concatenate([x, y], 1), jnp.inf)
     x, y = jnp.split(both, split, 1)
     count = jnp.sum(valid, dtype=jnp.int32)
@@ -136,7 +137,7 @@ def _ksg(
     else:
         within = count_in_tiles(x, y, k, box, "max" if one_column else norm)
     if box:
-        # Those counted hold the sample itself.
+        # The counts include the sample itself.
         within = [n - 1 for n in within]
     numbers = jnp.concatenate([*within, jnp.stack([count, jnp.int32(k)])])
     psi = digamma(numbers, dtype)
@@ -152,9 +153,9 @@ def _ksg(
 
 
 def _equal_spread(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """`x` [N, d] over the root of its total variance, 0 where not `valid`.
+    """`x` [N, d] divided by the root of the total variance of its `valid` rows.
 
-    Distances in X are compared with distances in Y.
+    This makes distances in X and in Y comparable.
     """
     kept = valid[:, None]
     total = jnp.maximum(jnp.sum(valid, dtype=x.dtype), 1.0)
@@ -165,7 +166,7 @@ def _equal_spread(x: jax.Array, valid: jax.Array) -> jax.Array:
 
 
 def _varies(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """Which columns [d] of the valid samples are not constant."""
+    """Whether each column [d] varies among the valid samples."""
     low = jnp.min(jnp.where(valid[:, None], x, jnp.inf), 0)
     high = jnp.max(jnp.where(valid[:, None], x, -jnp.inf), 0)
     return low < high

@@ -1,8 +1,9 @@
-r"""Joint neighbours in any dimension, from tiles of distances.
+r"""Joint neighbors in any dimension, from tiles of distances.
 
-Some samples against all: distances in x, column by column, the same in y, the k-th
-smallest of their maximum, and what lies within reach. Euclidean distances stay squared:
-roots are slow, and change no order.
+A tile has the distances of some samples from all, in x and in y, computed column by
+column. The k-th smallest of their maximum gives the reach, within which samples are
+counted. Euclidean distances stay squared, because roots are slow and do not change the
+order.
 """
 
 from typing import Literal
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from optax_mi.estimators.arithmetic import power_of_two
 from optax_mi.estimators.samples._k_smallest import bucket_count, kth_smallest
 
-# Distances in a tile, and columns whose distances are taken in one pass over it.
+# Distances in a tile, and the columns per pass over it.
 _TILE, _COLUMNS = 80_000, 16
 
 Norm = Literal["euclidean", "max"]
@@ -22,16 +23,16 @@ Norm = Literal["euclidean", "max"]
 def count_in_tiles(
     x: jax.Array, y: jax.Array, k: int, box: bool, norm: Norm
 ) -> tuple[jax.Array, jax.Array]:
-    """Numbers of samples within reach in x and in y [N], each sample itself included.
+    """Numbers of samples within reach in x and in y [N], including the sample itself.
 
-    `x` and `y` [N, d] hold inf in rows that are not valid; for `box` see `tile_reach`.
-    Squares are taken for the Euclidean norm, see `share_unit`.
+    `x` and `y` [N, d] are inf in invalid rows; for `box` see `tile_reach`. The
+    Euclidean norm uses squares, see `share_unit`.
     """
     samples = len(x)
-    # A power of 2, which fills the lanes of the processor.
+    # A power of 2 fills the SIMD lanes of the processor.
     rows = 2 ** (max(1, min(_TILE, samples**2) // samples).bit_length() - 1)
     tiles = -(-samples // rows)
-    # A whole number of buckets, padded before the loop.
+    # Pad to a whole number of buckets before the loop.
     buckets = bucket_count(samples, k + 1)
     fill = -samples % buckets
     columns = [
@@ -59,12 +60,12 @@ def count_in_tiles(
 def tile_reach(
     x: jax.Array, y: jax.Array, k: int, box: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Distance of the k-th neighbour, reach in x and reach in y, [T] each.
+    """Distance of the k-th neighbor, reach in x and reach in y, [T] each.
 
-    `x` and `y` are distances [T, N] `as_bits`, the sample's own among them. For a `box`
-    the reach is the largest distance, in x and in y, of the samples not farther than
-    the k-th neighbour; else, in both, the largest number below that neighbour's
-    distance, or 0.
+    `x` and `y` are distances [T, N] `as_bits`, including the sample's own. With `box`,
+    the reach is the largest distance, in x and in y, of the samples that are at most as
+    far as the k-th neighbor. Otherwise, in both, it is the largest number below that
+    neighbor's distance, or 0.
     """
     joint = jnp.maximum(x, y)
     farthest = kth_smallest(to_float(joint), k + 1)
@@ -78,16 +79,17 @@ def tile_reach(
 
 
 def as_bits(difference: jax.Array) -> jax.Array:
-    """Absolute values as integers of the same order, nan being more than inf.
+    """Absolute values as integers in the same order; nan is above inf.
 
-    XLA on the CPU takes maxima of integers faster, since floats must pass nan on.
+    On the CPU, XLA computes maxima of integers faster, because floats must propagate
+    nan.
     """
     integer = jnp.int32 if difference.dtype == jnp.float32 else jnp.int64
     return jax.lax.bitcast_convert_type(jnp.abs(difference), integer)
 
 
 def to_float(bits: jax.Array) -> jax.Array:
-    """What `as_bits` made an integer of."""
+    """The inverse of `as_bits`."""
     floating = jnp.float32 if bits.dtype == jnp.int32 else jnp.float64
     return jax.lax.bitcast_convert_type(bits, floating)
 
@@ -98,10 +100,10 @@ def below(distance: jax.Array) -> jax.Array:
 
 
 def share_unit(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`x` and `y` [N, d] times a power of 2, for distances that are to be squared.
+    """`x` and `y` [N, d] times a power of 2, for distances that will be squared.
 
-    If one of them is 2**40 times smaller than the other, or more, it gets a power of
-    its own, at which its squares do not vanish: it stays 2**40 times smaller.
+    If one is at least 2**40 times smaller than the other, it gets its own power, so
+    that its squares do not underflow: it stays 2**40 times smaller.
     """
     units = [jnp.min(power_of_two(a)) for a in (x, y)]
     least = 2.0**40 * jnp.minimum(*units)
@@ -115,7 +117,7 @@ def share_unit(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _distances(query: jax.Array, columns: jax.Array, norm: Norm) -> jax.Array:
     """Distances [T, N] `as_bits` of samples [T, d] from those in columns [d, N].
 
-    Squared for the Euclidean norm.
+    Euclidean distances are squared.
     """
     blocks, rest = divmod(len(columns), _COLUMNS)
     square = norm == "euclidean"
@@ -148,13 +150,13 @@ def _distances(query: jax.Array, columns: jax.Array, norm: Norm) -> jax.Array:
 
     if not square:
         return over_columns()
-    # A branch whose outcome XLA does not see. Without it, sums of squares are computed
-    # anew for each use: up to 4 times slower, and perhaps rounded in two ways.
+    # A branch whose outcome XLA does not know. Without it, XLA recomputes sums of
+    # squares for each use: up to 4 times slower, and maybe with different rounding.
     seen = jax.lax.optimization_barrier(jnp.bool_(True))
     return as_bits(jax.lax.cond(seen, over_columns, lambda: zero))
 
 
 def _count(near: jax.Array, width: int) -> jax.Array:
-    """Number of true elements [T] of [T, N], by sums that XLA vectorises on the CPU."""
+    """Number of true elements [T] of [T, N], by sums that XLA vectorizes on the CPU."""
     parts = near.reshape(len(near), -1, width).sum(1, dtype=jnp.int32)
     return jax.lax.optimization_barrier(parts).sum(1, dtype=jnp.int32)

@@ -1,4 +1,4 @@
-"""Mutual information by nearest neighbours, in a sample of an epoch."""
+"""Mutual information by nearest neighbors in a sample of an epoch."""
 
 import jax
 
@@ -23,32 +23,34 @@ def nearest_neighbors(
     sample_size: int = 1024,
     key: jax.Array | int | None = 0,
 ) -> MIEstimator:
-    r"""Estimates I(X; Y) of an epoch from nearest neighbours in a sample of it.
+    r"""Estimates I(X; Y) of an epoch from nearest neighbors in a sample of it.
 
-    :func:`ross_mi` for class labels and :func:`ksg_mi` for real ones, in nats, of a
-    uniform sample of M of the epoch's samples (Vitter, ACM TOMS 11(1), 1985) that is
-    kept in the state.
+    It keeps a uniform sample of M of the epoch's samples in the state (Vitter, ACM TOMS
+    11(1), 1985), and applies :func:`ross_mi` for class labels or :func:`ksg_mi` for
+    real labels, in nats.
 
     Args:
       features: number of output columns d.
-      num_classes: number of classes C, at least 2, of class labels.
-      label_features: number of columns of real labels; exactly one of the two is given.
-      k: number of neighbours, below `sample_size`.
+      num_classes: for class labels, the number of classes C, at least 2.
+      label_features: for real labels, the number of label columns. Give exactly one of
+        `num_classes` and `label_features`.
+      k: number of neighbors, below `sample_size`.
       norm: "euclidean", or for real labels "max", as in :func:`ksg_mi`.
       sample_size: number of samples M; the state takes 4 M (d + 1) bytes, or 4 M (d +
         label_features).
-      key: a seed or a key for the noise that breaks ties, or None for none, as in
+      key: a seed or a key for the noise that breaks ties, or None for no noise, as in
         :func:`ross_mi` and :func:`ksg_mi`.
 
     Returns:
       An :class:`MIEstimator`. Its `update` takes `outputs`, real of shape [..., d], and
       `labels`, integers of shape [...] or real of shape [..., label_features]; a single
       column may have no axis. All positive weights count the same. `num_samples` is the
-      size of the sample, and `dropped` leaves out those merely not drawn.
+      size of the sample, and `dropped` does not include valid samples that were not
+      drawn.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range, or not exactly one kind of
-        labels is given.
+      TypeError, ValueError: an argument is out of range, or neither or both of
+        `num_classes` and `label_features` are given.
 
     Example:
       >>> import jax

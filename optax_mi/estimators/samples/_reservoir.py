@@ -1,11 +1,11 @@
-r"""A uniform sample of an epoch, of fixed size, for estimators that need samples.
+r"""A uniform sample of an epoch with a fixed size, for estimators that need samples.
 
-The first M samples fill the places; the n-th after them takes a random place with
-probability :math:`M / n` (Vitter, Random sampling with a reservoir, ACM TOMS 11(1),
-1985, algorithm R). The reservoir of two samples draws from theirs without replacement.
+The first M samples fill the places. After them, the n-th sample takes a random place
+with probability :math:`M / n` (Vitter, Random sampling with a reservoir, ACM TOMS
+11(1), 1985, algorithm R). Merging draws from two reservoirs without replacement.
 
-Random numbers follow from the number of updates, which is in the state: the same
-batches leave the same sample, wherever they are computed.
+Random numbers depend on the number of updates, which is in the state. So the same
+batches give the same sample on any device.
 """
 
 import functools
@@ -24,12 +24,12 @@ _MOST = 2**31 - 1
 
 
 class Reservoir(NamedTuple):
-    """M of the samples that came; places from `seen` on are empty."""
+    """M of the samples so far; places from `seen` on are empty."""
 
     x: jax.Array  # float32 [M, features]
     y: jax.Array  # int32 [M], or float32 [M, label_features]
-    seen: jax.Array  # shape=(), dtype=int32: usable samples, held at the largest int32
-    dropped: jax.Array  # shape=(), dtype=int32: others, held likewise
+    seen: jax.Array  # shape=(), dtype=int32: usable samples; saturates
+    dropped: jax.Array  # shape=(), dtype=int32: other samples; saturates
     num_batches: jax.Array  # shape=(), dtype=int32
 
 
@@ -50,7 +50,7 @@ def sampled(
         return Reservoir(x, y, *(jnp.zeros((), jnp.int32) for _ in range(3)))
 
     def add(state: Reservoir, samples: Samples) -> Reservoir:
-        # Every device keeps the whole sample, and so sees the whole batch.
+        # Every device keeps the whole sample, so it needs the whole batch.
         x, y, kept = replicate(samples)
         valid = kept > 0
         place = _places(state, valid, size)
@@ -74,7 +74,7 @@ def sampled(
 
 
 def _places(state: Reservoir, valid: jax.Array, size: int) -> jax.Array:
-    """The place that each sample of a batch takes, [N]; `size` where it takes none."""
+    """The place of each sample of a batch, [N]; `size` if it takes none."""
     chance, where = jax.random.split(jax.random.fold_in(_key(), state.num_batches))
     # The sample's number in the epoch, from 1.
     number = _held_sum(state.seen, jnp.cumsum(valid, dtype=jnp.int32))
@@ -85,7 +85,7 @@ def _places(state: Reservoir, valid: jax.Array, size: int) -> jax.Array:
     place = jnp.where(number <= size, number - 1, random)
     takes = valid & ((number <= size) | accepted)
     place = jnp.where(takes, place, size)
-    # If several samples take one place, the last stays: a scatter keeps any of them.
+    # If several samples take one place, keep the last: a scatter could keep any.
     order = jnp.arange(1, valid.size + 1, dtype=jnp.int32)
     last = jnp.zeros(size, jnp.int32).at[place].max(order, mode="drop")
     stays = jnp.take(last, place, mode="fill", fill_value=0) == order
@@ -93,14 +93,14 @@ def _places(state: Reservoir, valid: jax.Array, size: int) -> jax.Array:
 
 
 def _merge(state: Reservoir, other: Reservoir) -> Reservoir:
-    """Draws M of the two without replacement, as often from each as chance has it."""
+    """Draws M samples from both without replacement, in random proportions."""
     size = len(state.x)
     urn, order = jax.random.split(jax.random.fold_in(_key(), -1 - state.num_batches))
 
     def draw(left: tuple[jax.Array, jax.Array], u: jax.Array) -> Any:
         first, second = left
         share = first / jnp.maximum(first + second, 1.0)
-        # With one of them used up, rounding must not draw from it.
+        # Once one of them is used up, rounding must not draw from it.
         from_first = ((u < share) | (second <= 0)) & (first > 0)
         taken = jnp.where(from_first, 1.0, 0.0)
         return (first - taken, second - (1.0 - taken)), from_first
@@ -108,7 +108,7 @@ def _merge(state: Reservoir, other: Reservoir) -> Reservoir:
     counts = (state.seen.astype(jnp.float32), other.seen.astype(jnp.float32))
     draws = jax.random.uniform(urn, (size,), jnp.float32)
     _, from_first = jax.lax.scan(draw, counts, draws)
-    # Which of a reservoir's samples: its places in random order, the empty ones last.
+    # Each reservoir's places in random order, with the empty ones last.
     empty = jnp.arange(size)[None] >= jnp.stack([state.seen, other.seen])[:, None]
     keys = jax.random.uniform(order, (2, size), jnp.float32)
     first, second = jnp.argsort(jnp.where(empty, 2.0, keys), axis=1)
@@ -136,6 +136,6 @@ def _key() -> jax.Array:
 
 
 def _held_sum(a: jax.Array, b: jax.typing.ArrayLike) -> jax.Array:
-    """The sum of integers that are not negative, held at the largest int32."""
+    """The sum of nonnegative integers, which saturates at the largest int32."""
     b = jnp.asarray(b, jnp.int32)
     return jnp.where(a > _MOST - b, _MOST, a + b)

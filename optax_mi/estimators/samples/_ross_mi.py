@@ -1,10 +1,10 @@
-r"""Mutual information of real vectors and class labels, by nearest neighbours.
+r"""Mutual information of real vectors and class labels, by nearest neighbors.
 
 .. math::
     \hat I = \psi(N) - \langle \psi(N_c) \rangle + \langle \psi(k_c) \rangle
              - \langle \psi(m_i) \rangle
 
-of samples in the order of their classes, those that take no part last.
+for samples in the order of their classes, with unused samples last.
 """
 
 import functools
@@ -34,9 +34,9 @@ from optax_mi.estimators.samples._ties import break_ties, check_key
 
 # Elements of a tile of distances.
 _TILE_SIZE = 2**21
-# Up to so many columns differences are nearly as fast as a product of matrices.
+# Up to this many columns, differences are nearly as fast as a matrix product.
 _FEW_COLUMNS = 4
-# A squared radius is told from a product if it is so many times the rounding.
+# A squared radius from a matrix product is used if it is this many times its rounding.
 _STANDS_OUT = 8.0
 
 
@@ -50,35 +50,37 @@ def ross_mi(
     key: jax.Array | int | None = 0,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""Estimates I(X; Y) in nats of vectors and class labels by nearest neighbours.
+    r"""Estimates I(X; Y) in nats of vectors and class labels by nearest neighbors.
 
     .. math::
         \hat I = \psi(N) - \langle \psi(N_c) \rangle + \langle \psi(k_c) \rangle
                  - \langle \psi(m_i) \rangle ,
 
     where sample i is in a class of :math:`N_c` samples, :math:`k_c = \min(k, N_c - 1)`,
-    and :math:`m_i` samples of all classes, itself among them, are nearer than the
-    :math:`k_c`-th neighbour in its class; where that is at distance 0, as many as equal
-    it.
+    and :math:`m_i` samples of all classes, including itself, are nearer than the
+    :math:`k_c`-th neighbor in its class. If that neighbor is at distance 0,
+    :math:`m_i` counts the samples at distance 0.
 
-    The distance is Euclidean: bring columns to comparable scales first. Values that
-    repeat, as those of whole and rounded numbers do, are told apart by noise that is
-    small beside their distance to others.
+    The distance is Euclidean, so scale columns comparably first. Noise that is small
+    compared with the distance to other values breaks ties, such as those of whole or
+    rounded numbers.
 
     Args:
       outputs: real samples, [N] or [N, d].
       labels: integer class labels [N].
-      k: number of neighbours, less than N; more have less variance and more bias.
+      k: number of neighbors, less than N; more neighbors give less variance and more
+        bias.
       num_classes: number of classes C; None (not under jit) is the largest label + 1.
       mask: None, or booleans [N]; samples with False are dropped and counted.
-      key: a seed, or a key of `jax.random`, for the noise that breaks ties; None leaves
-        the samples as they are.
+      key: a seed, or a key of `jax.random`, for the noise that breaks ties; None adds
+        no noise.
       clip: whether to clip the estimate to [0, H(Y)].
 
     Returns:
-      An :class:`MIEstimate`. A sample alone in its class counts in `entropy` and
-      `num_samples` only; with no class of two it is 0 nats with a `std_error` of nan.
-      `std_error` takes neighbours as independent, and is up to 1.4 times too small.
+      An :class:`MIEstimate`. The only sample of a class counts in `entropy` and
+      `num_samples` only; if no class has two samples, the value is 0 nats with a
+      `std_error` of nan. `std_error` treats neighbors as independent, and is up to 1.4
+      times too small.
 
     Raises:
       TypeError, ValueError: shapes or dtypes do not fit, k is not a Python int in [1,
@@ -124,7 +126,7 @@ def _ross(
     shares = sizes.astype(x.dtype) / jnp.maximum(total, 1).astype(x.dtype)
     entropy = jnp.abs(jnp.sum(shares * log_or_zero(shares)))
 
-    # A sample alone in its class has no neighbour, and takes no part.
+    # The only sample of a class has no neighbor, so leave it out.
     sizes = jnp.where(sizes > 1, sizes, 0)
     part = jnp.sum(sizes)
     labels = jnp.where(valid & (sizes[labels] > 0), labels, num_classes)
@@ -136,10 +138,10 @@ def _ross(
     used = labels < num_classes
     count = part.astype(x.dtype)
     mi = jnp.sum(jnp.where(used, local, 0.0)) / jnp.maximum(count, 1.0)
-    # `finish` takes the spread over all that are valid; it is over those with a term.
+    # `finish` averages the spread over all valid samples; only some have a term.
     spread = jnp.where(used, (local - mi) * (total.astype(x.dtype) / count), 0.0)
     local = jnp.where(part > 0, mi + spread, jnp.nan)
-    # Samples are in another order by now: those without a term come last.
+    # Samples are in another order now: those without a term come last.
     valid = jnp.arange(len(x), dtype=jnp.int32) < total
     return finish(mi, entropy, local, valid, clip)
 
@@ -151,7 +153,7 @@ def _count_on_line(
     num_classes = len(sizes)
     x = jnp.where(labels < num_classes, x[:, 0], jnp.inf)
     ordered = sort(x)
-    # The last of equal ones: which of them a sample is makes no difference.
+    # The place of the last of equal values, which does not change the counts.
     place = _furthest(jnp.zeros_like(labels), 1, len(x), lambda at: ordered[at] <= x)
     labels, place = _sort_by_class(labels, place, num_classes)
     return labels, count_on_ordered_line(ordered, labels, place, k, sizes)
@@ -160,9 +162,9 @@ def _count_on_line(
 def count_on_ordered_line(
     ordered: jax.Array, labels: jax.Array, place: jax.Array, k: int, sizes: jax.Array
 ) -> jax.Array:
-    """Number of samples nearer than the radius, of those at `place` in `ordered` [N].
+    """Number of samples nearer than the radius, for those at `place` in `ordered` [N].
 
-    They come in the order of their labels, then of their places.
+    They are in order of their labels, then of their places.
     """
     x, part = ordered[place], jnp.sum(sizes)
     radius = _radius_on_line(x, labels, k, sizes)
@@ -178,9 +180,9 @@ def count_on_ordered_line(
 def _radius_on_line(
     x: jax.Array, labels: jax.Array, k: int, sizes: jax.Array
 ) -> jax.Array:
-    """Distances [N] to the k-th of the same class, of samples in order of class and x.
+    """Distances [N] to the k-th neighbor in the class, in order of class and x.
 
-    The k nearest of a sample in its class are, with it, k + 1 in a row.
+    A sample and its k nearest neighbors in its class are k + 1 samples in a row.
     """
     first = (jnp.cumsum(sizes) - sizes).at[labels].get(mode="clip")
     size = sizes.at[labels].get(mode="clip")
@@ -205,7 +207,7 @@ def _furthest(
     end: int | jax.Array,
     holds: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-    """The last index from `start` that way, within [0, end), with `holds` all along."""
+    """The last index from `start` in a direction, in [0, end), up to which `holds`."""
     bits = len(start).bit_length()
 
     def leap(i: jax.Array, at: jax.Array) -> jax.Array:
@@ -218,7 +220,7 @@ def _furthest(
 
 
 def _nearer(distance: jax.Array, radius: jax.Array) -> jax.Array:
-    """Less than the radius, or equal to it where it is 0."""
+    """Whether a distance is less than the radius, or 0."""
     return (distance < radius) | (distance == 0)
 
 
@@ -242,7 +244,7 @@ def _count_in_space(
     """Labels [N] in order, and the number of samples nearer than the radius."""
     place = jnp.arange(len(x), dtype=jnp.int32)
     labels, place = _sort_by_class(labels, place, len(sizes))
-    # One unit for all columns, in which no square overflows or vanishes.
+    # One unit for all columns, in which no square overflows or underflows.
     x = _center(x[place] * jnp.min(power_of_two(x)), labels < len(sizes))
     x = x * jnp.min(power_of_two(x))
     nothing = jnp.zeros(len(x), x.dtype)
@@ -251,7 +253,7 @@ def _count_in_space(
     else:
         norms = jnp.sum(jnp.square(x), 1)
         counts, told = _count_in_tiles(_product, x, norms, labels, k, sizes)
-        # What the product cannot tell from its rounding, differences can.
+        # If a radius is too close to the rounding of the product, use differences.
         counts = jax.lax.cond(
             told,
             lambda: counts,
@@ -276,7 +278,7 @@ def _direct(rows: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _product(rows: jax.Array, x: jax.Array) -> jax.Array:
-    """As `_direct`, but for the squared norms of both, from a product of matrices."""
+    """As `_direct` without the squared norms of both, from a matrix product."""
     return jax.lax.dot_general(
         -2.0 * rows, x, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
     )
@@ -290,10 +292,10 @@ def _count_in_tiles(
     k: int,
     sizes: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Number of samples nearer than the radius [N], and whether all radii stand out.
+    """Number of samples nearer than the radius [N], and whether all radii are accurate.
 
-    Samples come in the order of their labels; `norms` [N] of both are to be added to
-    `distances`, which may err by some of their rounding.
+    Samples are in the order of their labels. `norms` [N] of both are added to
+    `distances`, whose errors are a few times the rounding of the norms.
     """
     samples, dimensions = x.shape
     tile = 2 ** min(8, max(4, int(math.log2(_TILE_SIZE / samples))))
@@ -302,9 +304,9 @@ def _count_in_tiles(
     x = jnp.pad(x, (padding, (0, 0)))
     labels = jnp.pad(labels, padding, constant_values=len(sizes))
     norms = jnp.pad(norms, padding)
-    # Of samples that take no part the distance from anything is infinite.
+    # Unused samples are infinitely far from all others.
     columns = jnp.where(labels < len(sizes), norms, jnp.inf)
-    # What rounding can make of the squared distance of equal samples.
+    # The largest rounding error of the squared distance of equal samples.
     blur = 3 * jnp.finfo(x.dtype).eps * dimensions**0.5 * norms
     first = (jnp.cumsum(sizes) - sizes).at[labels].get(mode="clip")
     end = first + sizes.at[labels].get(mode="clip")
@@ -315,7 +317,7 @@ def _count_in_tiles(
             jax.lax.dynamic_slice_in_dim(array, start, tile)
             for array in (x, norms, blur, first, end)
         )
-        # Squared distances are `between + columns + norm`; the last changes no order.
+        # Squared distances are `between + columns + norm`; `norm` keeps the order.
         between = distances(rows, x)
 
         def others(at: jax.Array, part: jax.Array) -> jax.Array:
@@ -331,7 +333,7 @@ def _count_in_tiles(
         def read(at: jax.Array) -> jax.Array:
             return others(at, between[row[None], at] + columns[at])
 
-        # A class is a run of columns: nothing else is searched for the neighbours.
+        # A class is a run of columns, so only these are searched for neighbors.
         minima = jax.lax.fori_loop(
             low[0] // width,
             (jnp.max(high) - 1) // width + 1,
@@ -344,8 +346,8 @@ def _count_in_tiles(
         radius = reach + norm
         idle = jnp.isinf(jax.lax.dynamic_slice_in_dim(columns, start, tile))
         told = (radius > _STANDS_OUT * rounding) | idle
-        # Where the radius is 0, those that are equal count as nearer. The radius less
-        # the norm would round, and the neighbour seem nearer than itself.
+        # If the radius is 0, equal samples count as nearer. Do not compute the radius
+        # minus the norm: with rounding, the neighbor could seem nearer than itself.
         reach = jnp.maximum(reach, jnp.finfo(x.dtype).tiny - norm)
         # Whole numbers up to 2**24 are exact, and XLA sums floats faster.
         nearer = between + columns[None, :] < reach[:, None]
@@ -357,7 +359,7 @@ def _count_in_tiles(
 
 
 def _center(x: jax.Array, used: jax.Array) -> jax.Array:
-    """`x` less a sample near the mean, 0 where not used: exact, and so keeps ties."""
+    """`x` minus a sample near the mean, or 0 if unused; it is exact and keeps ties."""
     kept = used[:, None]
     count = jnp.maximum(jnp.sum(kept, dtype=x.dtype), 1.0)
     mean = jnp.sum(jnp.where(kept, x, 0.0), 0, keepdims=True) / count

@@ -1,4 +1,4 @@
-"""What the estimators of samples share."""
+"""Functions that the estimators from samples share."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def check_neighbors(k: Any, samples: int) -> int:
     if k >= samples:
         raise ValueError(
             f"k must be less than the number of samples, N = {samples}, since a sample "
-            f"is not its own neighbour, got k={k}. Pass a smaller k or more samples."
+            f"is not its own neighbor, got k={k}. Pass a smaller k or more samples."
         )
     return k
 
@@ -27,9 +27,9 @@ def finish(
     valid: jax.Array,
     clip: bool,
 ) -> MIEstimate:
-    """The estimate of the valid samples; of none it is 0 nats out of 0.
+    """The estimate from the valid samples; without any, 0 nats of 0.
 
-    `local` [N] holds each sample's term of `mi`; its spread gives the standard error.
+    `local` [N] has each sample's term of `mi`; its spread gives the standard error.
     """
     dtype = mi.dtype
     count = jnp.sum(valid, dtype=dtype)

@@ -1,15 +1,14 @@
-"""Ties, broken by noise that is small beside whatever is not tied.
+"""Breaks ties with noise that is small compared with the distances between values.
 
-Nearest neighbours are for densities: where values repeat, as ages in years and rounded
-numbers do, distances are 0 and densities infinite. A value that is there n > 1 times
-gets uniform noise of a tenth of its distance to others, on the nearer side: to the next
-value, or further where that lies nearer than n / 64 samples do. A value that is there
-once stays as it is.
+Nearest neighbors need densities. If values repeat, as ages in years and rounded numbers
+do, distances are 0 and densities infinite. A value that occurs n > 1 times gets uniform
+noise of a tenth of its distance to others on the nearer side: to the next value, or for
+many ties to the sample n / 64 places farther. A value that occurs once does not change.
 
-Where distances in one vector are compared with those in another, noise must be small
-beside the distances in the other, too. `narrow` noise is as small as floating numbers
-allow: n ties in X get 256 sqrt(n) of their steps. So among those that are tied in Y as
-well the k nearest still span many steps.
+If distances in one vector are compared with distances in another, noise must also be
+small compared with the latter. `narrow` noise is as small as floating numbers allow:
+n ties in X get 256 sqrt(n) of their steps. So among samples that are also tied in Y,
+the k nearest still span many steps.
 """
 
 from typing import Any
@@ -34,8 +33,9 @@ def break_ties(
 ) -> jax.Array:
     """`x` [N, d] with noise on tied values, column by column.
 
-    Each column comes back as distances from its commonest value, where floating numbers
-    are finest and noise on many ties needs that most; from 0 if that lies far out.
+    Each column is returned relative to its most common value: floating numbers are
+    finest near 0, and noise on many ties needs that most. If that value lies far out,
+    the column does not move.
     """
     noise = jax.random.uniform(as_key(key), x.shape, x.dtype, -1.0, 1.0)
 
@@ -74,7 +74,8 @@ def _break_ties(
     there = jnp.isfinite(ordered)
     ties = jnp.where(there, last - first + 1, 0)
     commonest = ordered[jnp.argmax(ties)]
-    # Not to where most would lie further out: they would lose more than the ties gain.
+    # Do not move if most values would lie farther out: they would lose more precision
+    # than the ties gain.
     middle = ordered[jnp.maximum(jnp.sum(valid) - 1, 0) // 2]
     nearer = jnp.abs(middle - commonest) <= 2.0 * jnp.abs(middle)
     commonest = jnp.where(jnp.isfinite(commonest) & nearer, commonest, 0.0)
@@ -85,7 +86,7 @@ def _break_ties(
     below = jnp.where(first >= far, below, -jnp.inf)
     above = ordered.at[last + far].get(mode="fill", fill_value=jnp.inf)
     gap = jnp.minimum(ordered - below, above - ordered)
-    # Where all values are one there is no gap, and nothing to tell apart.
+    # If all values are equal, there is no gap, and no information.
     width = _WIDE * gap
     if narrow:
         step = jnp.abs(ordered) * jnp.finfo(x.dtype).eps
@@ -97,13 +98,13 @@ def _break_ties(
 
 
 def _runs(changes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """First and last place [N] of each element's run, which end at changes [N - 1]."""
+    """First and last place [N] of each element's run; runs end at changes [N - 1]."""
     samples = len(changes) + 1
     place = jnp.arange(samples, dtype=jnp.int32)
     ways = jnp.pad(jnp.stack([changes, changes[::-1]]), ((0, 0), (1, 0)))
     bits = (samples - 1).bit_length()
 
-    # A running maximum of where runs start, from either end: `jax.lax.cummax` takes up
+    # A running maximum of the starts of runs, from both ends. `jax.lax.cummax` takes up
     # to three times as long, and twice as long to compile.
     def leap(i: jax.Array, start: jax.Array) -> jax.Array:
         shift = jnp.int32(1) << i
@@ -117,10 +118,10 @@ def _runs(changes: jax.Array) -> tuple[jax.Array, jax.Array]:
 def break_ties_in_order(
     rng: np.random.Generator, ordered: np.ndarray, eps: float, *, narrow: bool
 ) -> np.ndarray:
-    """As :func:`break_ties`, of one column [N] in order, by NumPy in float64.
+    """As :func:`break_ties`, for one sorted column [N], with NumPy in float64.
 
-    `eps` is that of the dtype in which distances will be taken. The noise leaves those
-    that were tied out of order.
+    `eps` is that of the dtype of later distances. Values that were tied are not sorted
+    after the noise.
     """
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     ties = np.diff(np.append(starts, len(ordered)))
@@ -133,7 +134,7 @@ def break_ties_in_order(
     groups = ties > 1
     first, ties = starts[groups], ties[groups]
     far = 1 + ties // _FAR
-    # Beyond the ends there is nothing.
+    # There are no values beyond the ends.
     around = np.concatenate([[-np.inf], ordered, [np.inf]])
     below = around[np.maximum(first + 1 - far, 0)]
     above = around[np.minimum(first + ties + far, len(ordered) + 1)]

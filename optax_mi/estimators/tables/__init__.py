@@ -1,4 +1,4 @@
-"""Mutual information from joint tables, and from what a decoder loses."""
+"""Mutual information from joint tables, and from the loss of a decoder."""
 
 from optax_mi.estimators.tables._binned import binned as binned
 from optax_mi.estimators.tables._binned_mi import binned_mi as binned_mi

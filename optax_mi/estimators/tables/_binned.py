@@ -31,16 +31,16 @@ def binned(
         \hat I = \sum_{s, y} \hat p(s, y)
                  \ln \frac{\hat p(s, y)}{\hat p(s)\, \hat p(y)}
 
-    in nats, the streaming form of :func:`binned_mi`. A symbol s is the bin of a single
-    column if there are as many buckets, and otherwise the bucket of a hash of all bins
-    of a row: what shares a bucket can only lower the value.
+    in nats. This is the streaming form of :func:`binned_mi`. With a single column and
+    at least as many buckets as bins, a symbol s is the bin; otherwise it is the bucket
+    of a hash of all bins of a row. Rows that share a bucket can only lower the value.
 
     Args:
       num_classes: number of classes C, at least 2.
       low: lower end of the first bin, for all columns.
-      high: upper end of the last bin; values beyond count in the outermost bins.
-      num_bins: bins for each column, at least 2.
-      buckets: number of symbols that are told apart, at least 2.
+      high: upper end of the last bin; values outside count in the outermost bins.
+      num_bins: number of bins of each column, at least 2.
+      buckets: number of different symbols, at least 2.
       bias_correction: as in :func:`contingency`.
 
     Returns:
@@ -48,7 +48,7 @@ def binned(
       [...], and `labels`, integers of shape [...]. `std_error` is the delta method's.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range.
+      TypeError, ValueError: an argument is out of range.
 
     Example:
       >>> import jax.numpy as jnp

@@ -4,9 +4,9 @@ r"""Mutual information of binned vectors and class labels.
     \hat I = \hat H(Y) + \hat H(S) - \hat H(S, Y),
     \qquad \hat H(S) = -\sum_s \hat p_s \ln \hat p_s,
 
-where the symbol :math:`s` of a row is the B-ary pattern of its bins :math:`b_j`, told
-by a hash: :math:`\sum_j a_j b_j \bmod 2^{32}` with random odd :math:`a_j`, its bits
-mixed.
+where the symbol :math:`s` of a row is the B-ary pattern of its bins :math:`b_j`. A hash
+identifies it: :math:`\sum_j a_j b_j \bmod 2^{32}` with random odd :math:`a_j` and mixed
+bits.
 """
 
 import functools
@@ -50,34 +50,35 @@ def binned_mi(
     bias_correction: BiasCorrection | None = None,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""I(X; Y) of real vectors and class labels, from bins of equal width.
+    r"""Estimates I(X; Y) of real vectors and class labels, from bins of equal width.
 
     .. math::
         \hat I = \sum_{s, y} \hat p(s, y)
                  \ln \frac{\hat p(s, y)}{\hat p(s)\, \hat p(y)}
 
-    in nats, where a symbol s is the pattern of bins of a whole row. Once most patterns
-    occur only once, as in more than a few dimensions, it is H(Y) whatever the data.
+    in nats, where a symbol s is the pattern of bins of a whole row. If most patterns
+    occur only once, as in more than a few dimensions, the value is H(Y) for any data.
 
     Args:
       outputs: real vectors of shape [N, d], or [N] for d = 1.
       labels: integer class ids of shape [N].
-      num_bins: bins for each column, at least 2.
-      low: lower end of the first bin, a number or one for each column; None takes each
-        column's smallest value. Values beyond the ends count in the outermost bins.
-      high: upper end of the last bin, likewise; None takes the largest value.
+      num_bins: number of bins of each column, at least 2.
+      low: lower end of the first bin, one number or one for each column; None takes
+        each column's smallest value. Values outside count in the outermost bins.
+      high: upper end of the last bin, in the same form; None takes each column's
+        largest value.
       num_classes: number of classes C; None (not under jit) is the largest label + 1.
       weights: None, or a real weight of each sample, [N].
       bias_correction: as in :func:`contingency`.
-      clip: whether to clip the value to [0, H(Y)], which a correction may leave.
+      clip: whether to clip the value to [0, H(Y)]; a correction may leave this range.
 
     Returns:
-      An :class:`MIEstimate`, whose `std_error` is the delta method's. Where `low` and
-      `high` leave out every value, `mi` is nan.
+      An :class:`MIEstimate`, whose `std_error` is the delta method's. If every value
+      lies outside `low` and `high`, `mi` is nan.
 
     Raises:
       TypeError, ValueError: shapes or dtypes do not fit, there are no samples, an
-        argument is out of its range, or `num_classes` is needed.
+        argument is out of range, or `num_classes` is needed.
 
     Example:
       >>> import jax.numpy as jnp
@@ -161,7 +162,7 @@ def _binned_mi(
             bias_correction,
             clip,
         )
-    # Where all lie beyond the ends, bins tell nothing.
+    # If all values lie outside, bins carry no information.
     row = x[:1].shape
     least, most = (jnp.broadcast_to(e.astype(x.dtype), row) for e in (low, high))
     beyond = ~jnp.any(kept & (x >= least) & (x <= most)) & jnp.any(kept)
@@ -175,7 +176,7 @@ def _sorted_estimate(
     bias_correction: BiasCorrection | None,
     clip: bool,
 ) -> MIEstimate:
-    """MI of symbols [N], each told by several integers, and labels, by sorting them."""
+    """MI of symbols [N], each given by several integers, and labels, by sorting."""
     *keys, labels, weights = jax.lax.sort(
         (*symbols, samples.labels, samples.weights), num_keys=len(symbols) + 1
     )
@@ -188,10 +189,10 @@ def _sorted_estimate(
         changes = [jnp.diff(column, prepend=column[:1]) != 0 for column in columns]
         return functools.reduce(jnp.logical_or, changes)
 
-    # The number of its symbol, and of its symbol and label, for every sample.
+    # For every sample, the rank of its symbol, and of its symbol and label.
     symbol, both = (jnp.cumsum(starts(c)) for c in (keys, [*keys, labels]))
     groups = ((num_classes, labels), (len(p), symbol), (len(p), both))
-    # Sums of weights first: those of ones are exact.
+    # Add the weights before scaling: sums of ones are exact.
     tables = [
         jnp.zeros(size, p.dtype).at[group].add(weights) * scale
         for size, group in groups

@@ -7,12 +7,12 @@ r"""Plug-in mutual information of two columns of codes, in float64.
 
 import numpy as np
 
-# Tables of up to so many cells for each sample are counted, and others sorted.
+# Tables of up to this many cells per sample are counted; larger ones are sorted.
 _CELLS = 8
 
 
 def codes_mi(x: np.ndarray, y: np.ndarray, x_codes: int, y_codes: int) -> float:
-    """I(X; Y) in nats of codes [N] in [0, `x_codes`) and [0, `y_codes`)."""
+    """I(X; Y) in nats for codes [N] in [0, `x_codes`) and [0, `y_codes`)."""
     samples = len(x)
     cells = x.astype(np.int64) * y_codes + y
     if x_codes * y_codes <= _CELLS * samples:

@@ -44,31 +44,31 @@ def contingency(
         \hat I = \sum_{y, x} \hat p(y, x)
                  \ln \frac{\hat p(y, x)}{\hat p(y)\, \hat p(x)}
 
-    in nats, where :math:`\hat p` is the table of true class y and predicted class x
-    over its sum. Hard counts add a sample to the column of its argmax; soft ones add
-    its :math:`\mathrm{softmax}(\mathrm{outputs})`, so that they estimate the
-    information in a class *drawn* from the softmax: less than that in the outputs
-    wherever the network is not certain.
+    in nats, where :math:`\hat p` is the table of true class y and predicted class x,
+    divided by its sum. Hard counts add a sample to the column of its argmax. Soft
+    counts add its :math:`\mathrm{softmax}(\mathrm{outputs})`, so they estimate the
+    information in a class *drawn* from the softmax. That is less than the information
+    in the outputs unless the network is certain.
 
     Args:
       num_classes: number of classes C, at least 2; the state takes 12 C**2 bytes.
       soft: whether logits count as probabilities (True) or by their argmax (False).
-      buckets: None, or a number B from 2 to C: labels and predictions are replaced by
-        their remainder modulo B, for a lower bound; `entropy` is then that of the
-        buckets.
+      buckets: None, or a number B from 2 to C. Then labels and predictions are replaced
+        by their remainder modulo B, which gives a lower bound, and `entropy` is the
+        entropy of the buckets.
       bias_correction: None, or `"miller_madow"`, `"grassberger"` or `"chao_shen"`,
-        which corrects the entropies for few samples in a cell. Needs `soft=False`.
+        which corrects the entropies for cells with few samples. Needs `soft=False`.
 
     Returns:
       An :class:`MIEstimator`. Its `update` takes `outputs`, logits of shape [..., C]
-      (for probabilities pass their logarithm; -inf masks a class) or integer class ids
+      (for probabilities, pass their logarithm; -inf masks a class) or integer class ids
       of shape [...], and `labels`, integers of shape [...]. `std_error` is the delta
       method's, about :math:`\sqrt 2` times the true one near I = 0; `chance` is the
-      table's bias, less what a bias correction takes off.
+      bias of the table, minus what a bias correction removes.
 
     Raises:
-      TypeError, ValueError: an argument is out of its range, or a bias correction is
-        asked of soft counts.
+      TypeError, ValueError: an argument is out of range, or a bias correction is
+        combined with soft counts.
 
     Example:
       >>> import jax.numpy as jnp
@@ -100,8 +100,8 @@ def contingency(
     check_bias_correction(bias_correction)
     if bias_correction is not None and soft:
         raise ValueError(
-            f"bias_correction={bias_correction!r} counts the cells in use, and soft "
-            "counts use all: pass soft=False with it."
+            f"bias_correction={bias_correction!r} counts the cells in use, but soft "
+            "counts use all cells: pass soft=False with it."
         )
 
     def init() -> _sums.LongSum:
@@ -119,7 +119,7 @@ def contingency(
         labels = bucket(samples.labels, size, num_classes)
         samples = samples._replace(labels=labels)
         if samples.outputs.ndim == labels.ndim:
-            # Whole numbers add up to the same in any order: scatter anywhere.
+            # Sums of whole numbers do not depend on their order, so scatter is exact.
             return add_ids(state, samples, bucket(samples.outputs, size, num_classes))
         q, log_q, weights = _softmax(samples.outputs, samples.weights)
         samples = samples._replace(weights=weights)
@@ -142,7 +142,7 @@ def bucket(ids: jax.Array, buckets: int, num_classes: int) -> jax.Array:
 
 
 def _bucket_sums(rows: jax.Array, buckets: int) -> jax.Array:
-    """Sums of rows [..., C] over the classes of a bucket, [..., B]."""
+    """Sums of rows [..., C] over the classes of each bucket, [..., B]."""
     num_classes = rows.shape[-1]
     each = -(-num_classes // buckets)
     pad = [(0, 0)] * (rows.ndim - 1) + [(0, each * buckets - num_classes)]
@@ -152,9 +152,10 @@ def _bucket_sums(rows: jax.Array, buckets: int) -> jax.Array:
 def _softmax(
     logits: jax.Array, weights: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Probabilities [..., C], their logarithms, and weights; 0 where there are none.
+    """Probabilities [..., C], their logarithms, and weights; 0 if they are undefined.
 
-    By the operations of the cross-entropy, so that XLA takes the exponentials once.
+    It uses the operations of the cross-entropy, so that XLA computes the exponentials
+    once.
     """
     top = jnp.max(logits, -1)
     shift = jnp.where(jnp.isfinite(top), top, 0.0)

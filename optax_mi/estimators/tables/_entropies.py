@@ -1,6 +1,6 @@
 r"""Entropies of a sample, and corrections of their bias.
 
-With N samples, K cells in use, :math:`n_i` samples in cell i and :math:`f_1` cells of
+With N samples, K cells in use, :math:`n_i` samples in cell i and :math:`f_1` cells with
 one sample,
 
 .. math::
@@ -13,7 +13,7 @@ one sample,
         {1 - (1 - \tilde p_i)^N}, \qquad
         \tilde p_i = \left(1 - \frac{f_1}{N}\right) \frac{n_i}{N} .
 
-References: those of :func:`optax_mi.estimators.contingency`.
+References: see :func:`optax_mi.estimators.contingency`.
 """
 
 import math
@@ -38,7 +38,7 @@ def entropy_of(
 ) -> jax.Array:
     """Entropy in nats of probabilities [...] estimated from `count` samples.
 
-    Weighted cells are rounded to whole numbers of samples where a formula needs these.
+    If a formula needs whole numbers of samples, weighted cells are rounded.
     """
     plugin = jnp.abs(jnp.sum(p * log_or_zero(p)))
     if bias_correction is None:
@@ -51,7 +51,7 @@ def entropy_of(
         corrected = jnp.log(samples) - jnp.sum(p * _grassberger(cells))
     else:
         single = jnp.sum(cells == 1, dtype=p.dtype)
-        # With every cell single the coverage would be 0: one is taken as seen twice.
+        # If every cell were single, the coverage would be 0, so leave one out.
         coverage = 1.0 - jnp.minimum(single, samples - 1.0) / samples
         covered = coverage * p
         unseen = jnp.maximum(1.0 - covered, jnp.finfo(p.dtype).tiny)
@@ -64,7 +64,7 @@ def entropy_of(
 def _grassberger(cells: jax.Array) -> jax.Array:
     """G(n) = 2 psi(2m) - psi(m) - ln 2 with m = n // 2, by the duplication formula.
 
-    For n < 2 it is psi(1) - ln 2, which `digamma` gives, whose psi(0) is psi(1).
+    For n < 2 it is psi(1) - ln 2; `digamma` gives this because its psi(0) is psi(1).
     """
     half = (cells / 2).astype(jnp.int32)
     twice, once = digamma(2 * half, cells.dtype), digamma(half, cells.dtype)

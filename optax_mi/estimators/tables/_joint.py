@@ -13,17 +13,17 @@ from optax_mi.estimators.tables._plugin import plugin_estimate
 
 
 class Counts(NamedTuple):
-    """What is summed up, for R labels and C outputs."""
+    """The sums of a table for R labels and C outputs."""
 
     joint: jax.Array  # float32 [R, C], [label, output]
     totals: jax.Array  # float32 [3], see Samples.totals
-    # float32 [2, C], weighted sums of q (1 - q) and -q ln q, where outputs are
-    # probabilities q; of class ids both would be 0.
+    # float32 [2, C], weighted sums of q (1 - q) and -q ln q if outputs are
+    # probabilities q; for class ids both would be 0.
     spread: jax.Array | None = None
 
 
 def check_table_size(num_classes: int) -> None:
-    """Raises unless the cells of a square table can be numbered by an int32."""
+    """Raises unless int32 can number the cells of a square table."""
     if num_classes**2 >= 2**31:
         raise ValueError(
             f"num_classes={num_classes} makes a table of {num_classes**2:.2g} cells: "
@@ -32,7 +32,7 @@ def check_table_size(num_classes: int) -> None:
 
 
 def empty_table(labels: int, outputs: int, soft: bool = False) -> _sums.LongSum:
-    """The table of no samples; `soft` if samples may be probabilities."""
+    """An empty table; `soft` if samples may be probabilities."""
     joint, totals = jnp.zeros((labels, outputs)), jnp.zeros(3)
     spread = jnp.zeros((2, outputs)) if soft else None
     return _sums.zeros(Counts(joint, totals, spread))
@@ -50,7 +50,7 @@ def add_joint(
     joint: jax.Array,
     spread: jax.Array | None = None,
 ) -> _sums.LongSum:
-    """The table after a batch that made its recent part `joint`, and adds `spread`."""
+    """Counts a batch whose samples are already in `joint`, and adds `spread`."""
     totals = state.recent.totals + samples.totals
     before = state.recent.spread
     after = before if spread is None else before + spread

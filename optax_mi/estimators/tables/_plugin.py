@@ -1,13 +1,14 @@
 r"""Plug-in mutual information of a joint table.
 
-With :math:`\hat p` the table divided by its sum,
+Let :math:`\hat p` be the table divided by its sum. Then
 
 .. math::
     \hat I = \sum_{yx} \hat p_{yx} \ln \frac{\hat p_{yx}}{\hat p_{y} \hat p_{x}},
     \qquad \hat H(Y) = -\sum_y \hat p_y \ln \hat p_y .
 
-Its variance is that of the pointwise information over N, by the delta method. A
-correction replaces each entropy of :math:`I = H(Y) + H(X) - H(Y, X)`.
+By the delta method, the variance of the estimate is the variance of the pointwise
+information divided by N. A correction replaces each entropy of :math:`I = H(Y) + H(X) -
+H(Y, X)`.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def plugin_estimate(
 ) -> MIEstimate:
     """MI of a joint table [label, output] of weights, from `count` samples.
 
-    `spread` [2, C]: weighted sums of q (1 - q) and -q ln q, for probabilities q of
+    `spread` [2, C] has weighted sums of q (1 - q) and -q ln q for probabilities q of
     outputs.
     """
     by_label, by_output = joint.sum(1), joint.sum(0)
@@ -63,7 +64,7 @@ def plugin_estimate(
 def _softness(
     p: jax.Array, p_label: jax.Array, p_output: jax.Array, not_hard: jax.Array
 ) -> jax.Array:
-    r"""Variance of probabilities q within a label over that of single outputs.
+    r"""Ratio of the variances of probabilities q and of hard outputs within a label.
 
     In [0, 1]: 0 if q is the same for all samples of a label, 1 if it is always 0 or 1.
     """
@@ -74,7 +75,7 @@ def _softness(
 
 
 def _divide(a: jax.Array, b: jax.Array) -> jax.Array:
-    """`a / b`, and 0 where b is not positive."""
+    """`a / b`, or 0 if b is not positive."""
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
 
 
@@ -88,13 +89,13 @@ def gathered_estimate(
     entropies: Sequence[jax.Array] | None = None,
     clip: bool = True,
 ) -> MIEstimate:
-    """MI of samples that are p [N] of the whole, for tables of mostly empty cells.
+    """MI of samples with shares p [N], for tables of mostly empty cells.
 
-    `cells` are each sample's label and output, `share` [N] is that of its cell, and
-    `margins` those of all labels and outputs; `entropies` corrected ones of label,
-    output and both. Labels may lie beyond their margin where p is 0.
+    `cells` has each sample's label and output, `share` [N] the share of its cell, and
+    `margins` the shares of all labels and outputs. `entropies` has the corrected
+    entropies of label, output and both. Labels may exceed their margin if p is 0.
     """
-    # Logarithms of the margins: there are fewer of them than samples.
+    # Take logarithms of the margins, because there are fewer of them than samples.
     label, output = (
         log_or_zero(margin).at[at].get(mode="clip")
         for margin, at in zip(margins, cells, strict=True)
@@ -115,7 +116,7 @@ def gathered_estimate(
 def _chance_left(
     chance: jax.Array, plain: jax.Array, corrected: jax.Array
 ) -> jax.Array:
-    """What of the chance is left once a correction took `plain - corrected` off."""
+    """The remaining chance level after a correction has removed `plain - corrected`."""
     return jnp.maximum(chance - (plain - corrected), 0.0)
 
 

@@ -43,35 +43,36 @@ def plugin_mi(
     bias_correction: BiasCorrection | None = None,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""I(prediction; label) of whole arrays, from their joint table.
+    r"""Estimates I(prediction; label) of whole arrays, from their joint table.
 
     .. math::
         \hat I = \sum_{y, x} \hat p(y, x)
                  \ln \frac{\hat p(y, x)}{\hat p(y)\, \hat p(x)}
 
-    in nats, over true classes y and predicted classes x: the one-shot form of
+    in nats, over true classes y and predicted classes x. This is the one-shot form of
     :func:`contingency`. `.normalized` is Theil's U adjusted for chance.
 
     Args:
       outputs: integer class ids of shape [...], or logits of shape [..., C]. For
-        probabilities pass their logarithm.
+        probabilities, pass their logarithm.
       labels: integer class ids of shape [...].
-      num_classes: number of classes C; None reads it off logits, or means the largest
-        id + 1, which cannot be seen inside jit and vmap.
+      num_classes: number of classes C; None takes it from the shape of logits, or means
+        the largest id + 1, which is unknown inside jit and vmap.
       weights: None, or real or boolean of shape [...].
       soft: whether logits count as probabilities (True) or by their argmax (False).
       buckets: as in :func:`contingency`.
       bias_correction: as in :func:`contingency`.
-      clip: whether to clip the value to [0, H(label)], which a correction may leave.
+      clip: whether to clip the value to [0, H(label)]; a correction may leave this
+        range.
 
     Returns:
-      An :class:`MIEstimate`, with `std_error` and `chance` as of :func:`contingency`.
+      An :class:`MIEstimate`, with `std_error` and `chance` as in :func:`contingency`.
 
     Raises:
       TypeError, ValueError: shapes or dtypes do not fit, there are no samples,
-        `num_classes` is needed, the table has 2**31 cells or more, a bias correction
-        is asked of soft counts, or logits to be counted as probabilities are that
-        already, as far as can be seen outside of jit and vmap.
+        `num_classes` is needed, the table has 2**31 cells or more, a bias correction is
+        combined with soft counts, or soft logits are already probabilities, which it
+        checks only outside of jit and vmap.
 
     Example:
       >>> import jax.numpy as jnp
@@ -94,7 +95,7 @@ def plugin_mi(
     is_ids = are_ids(outputs)
     if is_ids:
         outputs, predicted = host_ids("outputs", outputs, num_classes)
-        # A table has two classes at least; with one there is nothing to know.
+        # A table has at least two classes; a single class has no information.
         classes = max(classes, predicted, 2)
     else:
         if soft:
@@ -113,7 +114,7 @@ def plugin_mi(
 
 
 def _classes_of(outputs: Any, num_classes: int | None) -> int | None:
-    """The number of classes, as given or of logits; None of ids."""
+    """The number of classes, as passed or from logits; None for ids."""
     if num_classes is not None or are_ids(outputs):
         return num_classes
     shape = shape_of("outputs", outputs)
@@ -122,8 +123,8 @@ def _classes_of(outputs: Any, num_classes: int | None) -> int | None:
     if len(shape) < 2 or shape[-1] < 2:
         raise ValueError(
             f"outputs of shape {shape} are not logits of two classes or more. If they "
-            "are class ids, pass outputs.astype(int). With one logit a sample, that of "
-            "class 1, pass num_classes=2."
+            "are class ids, pass outputs.astype(int). With one logit per sample, that "
+            "of class 1, pass num_classes=2."
         )
     return shape[-1]
 
@@ -163,7 +164,7 @@ def _plugin_mi(
     size = buckets or num_classes
 
     def cells(outputs: Any, labels: Any, mask: Any) -> tuple[jax.Array, jax.Array]:
-        """Label and output; the last label, of no class, where one is not usable."""
+        """Label and output; the label of an unusable sample is `size`."""
         samples = read_classes(outputs, labels, mask, num_classes=num_classes)
         row = bucket(samples.labels, size, num_classes)
         column = bucket(samples.outputs, size, num_classes)
@@ -174,7 +175,7 @@ def _plugin_mi(
         return table.at[row * size + column].add(1, mode=_INSIDE)
 
     table = over_blocks(add, jnp.zeros((size + 1) * size, jnp.int32), arrays, block)
-    # Reading a cell out of order takes as long as eight in order.
+    # A random read of a cell takes as long as eight reads in order.
     if 8 * len(arrays[1]) > size * size or bias_correction is not None:
         counts = table.astype(float).reshape(size + 1, size)
         joint, dropped = counts[:-1], counts[-1].sum()
@@ -207,25 +208,25 @@ def table_mi(
     bias_correction: BiasCorrection | None = None,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""I(X; Y) in nats from a joint table of counts, [label, output].
+    r"""Estimates I(X; Y) in nats from a joint table of counts, [label, output].
 
     .. math::
         \hat I = \sum_{y, x} \hat p_{yx} \ln \frac{\hat p_{yx}}{\hat p_y\, \hat p_x}
 
     Args:
       joint: counts or weights of shape [R, C]; cells that are negative or not finite
-        are dropped and counted. Of probabilities, whose sum is 1, `num_samples`,
-        `std_error` and corrections mean nothing.
+        are dropped and counted. For probabilities, whose sum is 1, `num_samples`,
+        `std_error` and corrections are meaningless.
       bias_correction: as in :func:`contingency`.
       clip: whether to clip the value to [0, H(label)].
 
     Returns:
-      An :class:`MIEstimate`; `entropy` is that of the rows, `num_samples` the table's
-      sum.
+      An :class:`MIEstimate`; `entropy` is the entropy of the rows, and `num_samples`
+      the sum of the table.
 
     Raises:
-      TypeError, ValueError: not a table of real numbers, an empty one, or an unknown
-        correction.
+      TypeError, ValueError: `joint` is not a table of real numbers or is empty, or the
+        correction is unknown.
 
     Example:
       >>> from optax_mi.estimators import table_mi
@@ -265,7 +266,7 @@ def plugin_entropy(
     weights: jax.typing.ArrayLike | None = None,
     bias_correction: BiasCorrection | None = None,
 ) -> jax.Array:
-    r"""Entropy of labels in nats, :math:`-\sum_y \hat p_y \ln \hat p_y`.
+    r"""Estimates the entropy of labels in nats, :math:`-\sum_y \hat p_y \ln \hat p_y`.
 
     Args:
       labels: integers of shape [...]; those outside [0, C) are ignored.
@@ -277,7 +278,7 @@ def plugin_entropy(
       The entropy, a scalar; 0 if every label is ignored.
 
     Raises:
-      TypeError, ValueError: as :func:`plugin_mi`.
+      TypeError, ValueError: as in :func:`plugin_mi`.
 
     Example:
       scikit-learn's `normalized_mutual_info_score`:
@@ -289,7 +290,7 @@ def plugin_entropy(
       >>> print(f"{plugin_mi(a, b).mi / mean:.4f}")
       0.3437
     """
-    # What floats, None or nothing would be named as outputs.
+    # plugin_mi would call these arguments outputs in its messages.
     ids = check_ids("labels", as_array("labels", labels))
     if ids.size == 0:
         raise ValueError(f"labels has shape {ids.shape}: there are no samples.")

@@ -19,7 +19,7 @@ from optax_mi.estimators.tables._plugin import delta_estimate
 
 
 class Losses(NamedTuple):
-    """What :func:`variational` sums up, for C classes."""
+    """The sums of :func:`variational` for C classes."""
 
     by_label: jax.Array  # float32 [C, 2]: weight, weighted loss
     loss: jax.Array  # float32 [2]: weighted loss, weighted square of it
@@ -33,8 +33,8 @@ def variational(*, num_classes: int) -> MIEstimator:
         I(X; Y) \ge \hat H(Y) + \frac1N \sum_n \ln q(y_n \mid x_n),
         \qquad q = \mathrm{softmax}(\mathrm{outputs}),
 
-    in nats, with equality where the network is calibrated. The value is clipped to [0,
-    H(Y)]: a network that is confidently wrong reads 0.
+    in nats, with equality if the network is calibrated. The value is clipped to [0,
+    H(Y)], so it is 0 for a network that is confidently wrong.
 
     Args:
       num_classes: number of classes C, at least 2; the state takes 24 C bytes.
@@ -68,7 +68,7 @@ def variational(*, num_classes: int) -> MIEstimator:
 
     def add(state: _sums.LongSum, samples: Samples) -> _sums.LongSum:
         loss = _cross_entropy(samples.outputs, samples.labels)
-        # The logit of a label may be the -inf of a class that is masked.
+        # The logit of a label may be -inf if its class is masked.
         weights = jnp.where(jnp.isfinite(loss), samples.weights, 0.0)
         samples = samples._replace(weights=weights)
         loss = jnp.where(samples.kept, loss, 0.0)
@@ -92,8 +92,8 @@ def variational(*, num_classes: int) -> MIEstimator:
 def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Loss [...] of logits [..., C], which may all lie far from 0.
 
-    By the operations of Optax's, so that XLA takes the exponentials once, but for the
-    last: the largest logit is added to nothing that it would drown.
+    It uses the operations of Optax's loss, so that XLA computes the exponentials once.
+    Only the last one differs: subtracting first loses no digits to a large logit.
     """
     top = jnp.max(logits, -1)
     shift = jnp.where(jnp.isfinite(top), top, 0.0)
@@ -103,7 +103,7 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def estimate_bound(state: _sums.LongSum, clip: bool) -> MIEstimate:
-    """The bound of the samples summed up."""
+    """The bound of all samples in the sums."""
     by_label, sums, totals = _sums.value(state)
     weight, count, dropped = health(totals)
     scale = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1.0), 0.0)
@@ -115,5 +115,5 @@ def estimate_bound(state: _sums.LongSum, clip: bool) -> MIEstimate:
     # Variance of -ln p(y) - loss, the pointwise information.
     second = jnp.sum(p * log_p**2) + 2.0 * jnp.sum(log_p * loss_share) + square
     variance = jnp.maximum(second - bound**2, 0.0)
-    # For independent outputs the bound is negative: nothing is read by chance.
+    # For independent outputs the bound is negative, so chance is 0.
     return delta_estimate(bound, entropy, variance, count, dropped, clip)

@@ -28,16 +28,16 @@ def variational_mi(
     weights: jax.typing.ArrayLike | None = None,
     clip: bool = True,
 ) -> MIEstimate:
-    r"""A lower bound on I(output; label) of whole arrays of logits, in nats.
+    r"""Estimates a lower bound on I(output; label) of whole arrays of logits, in nats.
 
     .. math::
         I(X; Y) \ge \hat H(Y) + \frac1N \sum_n \ln q(y_n \mid x_n),
         \qquad q = \mathrm{softmax}(\mathrm{outputs}),
 
-    the one-shot form of :func:`variational`.
+    This is the one-shot form of :func:`variational`.
 
     Args:
-      outputs: logits of shape [..., C]; of two classes also [...] or [..., 1].
+      outputs: logits of shape [..., C]; for two classes also [...] or [..., 1].
       labels: integers of shape [...].
       num_classes: number of classes C; None is the last axis of the logits.
       weights: None, or of shape [...].
@@ -48,7 +48,7 @@ def variational_mi(
 
     Raises:
       TypeError, ValueError: shapes or dtypes do not fit, there are no samples, or
-        logits are probabilities, as far as can be seen outside of jit and vmap.
+        logits are probabilities, which it checks only outside of jit and vmap.
 
     Example:
       >>> import jax.numpy as jnp
@@ -63,7 +63,7 @@ def variational_mi(
     if num_classes is None and (not shape or shape[-1] < 2):
         raise ValueError(
             f"outputs of shape {shape} are not logits of two classes or more. "
-            "With one logit a sample, that of class 1, pass num_classes=2."
+            "With one logit per sample, that of class 1, pass num_classes=2."
         )
     if num_classes is None:
         num_classes = shape[-1]

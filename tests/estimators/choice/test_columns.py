@@ -77,7 +77,7 @@ def test_symbols_are_distinct_rows():
 def test_tables_of_many_kinds():
     frame = pd.DataFrame({"a": np.arange(27.0), "b": ["x", "y", None] * 9})
     found = read_columns("x", frame, None)
-    assert found.kind == "2 columns, 1 of them of symbols"
+    assert found.kind == "2 columns, 1 with symbols"
     np.testing.assert_array_equal(found.valid, [1, 1, 0] * 9)
     found = read_columns("y", [1.0, None, 2.0], None)
     np.testing.assert_array_equal(found.valid, [1, 0, 1])
@@ -101,7 +101,7 @@ def test_tables_of_many_kinds():
         (lambda x: x, None, ValueError, "x must have the shape"),
         ([object()] * 3, None, TypeError, "x must be numbers.* got object"),
         (np.ones(3), 1, TypeError, "discrete_x must be True, False or None, got 1"),
-        (["a", "b"], False, ValueError, "x holds strings, which discrete_x=False"),
+        (["a", "b"], False, ValueError, "x has strings, so discrete_x must not"),
     ],
 )
 def test_errors(array, discrete, error, message):

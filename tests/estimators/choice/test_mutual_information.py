@@ -51,10 +51,10 @@ def test_either_side_may_hold_the_classes():
 def test_neighbours_where_no_model_fits():
     x = RNG.uniform(-1.0, 1.0, (N, 1))
     found = mutual_information(x, np.sin(20 * x[:, 0]) > 0)
-    assert found.method == "nearest neighbours"
+    assert found.method == "nearest neighbors"
     assert found.mi == pytest.approx(math.log(2), abs=0.03)
     found = mutual_information(x, np.c_[x**2 + 0.1 * X[:, None], PAIR])
-    assert found.method == "nearest neighbours"
+    assert found.method == "nearest neighbors"
     assert "in 1 + 1 columns" in found.why
     assert found.mi > 0.7
 
@@ -113,7 +113,7 @@ def test_scores_are_read_by_their_order():
     other = np.clip(score + RNG.integers(-10, 11, size=N), 0, 99)
     found = mutual_information(score, other)
     assert found.mi > 1.4  # of 1.64
-    assert "as numbers they tell more" in found.why
+    assert "as numbers they show more" in found.why
     assert mutual_information(score, other, discrete_x=True, discrete_y=True).mi < 1
 
 
@@ -202,7 +202,7 @@ def test_a_line_of_text_and_plain_numbers():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="same samples, got 1000 and 5"):
+    with pytest.raises(ValueError, match="number of samples, got 1000 and 5"):
         mutual_information(X, LABELS[:5])
     with pytest.raises(ValueError, match="seed must be at least 0"):
         mutual_information(X, LABELS, seed=-1)

@@ -46,7 +46,7 @@ def test_of_classes(d):
 
 
 def test_at_most_what_samples_can_show():
-    near = Reading(4.5, 0.01, 0.0, "nearest neighbours", "")
+    near = Reading(4.5, 0.01, 0.0, "nearest neighbors", "")
     assert at_most(near, 1000).at_least
     assert not at_most(near, 10_000).at_least
     assert not at_most(near._replace(method="Gaussian copula"), 1000).at_least

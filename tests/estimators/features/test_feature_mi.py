@@ -201,7 +201,7 @@ def test_random_states():
         (
             {"X": np.r_[[1e60], REAL[1:]][:, None]},
             ValueError,
-            "X, in column 0, has 310 values of which float32 tells",
+            "X, in column 0, has 310 values, of which float32 can",
         ),
     ],
 )

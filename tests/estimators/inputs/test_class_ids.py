@@ -102,7 +102,7 @@ def test_padding_is_dropped():
 
 def test_labels_most_of_which_are_of_no_class_are_an_error():
     prices = np.array([10, 250, 99, 1, 2000, 2])
-    with pytest.raises(ValueError, match=r"goes up to 2000, .* num_classes=3: give"):
+    with pytest.raises(ValueError, match=r"goes up to 2000, .* num_classes=3: pass"):
         class_ids("ids", prices, 3)
     # Half may be left out, and any number that have the same mark.
     assert class_ids("ids", prices[1:5], 100)[1] == 100
@@ -164,7 +164,7 @@ def test_one_logit_is_that_of_class_1():
         both = np.stack([0 * logit, logit], -1)
         bound = variational_mi(given, labels, num_classes=2, clip=False).mi
         assert bound == variational_mi(both, labels, clip=False).mi
-        with pytest.raises(ValueError, match=r"one logit a sample.*num_classes=2"):
+        with pytest.raises(ValueError, match=r"one logit per sample.*num_classes=2"):
             plugin_mi(given[:1] if given.ndim == 1 else given, labels[: len(given)])
         estimator = contingency(num_classes=2)
         state = estimator.update(estimator.init(), outputs=given, labels=labels)
@@ -172,7 +172,7 @@ def test_one_logit_is_that_of_class_1():
 
 
 def test_traced_ids_are_told_to_pass_the_number():
-    with pytest.raises(ValueError, match=r"num_classes is needed .* where ids can"):
+    with pytest.raises(ValueError, match=r"num_classes is needed .* values of ids"):
         jax.jit(lambda ids: class_ids("ids", ids)[0])(jnp.arange(2))
 
 

@@ -67,9 +67,9 @@ def test_tables_of_one_kind_or_of_many():
 
 
 def test_errors_name_the_argument():
-    with pytest.raises(TypeError, match=r"y must be real numbers.*Times"):
+    with pytest.raises(TypeError, match=r"y must be real numbers.*times"):
         column_of("y", np.array(["2020-01-01"], "datetime64[D]"))
     with pytest.raises(ValueError, match=r"x must have the shape.*unequal lengths"):
         table_of("x", [[1, 2], [3]])
-    with pytest.raises(TypeError, match=r"x is traced, and f has to look.*Inside, g"):
+    with pytest.raises(TypeError, match=r"x is traced, but f has to read.*Inside, g"):
         jax.jit(lambda x: check_concrete("x", [x], "f", "g"))(1.0)
