@@ -7,6 +7,7 @@ from importlib.metadata import version as get_version
 from sphinx.util import logging
 
 import optax_mi
+import optax_mi.equinox
 import optax_mi.flax
 import optax_mi.plotting
 
@@ -102,6 +103,7 @@ PUBLIC = {
     "optax_mi": optax_mi.__all__,
     "optax_mi.estimators": optax_mi.estimators.__all__,
     "optax_mi.rules": optax_mi.rules.__all__,
+    "optax_mi.equinox": ["capture_layers"],
     "optax_mi.flax": ["MITrainState", "capture_layers", "recompute_batch_stats"],
     "optax_mi.plotting": optax_mi.plotting.__all__,
 }

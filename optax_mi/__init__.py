@@ -34,6 +34,9 @@ from optax_mi._inspect import mi_diagnostics as mi_diagnostics
 # Restoring from a checkpoint.
 from optax_mi._restore import restore_state as restore_state
 
+# Setting the learning rate of another optimizer.
+from optax_mi._set_learning_rate import set_learning_rate as set_learning_rate
+
 # Warnings about a run.
 from optax_mi._warnings import mi_warnings as mi_warnings
 
@@ -80,5 +83,6 @@ __all__ = [
     "reduce_activations",
     "restore_state",
     "rules",
+    "set_learning_rate",
     "stop_gradients",
 ]

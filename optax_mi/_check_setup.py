@@ -300,7 +300,7 @@ def _look_at_estimates(full: Outcome, extra_args: dict[str, Any]) -> list[str]:
         if seen.measures or seen.num_epochs == 0:
             continue
         if seen.held == seen.num_epochs:
-            sentences[group] = f"The estimate is unusable: {why_held(seen.estimate)}"
+            sentences[group] = f"The estimate is unusable: {why_held(seen)}"
         elif padding is not None and dropped > (1 + padding) / 2 * (used + dropped):
             sentences[group] = (
                 f"{dropped / (used + dropped):.0%} of the samples are dropped: their "

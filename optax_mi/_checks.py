@@ -7,7 +7,7 @@ numeric arguments as tracers, whose values are unknown while tracing.
 import inspect
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -179,4 +179,17 @@ def required_keywords(estimator: Any) -> tuple[str, ...]:
     parameters = inspect.signature(estimator.update).parameters.values()
     return tuple(
         p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty
+    )
+
+
+def paths_by_group(layers: Any) -> dict[str, str]:
+    """From groups to paths of layers; raises if it is neither list nor mapping."""
+    if isinstance(layers, Iterable) and not isinstance(layers, str):
+        groups = layers if isinstance(layers, Mapping) else list(layers)
+        paths = groups.values() if isinstance(groups, Mapping) else groups
+        if all(isinstance(path, str) for path in paths):
+            return dict(zip(groups, paths, strict=True))
+    raise TypeError(
+        "layers must be a list of paths, or a mapping from group to path, got "
+        f"{layers!r}. For the keys of a mapping pass list(mapping)."
     )

@@ -16,16 +16,21 @@ def find_states(
     Raises:
       TypeError: `tree` is a transformation; the message calls it `name`.
     """
-    if hasattr(tree, "init") and hasattr(tree, "update"):
-        raise TypeError(
-            f"{name} must be a state, which tx.init(params) returns, got the "
-            "transformation itself."
-        )
+    check_state(name, tree)
     # An nnx.Optimizer is a pytree only in some versions of flax, but has this attribute
     # in all of them. Reading it also skips the params of a train state.
     tree = getattr(tree, "opt_state", tree)
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_state)
     return [(path, node) for path, node in leaves if is_state(node)]
+
+
+def check_state(name: str, tree: Any) -> None:
+    """Raises if `tree` is a transformation."""
+    if hasattr(tree, "init") and hasattr(tree, "update"):
+        raise TypeError(
+            f"{name} must be a state, which tx.init(params) returns, got the "
+            "transformation itself."
+        )
 
 
 def leaves_by_name(tree: Any) -> dict[Path, Any]:

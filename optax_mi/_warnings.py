@@ -10,6 +10,8 @@ from optax_mi._decay import MIDecayState
 from optax_mi._inspect import array_of, states_by_group
 from optax_mi.estimators import MIEstimate
 from optax_mi.estimators._base import unpack
+from optax_mi.estimators._from_loss import BatchLosses
+from optax_mi.estimators.arithmetic._sums import LongSum
 
 NO_STATE = (
     "There is no state of mi_decay here, so no learning rate follows the mutual "
@@ -33,6 +35,7 @@ class Reading(NamedTuple):
     joined: Any
     estimate: MIEstimate
     measures: bool  # whether the user passes measurements of mi
+    from_loss: bool  # whether the user passes a loss alone
 
 
 def mi_warnings(opt_state: Any) -> list[str]:
@@ -46,6 +49,8 @@ def mi_warnings(opt_state: Any) -> list[str]:
     - an epoch dropped more samples than it used;
     - the open epoch is 64 times its normal length, because its samples cannot tell
       knowledge from chance;
+    - a loss is below 0, or still above H(Y) after 100 updates, for
+      :func:`optax_mi.estimators.from_loss`;
     - there is no state of :func:`mi_decay`.
 
     Args:
@@ -100,9 +105,16 @@ def read(state: MIDecayState) -> list[Reading]:
         estimate = unpack(MIEstimate(*map(array_of, state.estimate)))
     arrays = jax.device_get([*fields, *estimate])
     rows = np.broadcast_arrays(*map(np.ravel, arrays))
-    measures = isinstance(state.estimator_state, MIEstimate)
+    sums = state.estimator_state
+    measures = isinstance(sums, MIEstimate)
+    from_loss = isinstance(sums, LongSum) and isinstance(sums.recent, BatchLosses)
     return [
-        Reading(*row[:5], estimate=MIEstimate(*row[5:]), measures=measures)
+        Reading(
+            *row[:5],
+            estimate=MIEstimate(*row[5:]),
+            measures=measures,
+            from_loss=from_loss,
+        )
         for row in zip(*rows, strict=True)
     ]
 
@@ -125,8 +137,16 @@ def _look_at(state: Reading) -> list[str]:
     elif 2 * state.held > state.num_epochs:
         found.append(
             f"{state.held} of {state.num_epochs} epochs were held, and the learning "
-            f"rate with them: {why_held(state.estimate)}"
+            f"rate with them: {why_held(state)}"
         )
+    elif state.from_loss:
+        if many and state.num_epochs > 0 and state.estimate.mi == 0:
+            found.append(
+                f"The loss is above H(Y), {state.estimate.entropy:.3g} nats, after "
+                f"{state.num_updates} updates, which reads as knowing nothing. If the "
+                "network has learned something, the loss is not the mean cross-entropy "
+                "in nats: it is a sum, or has other terms."
+            )
     elif (dropped := state.estimate.dropped) > (used := state.estimate.num_samples):
         found.append(
             f"The last epoch used {used:.0f} samples and dropped {dropped:.0f}. If "
@@ -143,8 +163,17 @@ def _look_at(state: Reading) -> list[str]:
     return found
 
 
-def why_held(estimate: MIEstimate) -> str:
-    """Why an epoch with such an estimate was held, and what to do."""
+def why_held(state: Reading) -> str:
+    """Why the last epoch was held, and what to do."""
+    estimate = state.estimate
+    if state.from_loss and estimate.num_samples <= 0:
+        return f"the last had no finite loss, and dropped {estimate.dropped:.0f}."
+    if state.from_loss and np.isnan(estimate.mi):
+        return (
+            "a loss was below 0, which a cross-entropy never is. Pass the mean "
+            "cross-entropy in nats: from_loss cannot read the loss of a regression, or "
+            "an ELBO."
+        )
     if np.isnan(estimate.num_samples):
         return (
             "the estimator returned num_samples=nan. Weights must be from 1e-18 to "

@@ -15,6 +15,8 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from optax_mi._checks import paths_by_group
+
 try:
     import flax.core
     import flax.linen as nn
@@ -124,7 +126,7 @@ def capture_layers(
       >>> logits.shape, seen["layers_0"].shape
       ((4, 2), (4, 8))
     """
-    paths = _paths(layers)
+    paths = paths_by_group(layers)
     if isinstance(model, nn.Module):
         outputs, called = _capture_linen(model, set(paths.values()), *args, **kwargs)
         hint = (
@@ -145,19 +147,6 @@ def capture_layers(
             f"were {sorted(called)}. {hint}"
         )
     return outputs, {group: called[path][-1] for group, path in paths.items()}
-
-
-def _paths(layers: Any) -> dict[str, str]:
-    """A dict from groups to paths."""
-    if isinstance(layers, Iterable) and not isinstance(layers, str):
-        groups = layers if isinstance(layers, Mapping) else list(layers)
-        paths = groups.values() if isinstance(groups, Mapping) else groups
-        if all(isinstance(path, str) for path in paths):
-            return dict(zip(groups, paths, strict=True))
-    raise TypeError(
-        "layers must be a list of paths, or a mapping from group to path, got "
-        f"{layers!r}. To pass the keys of a mapping, use list(mapping)."
-    )
 
 
 def _capture_linen(

@@ -18,6 +18,7 @@ from optax_mi import average_params, layerwise_mi_decay, mi_decay, mi_sgd
 from optax_mi.estimators import (
     binned,
     contingency,
+    from_loss,
     gaussian,
     kde,
     measured,
@@ -125,6 +126,7 @@ ESTIMATORS = {
     ),
     "hard": (contingency(num_classes=NUM_CLASSES, soft=False), labelled()),
     "variational": (variational(num_classes=NUM_CLASSES), labelled()),
+    "from_loss": (from_loss(1.5), {"value": jnp.float32(0.7)}),
     "gaussian-real": (
         gaussian(features=2, label_features=2),
         {**scattered(), "labels": scattered()["outputs"] + NOISE[::-1]},

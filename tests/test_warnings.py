@@ -11,7 +11,7 @@ from flax import nnx
 
 from optax_mi import mi_decay, mi_sgd, mi_warnings
 from optax_mi._warnings import read
-from optax_mi.estimators import contingency, measured
+from optax_mi.estimators import contingency, from_loss, measured
 from optax_mi.estimators._base import pack
 
 TX = mi_decay(0.5, num_classes=4, steps_per_epoch=2)
@@ -105,6 +105,25 @@ def test_a_run_that_goes_well():
 def test_what_goes_wrong_is_said(state, match):
     (said,) = mi_warnings(state)
     assert re.search(match, said)
+
+
+def losses(*values):
+    """The state of a run whose losses these are, over and over."""
+    tx = mi_decay(0.5, estimator=from_loss(1.0))
+    state, update = tx.init(GRADS), jax.jit(tx.update)
+    for step in range(100):
+        _, state = update(GRADS, state, value=values[step % len(values)])
+    return mi_warnings(state)
+
+
+def test_losses_that_are_no_cross_entropy():
+    assert losses(0.9, 0.2) == losses(0.0) == []
+    (below,) = losses(-0.5, 0.5)
+    assert "a loss was below 0, which a cross-entropy never is" in below
+    (none,) = losses(jnp.nan)
+    assert none.endswith("the last had no finite loss, and dropped 8.")
+    (above,) = losses(30.0)
+    assert above.startswith("The loss is above H(Y), 1 nats, after 100 updates")
 
 
 def test_labels_without_a_class():

@@ -10,7 +10,8 @@ All take `outputs` and `labels`, and return an :class:`MIEstimate`. The exceptio
 from optax_mi.estimators._base import MIEstimate as MIEstimate
 from optax_mi.estimators._base import MIEstimator as MIEstimator
 
-# For MI measured elsewhere.
+# For MI measured elsewhere, or a loss alone.
+from optax_mi.estimators._from_loss import from_loss as from_loss
 from optax_mi.estimators._measured import measured as measured
 
 # One call, for samples of any kind.
@@ -49,6 +50,7 @@ __all__ = [
     "binned_mi",
     "contingency",
     "feature_mi",
+    "from_loss",
     "gaussian",
     "gaussian_mi",
     "kde",

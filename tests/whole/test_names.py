@@ -84,7 +84,7 @@ def their_names():
 def test_everything_is_looked_at():
     assert {owner for owner, _ in our_names()} >= {
         *("MIDecayState", "AverageParamsState", "MIEstimate"),
-        *("LongSum", "Counts", "Losses", "Reservoir"),
+        *("LongSum", "BatchLosses", "Counts", "Losses", "Reservoir"),
         *("_Progress", "_LastMI", "_LastResidual", "_Spent"),
     }
     assert {*rules.__all__} == {"DecayRule", *(make.__name__ for make in RULES)}

@@ -13,10 +13,11 @@ FILES = sorted(HOUSE.rglob("*.py"))
 # From the ground up, by their paths in `optax_mi`: a room imports from the floors below
 # its own, and one of a single file is that file.
 FLOORS = [
-    ["_checks", "_find", "flax"],
-    ["estimators/_base", "estimators/arithmetic", "plotting"],
+    ["_checks", "_find"],
+    ["estimators/_base", "estimators/arithmetic", "plotting", "flax", "equinox"],
     ["estimators/inputs"],
     [
+        "estimators/_from_loss",
         "estimators/_measured",
         "estimators/moments",
         "estimators/samples",
@@ -24,7 +25,14 @@ FLOORS = [
     ],
     ["estimators/choice", "estimators/features"],
     ["estimators"],
-    ["rules", "_average", "_devices", "_layouts", "_printing"],
+    [
+        "rules",
+        "_average",
+        "_devices",
+        "_layouts",
+        "_printing",
+        "_set_learning_rate",
+    ],
     ["_epoch"],
     ["_decay", "_restore"],
     ["_inspect", "layerwise"],

@@ -27,6 +27,7 @@ from optax_mi.estimators.inputs._read import read_logits as read_logits
 from optax_mi.estimators.inputs._read import read_vectors as read_vectors
 from optax_mi.estimators.inputs._samples import Samples as Samples
 from optax_mi.estimators.inputs._samples import health as health
+from optax_mi.estimators.inputs._samples import weigh as weigh
 from optax_mi.estimators.inputs._streaming import Kind as Kind
 from optax_mi.estimators.inputs._streaming import check_kind as check_kind
 from optax_mi.estimators.inputs._streaming import streaming as streaming
