@@ -16,8 +16,18 @@ import argparse
 import functools
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from timing import compare, median_interval, parse_timing, seconds
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return parse_timing(__doc__, 300, argv, keeps=True)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import flax.linen as nn
 import jax
@@ -27,7 +37,6 @@ import optax.contrib
 from rich.console import Console
 from rich.table import Table
 from suite.results import machine, save_json
-from timing import compare, median_interval, seconds
 
 from optax_mi import mi_decay
 from optax_mi.estimators import contingency
@@ -201,30 +210,17 @@ def update_alone(num_classes: int, soft: bool, steps: int = 2000) -> float:
     return statistics.median(times) / steps
 
 
-def begin(
-    description: str | None, pairs: int, keeps: bool = False
-) -> tuple[argparse.Namespace, Console]:
-    """The arguments of a benchmark of steps, and a console with its headline.
-
-    One that `keeps` its figures takes --output.
-    """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--pairs", type=int, default=pairs, help="timed pairs a row")
-    parser.add_argument("--steps", type=int, default=30, help="updates a timed run")
-    parser.add_argument(
-        "--compiles", type=int, default=20, help="pairs of compilations"
-    )
-    if keeps:
-        parser.add_argument("--output", type=Path, help="a JSON for the first table")
-    args, console = parser.parse_args(), Console()
+def begin() -> Console:
+    """A console with the headline of a benchmark of steps."""
+    console = Console()
     device = jax.devices()[0].device_kind
     console.print(f"jax {jax.__version__} on {device}, batch {BATCH}")
-    return args, console
+    return console
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints three tables, and writes the first."""
-    args, console = begin(__doc__, pairs=300, keeps=True)
+    args, console = parse(argv), begin()
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
     measured: list[dict[str, Any]] = []
     for column in ("model", "C", "against sgd", "sgd, us", "ratio", "95 %"):

@@ -6,20 +6,14 @@ installed, `tensorboard --logdir outputs/tensorboard` shows them.
 """
 
 import argparse
-import functools
 import sys
-from pathlib import Path
 
-from arguments import OneLineParser, at_least
+from arguments import demo_parser
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = OneLineParser(description=__doc__)
-    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
-    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=20)
-    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
-    return parser.parse_args(argv)
+    return demo_parser(__doc__, epochs=20).parse_args(argv)
 
 
 if __name__ == "__main__":

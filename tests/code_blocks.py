@@ -63,7 +63,7 @@ def check_pages(pyright: Path) -> bool:
     config = {
         "typeCheckingMode": "standard",
         "pythonVersion": "3.11",
-        "extraPaths": [str(ROOT)],
+        "extraPaths": [str(ROOT), str(ROOT / "benchmarks")],
     }
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

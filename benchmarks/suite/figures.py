@@ -72,7 +72,9 @@ def draw_curves(results: Any, methods: Sequence[str]) -> Figure:
             rate = np.asarray(cell["curves"]["learning_rate"], float) / first
             bottom.plot(cell["steps"], rate, **style)
         low, high = min(ends), max(ends)
-        top.set_ylim(low - 0.15 * (high - low), high + 0.8 * (high - low))
+        # A single row may be at its lowest at the end.
+        height = (high - low) or high or 1.0
+        top.set_ylim(low - 0.15 * height, high + 0.8 * height)
         top.tick_params(labelbottom=False)
         bottom.set(ylim=(0, 1.1), yticks=(0, 1))
         for ax in (top, bottom):

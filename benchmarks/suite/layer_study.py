@@ -48,16 +48,16 @@ def rows_of(base: str = "sgd") -> dict[str, Method]:
 
 
 def run(
-    tasks: Iterable[Task], seeds: int, tick: Callable[[str], None]
+    tasks: Iterable[Task], seeds: int, done: Callable[[str, int], None]
 ) -> dict[str, Any]:
     """Final losses [rates, seeds] of every row, by task and optimizer."""
     by_name = {task.name: task for task in tasks}
     teacher = by_name["teacher"]
     by_name[DEEP] = dataclasses.replace(teacher, model=MLP((64,) * 6, 10))
     table: dict[str, Any] = {}
+    total = sum(len(rows_of(base)) for _, base in RUNS)
     for task, base in RUNS:
         for name, method in rows_of(base).items():
-            tick(f"{task}, {base}, {name}")
             rates = np.asarray(method.trials, np.float32)
             seen = train(by_name[task], method, rates, range(seeds), evaluations=1)
             parts = ("valid_loss", "test_loss")
@@ -65,6 +65,7 @@ def run(
                 "rates": method.trials,
                 **{part: seen.first[part][:, :, -1] for part in parts},
             }
+            done(f"{task}, {base}, {name}", total)
     return table
 
 

@@ -51,7 +51,7 @@ def test_the_demo_learns_the_digits_and_draws_its_figure(tmp_path):
 def test_the_demo_takes_its_options(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     digits.main(["--epochs=2", "--rule=proportional", "--no-plot"])
-    assert "epoch 2/2" in capsys.readouterr().out
+    assert "  2/2  loss " in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
