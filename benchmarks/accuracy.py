@@ -5,21 +5,36 @@ with class labels and with real ones, and the time of one estimate.
 """
 
 import argparse
-import functools
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
+
+from suite.arguments import OneLineParser, at_least, file
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument(
+        "--sets", type=partial(at_least, 2), default=20, help="data sets a row"
+    )
+    parser.add_argument("--output", type=file, metavar="FILE", help="for the tables")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from suite.files import replacing
 from suite.markdown import markdown
 from suite.mi_vectors import ring
+from suite.progress import track
 from timing import seconds
 
 from optax_mi.estimators import binned_mi, gaussian_mi, kde_mi, ksg_mi, ross_mi
@@ -91,21 +106,10 @@ def correlated(samples: int, columns: int, rho: float, warp: bool = False) -> Ca
     return draw
 
 
-def circle(samples: int) -> Callable[..., Data]:
-    """Y of a ring: uncorrelated with X, and far from independent."""
-
-    def draw(rng: np.random.Generator) -> Data:
-        angle = rng.uniform(0, 2 * math.pi, samples)
-        x, y = (f(angle) + 0.1 * rng.normal(size=samples) for f in (np.cos, np.sin))
-        return x.astype(np.float32), y.astype(np.float32)
-
-    return draw
-
-
 def problems() -> dict[str, list[Problem]]:
     """By the kind of label."""
     easy, hard = blobs_truth(1.5), blobs_truth(3.0)
-    rho = 0.8
+    circle, rho = ring(0.1), 0.8
     pair = -0.5 * math.log(1 - rho**2)
     return {
         "class labels": [
@@ -120,7 +124,7 @@ def problems() -> dict[str, list[Problem]]:
             Problem("Gaussian, 1 + 1", correlated(1000, 1, rho), pair),
             Problem("Gaussian, 5 + 5", correlated(1000, 5, rho), 5 * pair),
             Problem("warped, 1 + 1", correlated(1000, 1, rho, True), pair),
-            Problem("ring, 1 + 1", circle(1000), ring(0.1).truth),
+            Problem("ring, 1 + 1", lambda rng: circle.draw(rng, 1000), circle.truth),
             Problem("unrelated, 1 + 1", correlated(1000, 1, 0.0), 0.0),
             Problem("unrelated, 20 + 20", correlated(1000, 20, 0.0), 0.0),
         ],
@@ -129,20 +133,19 @@ def problems() -> dict[str, list[Problem]]:
 
 def estimators() -> dict[str, dict[str, Callable[..., Any]]]:
     """By the kind of label; values are not clipped, so that a bias shows."""
-    free = functools.partial
     return {
         "class labels": {
-            "ross_mi": free(ross_mi, clip=False),
-            "gaussian_mi": free(gaussian_mi, clip=False),
-            "kde_mi, bandwidth 0.5": free(kde_mi, bandwidth=0.5, clip=False),
-            "binned_mi, 8 bins": free(binned_mi, num_bins=8, clip=False),
+            "ross_mi": partial(ross_mi, clip=False),
+            "gaussian_mi": partial(gaussian_mi, clip=False),
+            "kde_mi, bandwidth 0.5": partial(kde_mi, bandwidth=0.5, clip=False),
+            "binned_mi, 8 bins": partial(binned_mi, num_bins=8, clip=False),
         },
         "real labels": {
-            "ksg_mi": free(ksg_mi, clip=False),
-            "ksg_mi, algorithm 2": free(ksg_mi, algorithm=2, clip=False),
-            "ksg_mi, norm max": free(ksg_mi, norm="max", clip=False),
-            "gaussian_mi": free(gaussian_mi, clip=False),
-            "gaussian_mi, copula": free(gaussian_mi, copula=True, clip=False),
+            "ksg_mi": partial(ksg_mi, clip=False),
+            "ksg_mi, algorithm 2": partial(ksg_mi, algorithm=2, clip=False),
+            "ksg_mi, norm max": partial(ksg_mi, norm="max", clip=False),
+            "gaussian_mi": partial(gaussian_mi, clip=False),
+            "gaussian_mi, copula": partial(gaussian_mi, copula=True, clip=False),
         },
     }
 
@@ -158,34 +161,24 @@ def measure(problem: Problem, estimate: Callable[..., Any], sets: int) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({middle:.2g})"
 
 
-def tables(sets: int, steps: Iterable[Any]) -> str:
+def tables(sets: int, console: Console) -> str:
     """A table a kind of label, a row a problem."""
-    ticks, parts = iter(steps), []
+    parts = []
     for kind, rows in problems().items():
         columns = estimators()[kind]
         lines = []
-        for problem in rows:
-            cells = []
-            for estimate in columns.values():
-                cells.append(measure(problem, estimate, sets))
-                next(ticks, None)
-            lines.append([problem.name, f"{problem.truth:.3f}", *cells])
+        for name, problem in track(console, {row.name: row for row in rows}):
+            cells = [measure(problem, estimate, sets) for estimate in columns.values()]
+            lines.append([name, f"{problem.truth:.3f}", *cells])
         parts.append(markdown([kind, "truth", *columns], lines))
     return "\n".join(parts)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints both tables, and writes them where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", type=int, default=20, help="data sets a row")
-    parser.add_argument("--output", type=Path, help="file for the tables")
-    args = parser.parse_args()
-    if args.sets < 2:
-        parser.error(f"--sets must be at least 2, got {args.sets}")
+    args = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 140)
-    columns = estimators()
-    total = sum(len(rows) * len(columns[kind]) for kind, rows in problems().items())
-    text = tables(args.sets, track(range(total), console=console, transient=True))
+    text = tables(args.sets, console)
     console.print(text, soft_wrap=True)
     if args.output:
         with replacing(args.output) as part:

@@ -7,16 +7,27 @@ read and one write of the params a step. The row `A/A` pits sgd against itself. 
 table has the two updates by themselves.
 """
 
+import argparse
 import functools
 from collections.abc import Callable
 from typing import Any
+
+from timing import compare, median_interval, parse_timing
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return parse_timing(__doc__, 300, argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
 import optax
 from overhead import CNN, MLP, begin, make_batches, make_run
 from rich.table import Table
-from timing import compare, median_interval
 
 from optax_mi import average_params
 
@@ -64,9 +75,9 @@ def time_pair(base: Callable, other: Callable, pairs: int, calls: int) -> list[s
     ]
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints both tables."""
-    args, console = begin(__doc__, pairs=300)
+    args, console = parse(argv), begin()
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
     for column in ("model", "of", "against", "base, us", "ratio", "95 %"):
         table.add_column(column, justify="right" if "," in column else "left")

@@ -9,13 +9,46 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
+
+from suite.arguments import OneLineParser, at_least, file, one_of
+from suite.names import PROBLEMS
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument(
+        "sets",
+        nargs="*",
+        type=partial(one_of, PROBLEMS),
+        metavar="set",
+        help=f"all by default: {'; '.join(PROBLEMS)}",
+    )
+    count = partial(at_least, 10)
+    parser.add_argument("--samples", type=count, nargs="+", default=[1000, 5000])
+    parser.add_argument(
+        "--draws", type=partial(at_least, 1), default=3, help="data sets a task"
+    )
+    parser.add_argument(
+        "--intervals", type=partial(at_least, 1), metavar="DRAWS", help="test intervals"
+    )
+    parser.add_argument(
+        "--output", type=file, metavar="FILE", help="for the means or intervals"
+    )
+    parser.add_argument(
+        "--tasks", type=file, metavar="FILE", help="for the errors of each task"
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from suite.files import replacing
 from suite.markdown import markdown
 from suite.mi_classes import blobs, square
@@ -30,6 +63,7 @@ from suite.mi_vectors import (
     student,
     uniform_noise,
 )
+from suite.progress import track
 
 from optax_mi.estimators import gaussian_mi, ksg_mi, mutual_information, ross_mi
 
@@ -65,7 +99,9 @@ def errors(
     return [float(error) for error in np.mean(found, 0)]
 
 
-def accuracy(samples: list[int], sets: int, names: list[str]) -> tuple[str, str]:
+def accuracy(
+    samples: list[int], sets: int, names: list[str], console: Console
+) -> tuple[str, str]:
     """Tables with a row a set of tasks and number of samples, and with one a task."""
     heads: dict[str, list[list[str]]] = {}
     parts = []
@@ -75,9 +111,10 @@ def accuracy(samples: list[int], sets: int, names: list[str]) -> tuple[str, str]
         estimates = peers(kind == "classes")
         rows = [[task.name, f"{task.truth:.2f}"] for task in tasks]
         for size in samples:
+            of_size = {f"{name}, N = {size:,}, {task.name}": task for task in tasks}
             table = [
                 errors(task, estimates, size, sets)
-                for task in track(tasks, f"{name}, N = {size:,}", transient=True)
+                for _, task in track(console, of_size)
             ]
             means = [f"{mean:.3f}" for mean in np.mean(table, 0)]
             head = [f"{name}, {len(tasks)} tasks, N = {size:,}", *means]
@@ -132,10 +169,10 @@ def cases() -> dict[str, Source]:
     }
 
 
-def intervals(samples: int, draws: int) -> str:
+def intervals(samples: int, draws: int, console: Console) -> str:
     """How often the interval holds the truth, and how wide it is."""
     rows = []
-    for name, source in track(cases().items(), f"{draws:,} draws", transient=True):
+    for name, source in track(console, cases()):
         found = [
             mutual_information(*source.draw(np.random.default_rng(seed), samples))
             for seed in range(draws)
@@ -156,24 +193,15 @@ def intervals(samples: int, draws: int) -> str:
     return markdown(header, rows)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the tables, and writes them where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", metavar="set", help=", ".join(SETS))
-    parser.add_argument("--samples", type=int, nargs="+", default=[1000, 5000])
-    parser.add_argument("--draws", type=int, default=3, help="data sets a task")
-    parser.add_argument("--intervals", type=int, metavar="DRAWS", help="test intervals")
-    parser.add_argument("--output", type=Path, help="file for the means or intervals")
-    parser.add_argument("--tasks", type=Path, help="file for the errors of each task")
-    args = parser.parse_args()
+    args = parse(argv)
     names = args.sets or list(SETS)
-    if unknown := [name for name in names if name not in SETS]:
-        parser.error(f"no {', '.join(unknown)}; there are: {'; '.join(SETS)}")
     console = Console(width=None if sys.stdout.isatty() else 140)
     if args.intervals:
-        written = [(args.output, intervals(args.samples[0], args.intervals))]
+        written = [(args.output, intervals(args.samples[0], args.intervals, console))]
     else:
-        means, tasks = accuracy(args.samples, args.draws, names)
+        means, tasks = accuracy(args.samples, args.draws, names, console)
         written = [(args.tasks, tasks), (args.output, means)]
     for path, text in written:
         console.print(text, soft_wrap=True)

@@ -10,20 +10,103 @@ tables and figures are drawn anew from what is kept.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from suite.arguments import (
+    OneLineParser,
+    add_output,
+    at_least,
+    choose,
+    folder,
+    python_file,
+)
+from suite.names import CORE, IMAGES, TASKS, UNTUNED
+from suite.names import METHODS as TUNED
+from suite.sources import check_told_apart
+
+GROUPS = {"core": CORE, "untuned": UNTUNED}
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument(
+        "--add",
+        type=python_file,
+        metavar="FILE",
+        help="Python file with tasks and methods of your own: see docs/comparison.md",
+    )
+    parser.add_argument(
+        "--tasks",
+        help=f"comma-separated; all by default: {', '.join((*TASKS, *IMAGES))}",
+    )
+    parser.add_argument(
+        "--methods",
+        help=f"comma-separated, names or groups ({', '.join(GROUPS)}); all by default: "
+        + ", ".join((*TUNED, *UNTUNED)),
+    )
+    parser.add_argument("--seeds", type=partial(at_least, 2), default=5)
+    parser.add_argument(
+        "--trials",
+        type=int,
+        choices=range(1, 8),
+        default=7,
+        help="learning rates a method",
+    )
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="a tenth of the steps, at most 320, and fewer images to judge by",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder with the files of MNIST, CIFAR, ..., or with a folder for each",
+    )
+    add_output(parser, "outputs/compare")
+    parser.add_argument(
+        "--report",
+        type=folder,
+        metavar="DIR",
+        help="of tables and figures; --output by default",
+    )
+    args = parser.parse_args(argv)
+    if args.add is None:  # whose names are known once it is imported
+        chosen(args, (*TASKS, *IMAGES), (*TUNED, *UNTUNED))
+    return args
+
+
+def chosen(
+    args: argparse.Namespace, tasks: Iterable[str], methods: Iterable[str]
+) -> tuple[list[str], list[str]]:
+    """The names of tasks and of methods that are asked for; exits if one is unknown."""
+    found = []
+    for option, known, groups in (("tasks", tasks, {}), ("methods", methods, GROUPS)):
+        names, text = list(known), vars(args)[option]
+        try:
+            found.append(names if text is None else choose(text, names, groups))
+        except argparse.ArgumentTypeError as error:
+            OneLineParser().error(f"argument --{option}: {error}")
+    return found[0], found[1]
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from suite.added import Added, joined, read_added
 from suite.bounds import suggest
 from suite.files import load_json, replacing
-from suite.methods import GROUPS as TUNED_GROUPS
-from suite.methods import METHODS as TUNED
-from suite.methods import Method
+from suite.markdown import number
+from suite.methods import METHODS, Method
 from suite.progress import bars
-from suite.ranking import rank_table
+from suite.ranking import losses, rank_table, ranked_tasks
 from suite.report import write_report
 from suite.results import (
     EVALUATIONS,
@@ -35,14 +118,13 @@ from suite.results import (
     save_json,
     summarise,
 )
-from suite.tasks import Task, bundled_tasks, image_tasks
+from suite.tasks import Task, bundled_tasks, image_tasks, shortened
 from suite.training import train
-from suite.untuned import UNTUNED, search, setting_of
+from suite.untuned import UNTUNED as GIVEN_NOTHING
+from suite.untuned import search, setting_of
 
 from optax_mi import LRRangeResult
 
-METHODS = TUNED | UNTUNED
-GROUPS = TUNED_GROUPS | {"untuned": tuple(UNTUNED)}
 SHOWN = (
     "sgd",
     "sgd cosine",
@@ -53,13 +135,22 @@ SHOWN = (
     "mi adamw",
     "mi adamw + average",
 )
+# The most steps of a short run.
+SHORT = 320
 # Columns that fit a terminal; the report has the others.
-IN_TERMINAL = ("rank", "not told", "loss / cosine", "loss / best", "accuracy")
+IN_TERMINAL = (
+    "rank",
+    "test loss",
+    "not told",
+    "loss / cosine",
+    "loss / best",
+    "accuracy",
+)
 
 
 def budget(task: Task, short: bool) -> int:
     """Steps of the whole budget: whole ones at every measurement."""
-    steps = task.steps // 10 if short else task.steps
+    steps = min(task.steps // 10, SHORT) if short else task.steps
     return max(1, steps // EVALUATIONS) * EVALUATIONS
 
 
@@ -161,81 +252,75 @@ def run_cell(
     return {row: summarise(runs, row, rates, task.target) for row in method.rows}
 
 
-def choose(
-    kind: str,
-    wanted: str | None,
-    known: dict[str, Any],
-    groups: Mapping[str, Sequence[str]] = {},
-) -> list[str]:
-    """Names in a comma-separated list, all by default; a group stands for its names.
+def find_tasks(
+    names: list[str], added: dict[str, Task], data_dir: Path | None, console: Console
+) -> list[Task]:
+    """The tasks of these names whose data are there; says how to get the others'.
 
     Raises:
-      ValueError: a name is not known.
+      ValueError: there are none, or two would read the same files.
     """
-    given = list(known) if wanted is None else [n.strip() for n in wanted.split(",")]
-    # Each once, in the order of their first mention.
-    names = list(dict.fromkeys(n for name in given for n in groups.get(name, [name])))
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"--{kind}: no {', '.join(unknown)}; there are {list(known)}")
-    return names
-
-
-def find_tasks(
-    data_dir: Path | None, wanted: str | None, console: Console
-) -> list[Task]:
-    """The tasks asked for whose data are there; says of the others how to get them."""
-    tasks = {task.name: task for task in bundled_tasks()}
     images, missing = image_tasks(data_dir)
-    names = choose("tasks", wanted, {**tasks, **images, **missing})
+    tasks = {task.name: task for task in bundled_tasks()} | images | added
+    if data_dir is not None:
+        sets = (n.replace("fashion_mlp", "fashion_mnist") for n in names if n in images)
+        check_told_apart(sets, data_dir)
     for name in names:
         if name in missing:
             console.print(f"skipped {name}: {missing[name]}", soft_wrap=True)
-    return [(tasks | images)[name] for name in names if name not in missing]
+    found = [tasks[name] for name in names if name not in missing]
+    if not found:
+        raise ValueError("no task is left to run")
+    return found
+
+
+def in_terminal(results: Any) -> Table:
+    """The ranks; of a single task the test loss too."""
+    ranks = rank_table(results)
+    if len(tasks := ranked_tasks(results)) == 1:
+        ranks.insert(1, "test loss", losses(results, tasks).iloc[0])
+    shown = [name for name in ranks if str(name).split(" (")[0] in IN_TERMINAL]
+    # Ratios to rows that did not run are not numbers.
+    ranks = ranks[shown].dropna(axis="columns", how="all")
+    table = Table(title="at all of the budget")
+    for column in ("method", *ranks.columns):
+        table.add_column(str(column), justify="left" if column == "method" else "right")
+    for method, row in zip(ranks.index, ranks.to_numpy(float), strict=True):
+        table.add_row(str(method), *(number(value, ".3g") for value in row))
+    return table
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes tables and figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", help="comma-separated; all by default")
-    parser.add_argument(
-        "--methods",
-        help=f"comma-separated, names or groups ({', '.join(GROUPS)}); all by default",
-    )
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=7, help="learning rates a method")
-    parser.add_argument(
-        "--short", action="store_true", help="a tenth of the steps: shows that it runs"
-    )
-    parser.add_argument("--data-dir", type=Path, help="folder of MNIST, CIFAR, ...")
-    parser.add_argument("--output", type=Path, default=Path("outputs/compare"))
-    parser.add_argument(
-        "--report", type=Path, help="folder of tables and figures; --output by default"
-    )
-    args = parser.parse_args(argv)
-    console = Console()
+    args, console = parse(argv), Console()
     try:
-        if args.seeds < 2 or not 1 <= args.trials <= 7:
-            raise ValueError("--seeds must be at least 2, and --trials from 1 to 7")
-        names = choose("methods", args.methods, METHODS, GROUPS)
-        tasks = find_tasks(args.data_dir, args.tasks, console)
-        if not tasks:
-            raise ValueError("no task is left to run")
+        added = read_added(args.add) if args.add else Added({}, {}, "")
+        methods = joined(METHODS | GIVEN_NOTHING, added.methods)
+        tasks, names = chosen(
+            args, joined(dict.fromkeys((*TASKS, *IMAGES)), added.tasks), methods
+        )
+        tasks = find_tasks(tasks, added.tasks, args.data_dir, console)
         for task in tasks:
-            reasons = {name: METHODS[name].unfit(task.num_classes) for name in names}
+            reasons = {name: methods[name].unfit(task.num_classes) for name in names}
             if all(reasons.values()):
                 raise ValueError(f"no method fits {task.name}: {reasons}")
     except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-
+        OneLineParser().error(str(error))
+    if args.short:
+        tasks = [shortened(task) for task in tasks]
     folder = args.output / "short" if args.short else args.output
-    rows = {row: METHODS[name] for name in names for row in METHODS[name].rows}
+    rows = {row: methods[name] for name in names for row in methods[name].rows}
     results: dict[str, Any] = {
         **machine(),
         "seeds": args.seeds,
         "trials": args.trials,
         "knows_horizon": [row for row, of in rows.items() if of.knows_horizon],
         "rivals": {row: of.rival for row, of in rows.items()},
-        "shown": [row for row in SHOWN if row in rows] or list(rows),
+        "shown": [
+            row
+            for row, of in rows.items()
+            if row in SHOWN or of.name in added.methods or not rows.keys() & set(SHOWN)
+        ],
         "tasks": {
             task.name: task.describe() | {"steps": budget(task, args.short)}
             for task in tasks
@@ -250,32 +335,26 @@ def main(argv: list[str] | None = None) -> None:
             results["cells"][task.name] = cells
             for name in names:
                 progress.update(bar, description=f"{task.name}, {name}")
-                method = METHODS[name]
+                method = methods[name]
+                own = task.name in added.tasks or name in added.methods
+                place = folder / added.folder if own else folder
                 reason, found = method.unfit(task.num_classes), None
                 if not reason:
-                    found = find_bounds(task, method, folder, args.short)
+                    found = find_bounds(task, method, place, args.short)
                     if found is not None and found.lr_max is None:
                         reason = f"range test: {found.lr_max_reason}"
                 if reason:
                     results["skipped"].setdefault(task.name, {})[name] = reason
                 else:
                     cells |= run_cell(
-                        task, method, found, folder, args.seeds, args.trials, args.short
+                        task, method, found, place, args.seeds, args.trials, args.short
                     )
                 progress.advance(bar)
     source = (args.report or folder) / "compare.json"
     save_json(source, results)
     paths = [source, *write_report(source)]
     results = load_json(source)
-    table = Table(title="at all of the budget")
-    ranks = rank_table(results)
-    shown = [name for name in ranks.columns if name.split(" (")[0] in IN_TERMINAL]
-    ranks = ranks[shown]
-    for column in ("method", *ranks.columns):
-        table.add_column(str(column), justify="left" if column == "method" else "right")
-    for method, row in zip(ranks.index, ranks.to_numpy(), strict=True):
-        table.add_row(str(method), *(f"{value:.3g}" for value in row))
-    console.print(table)
+    console.print(in_terminal(results))
     for path in paths:
         console.print(f"wrote {path}", soft_wrap=True)
 

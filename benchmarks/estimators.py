@@ -10,7 +10,37 @@ import argparse
 import math
 import os
 import sys
-from pathlib import Path
+from functools import partial
+
+from suite.arguments import OneLineParser, at_least, file, one_of, positive
+
+FAMILIES = ("plugin", "ross", "ksg", "gaussian", "kde", "binned", "features")
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument(
+        "families",
+        nargs="*",
+        type=partial(one_of, FAMILIES),
+        metavar="family",
+        help=f"all by default: {', '.join(FAMILIES)}",
+    )
+    parser.add_argument(
+        "--pairs", type=partial(at_least, 1), default=25, help="timed pairs a row"
+    )
+    parser.add_argument(
+        "--budget", type=positive, default=3.0, help="seconds a row, after five pairs"
+    )
+    parser.add_argument(
+        "--output", type=file, metavar="FILE", help="for the tables, in Markdown"
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 # Before JAX or BLAS start their threads.
 if hasattr(os, "sched_setaffinity"):
@@ -26,15 +56,9 @@ from suite.markdown import markdown
 from threadpoolctl import threadpool_limits
 from timing import compare, median_interval, seconds
 
-FAMILIES = {
-    "plugin": plugin,
-    "ross": ross,
-    "ksg": ksg,
-    "gaussian": gaussian,
-    "kde": kde,
-    "binned": binned,
-    "features": features,
-}
+CASES = dict(
+    zip(FAMILIES, (plugin, ross, ksg, gaussian, kde, binned, features), strict=True)
+)
 HEADER = ("case", "ours, ms", "compile, s", "against", "times", "95 %", "differs, nats")
 
 
@@ -67,31 +91,21 @@ def time_case(case: Case, pairs: int, budget: float) -> list[list[str]]:
     return rows
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints a table a family."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("families", nargs="*", metavar="family", help="all by default")
-    parser.add_argument("--pairs", type=int, default=25, help="timed pairs a row")
-    parser.add_argument(
-        "--budget", type=float, default=3.0, help="seconds a row, after five pairs"
-    )
-    parser.add_argument("--output", type=Path, help="file for the tables, in Markdown")
-    args = parser.parse_args()
-    wanted = args.families or list(FAMILIES)
-    if unknown := [name for name in wanted if name not in FAMILIES]:
-        parser.error(f"no {', '.join(unknown)}; there are {', '.join(FAMILIES)}")
+    args = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}, one core")
     if benchmark_mi.child() is None:
         console.print(f"{benchmark_mi.MISSING}; its rows are left out")
     rows = []
     with threadpool_limits(limits=1):
-        for name in wanted:
+        for name in args.families or FAMILIES:
             table = Table(title=name)
             for column in HEADER:
                 left = column in ("case", "against")
                 table.add_column(column, justify="left" if left else "right")
-            for case in FAMILIES[name].cases():
+            for case in CASES[name].cases():
                 for row in time_case(case, args.pairs, args.budget):
                     rows.append(row)
                     table.add_row(*row)

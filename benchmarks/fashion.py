@@ -10,11 +10,32 @@ Nothing is tuned. What is done is kept, so that an interrupted run resumes.
 
 import argparse
 import dataclasses
-import functools
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
+
+from suite.arguments import OneLineParser, add_names, add_output, at_least
+from suite.sources import add_data_dir
+
+DECISIONS = ("epoch", "tenth", "own")
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--seeds", type=partial(at_least, 1), default=3)
+    add_names(parser, "--decisions", DECISIONS)
+    parser.add_argument(
+        "--short", action="store_true", help="epochs of 20 steps, as a check"
+    )
+    add_data_dir(parser)
+    add_output(parser, "outputs/fashion")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import numpy as np
@@ -33,7 +54,7 @@ from suite.methods import (
 )
 from suite.progress import bars
 from suite.results import cell_path, save_json
-from suite.tasks import Task, image_tasks
+from suite.tasks import Task, fashion_mlp
 from suite.training import train
 
 from optax_mi import mi_decay
@@ -44,7 +65,6 @@ EVERY = 2
 STEPS_IN_SHORT = 20  # an epoch
 RATES = {"sgd": 0.1, "adamw": 3e-3}
 BASES: dict[str, Callable[..., Any]] = {"sgd": MOMENTUM, "adamw": optax.adamw}
-DECISIONS = ("epoch", "tenth", "own")
 
 
 class Run(NamedTuple):
@@ -66,7 +86,7 @@ def decayed(setting: Any, optimizer: Callable[..., Any]) -> Any:
     return optax.chain(optimizer(1.0), decay)
 
 
-def runs(task: Task, decisions: tuple[str, ...]) -> dict[str, Run]:
+def runs(task: Task, decisions: Sequence[str]) -> dict[str, Run]:
     """Every run by its name, that of its first row."""
     epoch = task.steps_per_epoch
     assert epoch is not None
@@ -77,18 +97,16 @@ def runs(task: Task, decisions: tuple[str, ...]) -> dict[str, Run]:
         for told in EPOCHS:
             method = Method(
                 f"{base} cosine, told {told}",
-                functools.partial(lambda s, make: make(cosine(s)), make=optimizer),
+                partial(lambda s, make: make(cosine(s)), make=optimizer),
                 knows_horizon=True,
             )
             found.append(Run(method, rate, told, epoch))
-        constant = Method(
-            base, functools.partial(lambda s, make: make(s.trial), make=optimizer)
-        )
+        constant = Method(base, partial(lambda s, make: make(s.trial), make=optimizer))
         found.append(Run(averaged(constant), rate, last, epoch))
         for name in decisions:
             method = Method(
                 f"mi {base}, {name}",
-                functools.partial(decayed, optimizer=optimizer),
+                partial(decayed, optimizer=optimizer),
             )
             found.append(Run(averaged(method), rate, last, lengths[name]))
     free = Method(
@@ -155,26 +173,8 @@ def as_markdown(table: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--decisions",
-        default=",".join(DECISIONS),
-        help="when mi_decay decides; comma-separated, all by default",
-    )
-    parser.add_argument(
-        "--short", action="store_true", help="epochs of 20 steps, as a check"
-    )
-    parser.add_argument("--data-dir", type=Path, help="folder with fashion_mnist/")
-    parser.add_argument("--output", type=Path, default=Path("outputs/fashion"))
-    args = parser.parse_args(argv)
-    decisions = tuple(args.decisions.split(","))
-    if unknown := set(decisions) - set(DECISIONS):
-        parser.error(f"--decisions: no {', '.join(unknown)}; there are {DECISIONS}")
-    tasks, missing = image_tasks(args.data_dir)
-    if "fashion_mlp" in missing:
-        parser.exit(2, f"{parser.prog}: {missing['fashion_mlp']}\n")
-    task = tasks["fashion_mlp"]
+    args = parse(argv)
+    task = fashion_mlp(args.data_dir)
     length = STEPS_IN_SHORT if args.short else task.steps_per_epoch
     assert length is not None
     task = dataclasses.replace(task, steps_per_epoch=length)
@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
     table: dict[str, Any] = {}
     console = Console()
     with bars(console) as progress:
-        wanted = runs(task, decisions)
+        wanted = runs(task, args.decisions)
         bar = progress.add_task("", total=len(wanted))
         for name, run in wanted.items():
             progress.update(bar, description=name)

@@ -6,6 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from suite.arguments import OneLineParser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs/results"))
+    args = parser.parse_args(argv)
+    if not args.folder.is_dir():
+        parser.error(f"no folder {args.folder}; run it where docs/results is")
+    return args
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
 from matplotlib.figure import Figure
 from suite import (
     images_report,
@@ -38,11 +54,7 @@ REPORTS: dict[str, Callable[[Path], list[Path]]] = {
 
 def main(argv: list[str] | None = None) -> None:
     """Draws the figures of every JSON there is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs/results"))
-    folder = parser.parse_args(argv).folder
-    if not folder.is_dir():
-        parser.error(f"no folder {folder}; run it where docs/results is")
+    folder = parse(argv).folder
     for name in sorted(FIGURES | REPORTS):
         source = folder / f"{name}.json"
         if not source.is_file():

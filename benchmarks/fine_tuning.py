@@ -10,12 +10,37 @@ What is done is kept, so that an interrupted run resumes.
 """
 
 import argparse
-import functools
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from suite.arguments import OneLineParser, add_output, at_least, folder
+from suite.sources import add_data_dir
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--seeds", type=partial(at_least, 2), default=3)
+    parser.add_argument(
+        "--short", action="store_true", help="a hundredth of the steps, as a check"
+    )
+    add_data_dir(parser)
+    add_output(parser, "outputs/fine_tuning")
+    parser.add_argument(
+        "--report",
+        type=folder,
+        metavar="DIR",
+        help="of tables and figure; --output by default",
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import numpy as np
@@ -24,7 +49,6 @@ from rich.console import Console
 from suite.data import images
 from suite.files import load_json, replacing
 from suite.going_on import LOOKS, Runner, Stream, Way
-from suite.images import INSTALLED, missing_fashion
 from suite.markdown import markdown
 from suite.methods import METHODS, PLAIN
 from suite.nets import MLP
@@ -148,23 +172,8 @@ def _with_error(values: Any, look: int) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes tables and a figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--short", action="store_true", help="a hundredth of the steps, as a check"
-    )
-    parser.add_argument("--data-dir", type=Path, help="folder with fashion_mnist/")
-    parser.add_argument("--output", type=Path, default=Path("outputs/fine_tuning"))
-    parser.add_argument(
-        "--report", type=Path, help="folder of tables and figure; --output by default"
-    )
-    args = parser.parse_args(argv)
-    if args.seeds < 2:
-        parser.exit(2, f"{parser.prog}: --seeds must be at least 2, got {args.seeds}\n")
-    data_dir = args.data_dir or INSTALLED
-    if reason := missing_fashion(data_dir):
-        parser.exit(2, f"{parser.prog}: {reason}\n")
-    load = functools.partial(images, name="fashion_mnist", data_dir=data_dir)
+    args = parse(argv)
+    load = partial(images, name="fashion_mnist", data_dir=args.data_dir)
     runner = Runner(MLP((256,), 10), BATCH, load)
     folder = args.output / "short" if args.short else args.output
     console, results = Console(), {}

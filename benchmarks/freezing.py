@@ -10,25 +10,47 @@ FLOPs, as XLA counts them.
 """
 
 import argparse
-import functools
 import itertools
 import math
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
+
+from suite.arguments import OneLineParser, add_names, add_output, at_least
+from suite.sources import add_data_dir
+
+NETS = ("cnn", "resnet", "text")
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    add_names(parser, "--nets", NETS)
+    parser.add_argument("--seeds", type=partial(at_least, 2), default=3)
+    parser.add_argument(
+        "--pairs", type=partial(at_least, 1), default=15, help="timed, of each program"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="one epoch: shows that it runs"
+    )
+    add_data_dir(parser)
+    add_output(parser, "outputs/freezing")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.stats
-from compare import choose
 from rich.console import Console
 from suite.files import load_json, replacing
 from suite.frozen import Frozen, Net, make_nets
-from suite.images import INSTALLED, missing_fashion
 from suite.markdown import markdown, number
 from suite.progress import bars
 from suite.results import machine, save_json
@@ -270,7 +292,7 @@ def run_net(
     base, rows = Way(net), {}
     for name, make in WAYS.items():
         way = make(net)
-        told = functools.partial(tick, f"{net.task.name}, {name}")
+        told = partial(tick, f"{net.task.name}, {name}")
         runs = [train(way, seed, epochs, told) for seed in range(seeds)]
         kinds = sorted({rests for run in runs for rests in run["rests"]})
         rows[name] = {
@@ -337,31 +359,13 @@ def as_table(result: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the networks, then writes what was measured and tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nets", help="comma-separated; all by default")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=15, help="timed, of each program")
-    parser.add_argument(
-        "--short", action="store_true", help="one epoch: shows that it runs"
-    )
-    parser.add_argument("--data-dir", type=Path, help="folder with fashion_mnist/")
-    parser.add_argument("--output", type=Path, default=Path("outputs/freezing"))
-    args = parser.parse_args(argv)
-    data_dir = args.data_dir or INSTALLED
-    if reason := missing_fashion(data_dir):
-        parser.exit(2, f"{parser.prog}: {reason}\n")
-    nets = make_nets(data_dir)
-    try:
-        names = choose("nets", args.nets, nets)
-        if args.seeds < 2 or args.pairs < 1:
-            raise ValueError("--seeds must be at least 2, and --pairs at least 1")
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    args = parse(argv)
+    nets = make_nets(args.data_dir)
     source, console = args.output / "freezing.json", Console()
     # Networks may be run one at a time.
     results = load_json(source)["nets"] if source.is_file() else {}
     with bars(console) as progress:
-        for name in names:
+        for name in args.nets:
             epochs = 1 if args.short else nets[name].epochs
             bar = progress.add_task(name, total=len(WAYS) * args.seeds * epochs)
 

@@ -4,7 +4,6 @@ They are packages of Debian and Ubuntu. Where apt-get is absent, or would need t
 rights of root, it says in words what is missing and how to get it.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -12,8 +11,9 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from suite.images import INSTALLED, missing_files
+from suite.arguments import OneLineParser
 from suite.kjv import missing_kjv
+from suite.sources import INSTALLED, missing_files
 from suite.wordnet import missing_wordnet
 
 
@@ -52,7 +52,7 @@ def install(packages: list[str]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """0 if everything is there in the end, else 1."""
-    argparse.ArgumentParser(description=__doc__).parse_args(argv)
+    OneLineParser(description=__doc__).parse_args(argv)
     wanted = [package for s in SOURCES if s.missing() for package in s.packages]
     reason = install(wanted) if wanted else ""
     for source in SOURCES:

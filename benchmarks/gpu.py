@@ -12,45 +12,69 @@ import sys
 import time
 from pathlib import Path
 
+from suite.arguments import OneLineParser, add_names, add_output, folder, positive
+from suite.names import SECTIONS
+from suite.sources import add_data_dir, missing_fashion
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    add_names(parser, "--only", SECTIONS)
+    parser.add_argument(
+        "--minutes",
+        type=positive,
+        default=7.5,
+        help="begin no measurement that would end later",
+    )
+    parser.add_argument("--short", action="store_true", help="tiny sizes, as a check")
+    add_data_dir(parser, needed=False)
+    add_output(parser, "outputs/gpu")
+    parser.add_argument(
+        "--report", type=folder, metavar="DIR", help="for gpu.json and gpu.md too"
+    )
+    args = parser.parse_args(argv)
+    if args.report is not None and args.short:
+        parser.error(
+            f"--report {args.report} is for the figures of an accelerator, and this is "
+            "--short: leave it out"
+        )
+    reason = missing_fashion(args.data_dir)
+    if "fashion" in args.only and reason:
+        others = ",".join(name for name in SECTIONS if name != "fashion")
+        parser.error(f"fashion: {reason}; or leave it out: --only {others}")
+    return args
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
 import jax
 from device import estimators, steps, training
 from device.card import cpu, facts, kind, on_accelerator
 from device.cells import Cell, kept, measure_all
-from device.report import SECTIONS, tables, wrong
+from device.report import tables, wrong
 from rich.console import Console
 from suite.files import load_json, replacing
 from suite.progress import bars
 from suite.results import save_json
-from suite.tasks import image_tasks
 
 
 def find_cells(short: bool, data_dir: Path | None) -> list[Cell]:
     """All measurements, in the order of the sections."""
     found = [*estimators.cells(short), *steps.cells(short)]
     found += training.cells(short, data_dir)
-    return sorted(found, key=lambda cell: list(SECTIONS).index(cell.section))
+    return sorted(found, key=lambda cell: SECTIONS.index(cell.section))
 
 
-def check_arguments(args: argparse.Namespace, sections: list[str]) -> None:
+def check_device(args: argparse.Namespace) -> None:
     """Raises ValueError, in a line, unless all of it can be run here."""
-    if unknown := [name for name in sections if name not in SECTIONS]:
-        known = ", ".join(SECTIONS)
-        raise ValueError(f"--only: no {', '.join(unknown)}; there are {known}")
-    if not args.minutes > 0:
-        raise ValueError(f"--minutes must be positive, got {args.minutes:g}")
-    if args.report is not None and (args.short or not on_accelerator()):
+    if args.report is not None and not on_accelerator():
         raise ValueError(
             f"--report {args.report} is for the figures of an accelerator, and this is "
-            f"{'--short' if args.short else 'a CPU'}: leave it out"
+            "a CPU: leave it out"
         )
-    if "fashion" in sections:
-        missing = image_tasks(args.data_dir)[1]
-        if "fashion_mlp" in missing:
-            raise ValueError(
-                f"fashion: {missing['fashion_mlp']}; or leave it out: "
-                "--only " + ",".join(s for s in SECTIONS if s != "fashion")
-            )
-    if {"check", "estimators"} & set(sections):
+    if {"check", "estimators"} & set(args.only):
         try:
             cpu()
         except RuntimeError as error:
@@ -63,28 +87,11 @@ def check_arguments(args: argparse.Namespace, sections: list[str]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Measures what is missing and writes the tables; 1 if anything is wrong."""
     begin = time.monotonic()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--only", default=",".join(SECTIONS), help="sections, commas between"
-    )
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        default=7.5,
-        help="begin no measurement that would end later",
-    )
-    parser.add_argument("--short", action="store_true", help="tiny sizes, as a check")
-    parser.add_argument("--data-dir", type=Path, help="folder with fashion_mnist/")
-    parser.add_argument("--output", type=Path, default=Path("outputs/gpu"))
-    parser.add_argument(
-        "--report", type=Path, help="folder for gpu.json and gpu.md too"
-    )
-    args = parser.parse_args(argv)
-    sections = args.only.split(",")
+    args = parse(argv)
     try:
-        check_arguments(args, sections)
+        check_device(args)
     except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        OneLineParser().error(str(error))
     console = Console()
     console.print(f"jax {jax.__version__} on {kind()}")
     folder = args.output / "short" if args.short else args.output
@@ -92,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     with bars(console) as progress:
         outcome = measure_all(
             folder,
-            [cell for cell in cells if cell.section in sections],
+            [cell for cell in cells if cell.section in args.only],
             begin + 60 * args.minutes,
             progress,
         )

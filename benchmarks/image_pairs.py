@@ -8,12 +8,56 @@ between what a linear classifier tells from the layer and what the class itself 
 """
 
 import argparse
-import functools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
+
+from suite.arguments import OneLineParser, add_names, add_output, at_least
+from suite.sources import add_data_dir
+
+# Trousers and ankle boots.
+EASY = (1, 9)
+TEN = tuple(range(10))
+HALF = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+class Kind(NamedTuple):
+    """Classes of images, the share that the channel replaces, and what is read."""
+
+    title: str
+    classes: tuple[int, ...]
+    crossovers: tuple[float, ...]
+    paired: bool = False
+    bits: int = 1  # images side by side
+
+
+KINDS = {
+    "bit": Kind("a layer and a bit", EASY, HALF),
+    "class": Kind("a layer and ten classes", TEN, (0.0, 0.1, 0.2, 0.3, 0.5, 0.9)),
+    "pair": Kind("pairs of images, one bit", EASY, HALF, True),
+    "four": Kind("pairs of four images, four bits", EASY, HALF, True, 4),
+}
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    add_names(parser, "--kinds", KINDS)
+    parser.add_argument(
+        "--draws", type=partial(at_least, 1), default=3, help="of images, for a mean"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="few images, one epoch: shows that it runs"
+    )
+    add_data_dir(parser)
+    add_output(parser, "outputs/image_pairs")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import flax.linen as nn
 import jax
@@ -23,7 +67,7 @@ import optax
 from rich.console import Console
 from suite.data import Arrays, centre
 from suite.files import load_json, replacing
-from suite.images import INSTALLED, load_images, missing_fashion
+from suite.images import load_images
 from suite.markdown import markdown
 from suite.nets import LeNet
 from suite.pairs import Interval, bounds, channel, confusions, draw_rows
@@ -53,29 +97,7 @@ SAMPLES = (1000, 5000)
 TRAINED = 1800
 LAYERS = {"conv 1": "PatchConv_0", "conv 2": "PatchConv_1"}
 LAYERS |= {"dense 1": "Dense_0", "dense 2": "Dense_1"}
-# Trousers and ankle boots.
-EASY = (1, 9)
-TEN = tuple(range(10))
-HALF = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 Estimate = Callable[[jax.Array, jax.Array], Any]
-
-
-class Kind(NamedTuple):
-    """Classes of images, the share that the channel replaces, and what is read."""
-
-    title: str
-    classes: tuple[int, ...]
-    crossovers: tuple[float, ...]
-    paired: bool = False
-    bits: int = 1  # images side by side
-
-
-KINDS = {
-    "bit": Kind("a layer and a bit", EASY, HALF),
-    "class": Kind("a layer and ten classes", TEN, (0.0, 0.1, 0.2, 0.3, 0.5, 0.9)),
-    "pair": Kind("pairs of images, one bit", EASY, HALF, True),
-    "four": Kind("pairs of four images, four bits", EASY, HALF, True, 4),
-}
 
 
 class Reading(NamedTuple):
@@ -109,19 +131,19 @@ def kde(x: jax.Array, labels: jax.Array) -> Any:
 LABELLED: dict[str, Estimate] = {
     "mutual_information": mutual_information,
     "gaussian_mi": gaussian_mi,
-    "gaussian_mi, noise": functools.partial(gaussian_mi, noise=0.25),
+    "gaussian_mi, noise": partial(gaussian_mi, noise=0.25),
     "ross_mi": ross_mi,
     "kde_mi": kde,
-    "binned_mi, 8 bins": functools.partial(binned_mi, num_bins=8),
+    "binned_mi, 8 bins": partial(binned_mi, num_bins=8),
 }
 ON_LOGITS: dict[str, Estimate] = {
-    "plugin_mi, argmax": functools.partial(plugin_mi, soft=False),
+    "plugin_mi, argmax": partial(plugin_mi, soft=False),
     "variational_mi": variational_mi,
 }
 PAIRED: dict[str, Estimate] = {
     "mutual_information": mutual_information,
     "gaussian_mi": gaussian_mi,
-    "gaussian_mi, copula": functools.partial(gaussian_mi, copula=True),
+    "gaussian_mi, copula": partial(gaussian_mi, copula=True),
     "ksg_mi": ksg_mi,
 }
 
@@ -299,23 +321,10 @@ def drawn(found: Sequence[Reading]) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Trains, reads, and writes the tables and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kinds", default=",".join(KINDS), help="comma-separated")
-    parser.add_argument("--draws", type=int, default=3, help="of images, for a mean")
-    parser.add_argument(
-        "--short", action="store_true", help="few images, one epoch: shows that it runs"
-    )
-    parser.add_argument("--data-dir", type=Path, help="folder with fashion_mnist/")
-    parser.add_argument("--output", type=Path, default=Path("outputs/image_pairs"))
-    args = parser.parse_args(argv)
-    data_dir = args.data_dir or INSTALLED
-    if reason := missing_fashion(data_dir):
-        parser.exit(2, f"{parser.prog}: {reason}\n")
-    kinds = args.kinds.split(",")
-    if unknown := set(kinds) - set(KINDS):
-        parser.error(f"--kinds: no {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    args = parse(argv)
+    kinds = args.kinds
     samples, epochs = ((100,), (0, 1)) if args.short else (SAMPLES, EPOCHS)
-    (x, y), (more_x, more_y) = load_images("fashion_mnist", data_dir)
+    (x, y), (more_x, more_y) = load_images("fashion_mnist", args.data_dir)
     train, (held_out, labels) = split(
         np.concatenate([x, more_x]),
         np.concatenate([y, more_y]),

@@ -11,25 +11,71 @@ folder, a file for every method of every task, so that an interrupted run resume
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compare import budget, choose, find_bounds, run_cell
+from suite.arguments import (
+    OneLineParser,
+    add_names,
+    add_output,
+    at_least,
+    choose,
+    folder,
+)
+from suite.names import FASHION, PAPER, PAPER_CORE
+from suite.sources import add_data_dir
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    add_names(parser, "--tasks", FASHION)
+    parser.add_argument(
+        "--methods",
+        type=partial(choose, known=PAPER, groups={"core": PAPER_CORE}),
+        default=PAPER,
+        help="comma-separated, names or the group 'core'; all by default: "
+        + ", ".join(PAPER),
+    )
+    parser.add_argument("--seeds", type=partial(at_least, 2), default=3)
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="a tenth of the steps, at most 320; ends in tables",
+    )
+    add_data_dir(parser)
+    add_output(parser, "outputs/images")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--times", action="store_true", help="time the steps of each row instead"
+    )
+    what.add_argument(
+        "--report",
+        type=folder,
+        metavar="DIR",
+        help="write tables and figures of what is kept there instead",
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
+from compare import budget, find_bounds, run_cell
 from rich.console import Console
 from suite.fashion import fashion_tasks
 from suite.files import load_json
-from suite.images import INSTALLED, missing_fashion
 from suite.images_report import write_report
 from suite.methods import Method
-from suite.paper import CORE, ROWS, TIMED, rows_of
+from suite.paper import ROWS, TIMED, rows_of
 from suite.progress import bars
 from suite.results import cell_path, machine, save_json
 from suite.step_times import step_times
-from suite.tasks import Task
+from suite.tasks import Task, shortened
 
 # A range test tries 48 learning rates, each for so many updates, from one start.
 RANGE_TEST = {"num_steps": 100, "num_seeds": 1}
-GROUPS = {"core": CORE}
 
 
 def run(task: Task, method: Method, folder: Path, seeds: int, short: bool) -> Any:
@@ -90,62 +136,49 @@ def kept(tasks: Mapping[str, Task], folder: Path, seeds: int, short: bool) -> An
     return results
 
 
+def report(
+    tasks: Mapping[str, Task],
+    place: Path,
+    folder: Path,
+    seeds: int,
+    short: bool,
+    console: Console,
+) -> None:
+    """Writes tables and figures of what is kept of the tasks."""
+    source = place / "images.json"
+    save_json(source, kept(tasks, folder, seeds, short))
+    for path in (source, *write_report(source)):
+        console.print(f"wrote {path}", soft_wrap=True)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes tables and figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", help="comma-separated; all by default")
-    parser.add_argument(
-        "--methods", help="comma-separated, names or 'core'; all by default"
-    )
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--short", action="store_true", help="a tenth of the steps: shows that it runs"
-    )
-    parser.add_argument("--data-dir", type=Path, help="folder with fashion_mnist/")
-    parser.add_argument("--output", type=Path, default=Path("outputs/images"))
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--times", action="store_true", help="time the steps of each row instead"
-    )
-    what.add_argument(
-        "--report",
-        type=Path,
-        metavar="DIR",
-        help="write tables and figures of what is kept there instead",
-    )
-    args = parser.parse_args(argv)
-    data_dir = args.data_dir or INSTALLED
-    if reason := missing_fashion(data_dir):
-        parser.exit(2, f"{parser.prog}: {reason}\n")
-    tasks = fashion_tasks(data_dir)
-    try:
-        if args.seeds < 2:
-            raise ValueError(f"--seeds must be at least 2, got {args.seeds}")
-        wanted = choose("tasks", args.tasks, tasks)
-        names = choose("methods", args.methods, ROWS, GROUPS)
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    args = parse(argv)
+    tasks = fashion_tasks(args.data_dir)
+    if args.short:
+        tasks = {name: shortened(task) for name, task in tasks.items()}
     folder = args.output / "short" if args.short else args.output
     console = Console()
     if args.report is not None:
-        source = args.report / "images.json"
-        save_json(source, kept(tasks, folder, args.seeds, args.short))
-        for path in (source, *write_report(source)):
-            console.print(f"wrote {path}", soft_wrap=True)
+        report(tasks, args.report, folder, args.seeds, args.short, console)
         return
     with bars(console) as progress:
-        each = 1 if args.times else len(names)
-        bar = progress.add_task("", total=len(wanted) * each)
-        for task in (tasks[name] for name in wanted):
+        each = 1 if args.times else len(args.methods)
+        bar = progress.add_task("", total=len(args.tasks) * each)
+        for task in (tasks[name] for name in args.tasks):
             if args.times:
                 progress.update(bar, description=f"{task.name}, seconds a step")
                 save_json(times_path(folder, task), step_times(task, TIMED, "sgd"))
                 progress.advance(bar)
                 continue
-            for name in names:
+            for name in args.methods:
                 progress.update(bar, description=f"{task.name}, {name}")
                 run(task, rows_of(task.name)[name], folder, args.seeds, args.short)
                 progress.advance(bar)
+    if args.short and not args.times:
+        tasks = {name: tasks[name] for name in args.tasks}
+        report(tasks, folder, folder, args.seeds, True, console)
+        console.print((folder / "images.md").read_text(), soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,50 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from suite.arguments import OneLineParser, add_output, at_least, choose, folder
+from suite.names import LANGUAGES as NAMES
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--seeds", type=partial(at_least, 2), default=2)
+    parser.add_argument(
+        "--languages",
+        type=partial(choose, known=NAMES),
+        default=NAMES,
+        help=f"comma-separated, of {', '.join(NAMES)}; all by default. The first "
+        "chooses the learning rates",
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="32 steps, 400 pieces: shows that it runs"
+    )
+    add_output(parser, "outputs/language")
+    parser.add_argument(
+        "--report",
+        type=folder,
+        metavar="DIR",
+        help="of tables and figure; --output by default",
+    )
+    parser.add_argument(
+        "--state", action="store_true", help="measure bytes and step times instead"
+    )
+    parser.add_argument(
+        "--pairs", type=partial(at_least, 1), default=15, help="timed, with --state"
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import numpy as np
 import optax
-from compare import choose
 from rich.console import Console
 from rich.progress import Progress
 from suite.data import Data
@@ -268,7 +305,7 @@ def run_language(
         }
     progress.update(bar, description=f"{name}, readings")
     driver = rows["mi adamw variational"]["horizons"]["all"]["rate"]
-    read = functools.partial(read_one, language, rate=driver)
+    read = partial(read_one, language, rate=driver)
     readings = kept_json(folder / f"{name}-readings.json", lambda: read(data=data()))
     progress.advance(bar)
     described = ("title", "vocabulary", "steps", "batch", "length", "width")
@@ -308,36 +345,10 @@ def kept(
 
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes tables and a figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument(
-        "--languages",
-        help=f"comma-separated, of {', '.join(LANGUAGES)}; all by default. The first "
-        "chooses the learning rates",
-    )
-    parser.add_argument(
-        "--short", action="store_true", help="32 steps, 400 pieces: shows that it runs"
-    )
-    parser.add_argument("--output", type=Path, default=Path("outputs/language"))
-    parser.add_argument(
-        "--report", type=Path, help="folder of tables and figure; --output by default"
-    )
-    parser.add_argument(
-        "--state", action="store_true", help="measure bytes and step times instead"
-    )
-    parser.add_argument("--pairs", type=int, default=15, help="timed, with --state")
-    args = parser.parse_args(argv)
-    try:
-        if args.seeds < 2:
-            raise ValueError(f"--seeds must be at least 2, got {args.seeds}")
-        if args.pairs < 1:
-            raise ValueError(f"--pairs must be at least 1, got {args.pairs}")
-        names = choose("languages", args.languages, LANGUAGES)
-        reasons = [LANGUAGES[name].missing() for name in names]
-        if not args.state and any(reasons):
-            raise ValueError(next(filter(None, reasons)))
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    args = parse(argv)
+    reasons = [LANGUAGES[name].missing() for name in args.languages]
+    if not args.state and any(reasons):
+        OneLineParser().error(next(filter(None, reasons)))
     folder = args.output / "short" if args.short else args.output
     report, console = args.report or folder, Console()
     if args.state:
@@ -348,7 +359,9 @@ def main(argv: list[str] | None = None) -> None:
     else:
         source = report / "language.json"
         with bars(console) as progress:
-            save_json(source, kept(names, folder, args.seeds, args.short, progress))
+            save_json(
+                source, kept(args.languages, folder, args.seeds, args.short, progress)
+            )
         results = load_json(source)["languages"]
         text, figure = tables(results), draw(results)
     with replacing(source.with_suffix(".md")) as part:

@@ -8,12 +8,31 @@ estimators read epochs of that noisy layer, and of the layer as it is, the way
 """
 
 import argparse
-import functools
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
+
+from suite.arguments import OneLineParser, add_output, at_least, positive
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--short", action="store_true", help="one network, two epochs")
+    parser.add_argument(
+        "--noise", type=positive, default=0.25, help="std / layer's spread"
+    )
+    parser.add_argument(
+        "--repeats", type=partial(at_least, 2), default=4, help="frozen epochs"
+    )
+    add_output(parser, "outputs/layers")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +43,7 @@ from scipy.stats import kendalltau
 from suite.files import load_json, replacing
 from suite.known import BATCH, Case, cases, train
 from suite.markdown import markdown
+from suite.progress import bars
 from suite.readers import (
     READERS,
     estimator_of,
@@ -193,7 +213,7 @@ def reductions(h: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     ways: dict[str, Callable] = {"all of it": lambda x: x.reshape(len(x), -1)}
     if h.ndim == 4:
         for side in (1, 2):
-            ways[f"means of {side} x {side}"] = functools.partial(pooled, side=side)
+            ways[f"means of {side} x {side}"] = partial(pooled, side=side)
         ways["means of 2 x 2 to 32"] = lambda x: reduce(pooled(x, 2))
     for columns in (32, 8):
         ways[f"all to {columns}"] = lambda x, c=columns: reduce(
@@ -314,17 +334,8 @@ def show(console: Console, title: str, header: str, lines: Any) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Prints the tables, and writes them and a figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="one network, two epochs")
-    parser.add_argument(
-        "--noise", type=float, default=0.25, help="std / layer's spread"
-    )
-    parser.add_argument("--repeats", type=int, default=4, help="frozen epochs, above 1")
-    parser.add_argument("--output", type=Path, default=Path("outputs/layers"))
-    args = parser.parse_args(argv)
+    args = parse(argv)
     console = Console(width=None if sys.stdout.isatty() else 140)
-    if args.repeats < 2 or not 0 < args.noise < math.inf:
-        parser.error("--repeats must be at least 2, and --noise positive")
     every, epochs, names = cases(), EPOCHS, list(READERS)
     if args.short:
         every, epochs, names = every[:1], [0, 3], ["gaussian"]
@@ -333,11 +344,13 @@ def main(argv: list[str] | None = None) -> None:
     snapshots: dict[str, list[np.ndarray]] = {}
     for case in every:
         rows, snapshots = [], {layer: [] for layer in case.layers}
-        with console.status(case.name) as status:
+        with bars(console) as progress:
+            bar = progress.add_task(case.name, total=len(epochs) * len(case.layers))
             for row, h in measure(case, args.noise, epochs, args.repeats, names):
                 rows.append(row)
                 snapshots[row.layer].append(h)
-                status.update(f"{case.name}, epoch {row.epoch}")
+                title = f"{case.name}, epoch {row.epoch}, {row.layer}"
+                progress.update(bar, advance=1, description=title)
         parts += [show(console, *t) for t in case_tables(case, rows, args.noise)]
     # The last network has layers that are large.
     source = args.output / "layer_estimators.json"

@@ -8,9 +8,21 @@ do that train, and without. The row `A/A` pits sgd against itself. A second tabl
 what compiling the step costs.
 """
 
+import argparse
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from timing import compare, median_interval, parse_timing
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return parse_timing(__doc__, 100, argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import flax.linen as nn
 import jax
@@ -25,7 +37,6 @@ from overhead import (
 )
 from rich.table import Table
 from suite.nets import ResNet
-from timing import compare, median_interval
 
 from optax_mi import label_by_path, layerwise_mi_decay, mi_decay, reduce_activations
 from optax_mi.estimators import gaussian
@@ -135,9 +146,9 @@ def time_case(case: Case, pairs: int, steps: int, donate: bool) -> list[list[str
     return rows
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints both tables."""
-    args, console = begin(__doc__, pairs=100)
+    args, console = parse(argv), begin()
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
     for column in ("model", "state", "against sgd", "sgd, us", "ratio", "95 %"):
         table.add_column(column, justify="right" if "," in column else "left")

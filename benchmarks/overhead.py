@@ -18,6 +18,17 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from timing import compare, median_interval, parse_timing, seconds
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return parse_timing(__doc__, 300, argv, keeps=True)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,7 +36,7 @@ import optax
 import optax.contrib
 from rich.console import Console
 from rich.table import Table
-from timing import compare, median_interval, seconds
+from suite.results import machine, save_json
 
 from optax_mi import mi_decay
 from optax_mi.estimators import contingency
@@ -199,24 +210,19 @@ def update_alone(num_classes: int, soft: bool, steps: int = 2000) -> float:
     return statistics.median(times) / steps
 
 
-def begin(description: str | None, pairs: int) -> tuple[argparse.Namespace, Console]:
-    """The arguments of a benchmark of steps, and a console with its headline."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--pairs", type=int, default=pairs, help="timed pairs a row")
-    parser.add_argument("--steps", type=int, default=30, help="updates a timed run")
-    parser.add_argument(
-        "--compiles", type=int, default=20, help="pairs of compilations"
-    )
-    args, console = parser.parse_args(), Console()
+def begin() -> Console:
+    """A console with the headline of a benchmark of steps."""
+    console = Console()
     device = jax.devices()[0].device_kind
     console.print(f"jax {jax.__version__} on {device}, batch {BATCH}")
-    return args, console
+    return console
 
 
-def main() -> None:
-    """Prints three tables."""
-    args, console = begin(__doc__, pairs=300)
+def main(argv: list[str] | None = None) -> None:
+    """Prints three tables, and writes the first."""
+    args, console = parse(argv), begin()
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
+    measured: list[dict[str, Any]] = []
     for column in ("model", "C", "against sgd", "sgd, us", "ratio", "95 %"):
         table.add_column(column, justify="left" if column == "model" else "right")
     # A step of the CNN takes about ten of the MLP.
@@ -242,6 +248,16 @@ def main() -> None:
                 other()
                 time_base, ratios = compare(base, other, args.pairs)
                 low, middle, high = median_interval(ratios)
+                measured.append(
+                    {
+                        "model": model_class.__name__,
+                        "classes": num_classes,
+                        "against": name,
+                        "sgd_us": time_base / steps * 1e6,
+                        "ratio": middle,
+                        "interval": [low, high],
+                    }
+                )
                 table.add_row(
                     f"{model_class.__name__}{' (scan)' if scanned else ''}",
                     str(num_classes),
@@ -251,6 +267,9 @@ def main() -> None:
                     f"{low:.3f} to {high:.3f}",
                 )
     console.print(table)
+    if args.output is not None:
+        content = {**machine(), "pairs": args.pairs, "batch": BATCH, "steps": measured}
+        save_json(args.output, content)
 
     table = make_compile_table(args.compiles)
     decay = mi_decay(0.1, num_classes=10, steps_per_epoch=args.steps)

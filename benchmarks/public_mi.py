@@ -8,11 +8,34 @@ mean absolute error in nats over tasks and draws; a table of every task is writt
 """
 
 import argparse
-import functools
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
+
+from suite.arguments import OneLineParser, add_output, at_least
+
+
+def sizes(text: str) -> list[int]:
+    """Numbers of samples, commas between."""
+    return [at_least(2, part) for part in text.split(",")]
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument(
+        "--samples", type=sizes, default=[1000, 5000], help="comma-separated"
+    )
+    parser.add_argument(
+        "--seeds", type=partial(at_least, 2), default=3, help="draws of each task"
+    )
+    add_output(parser, "outputs/public_mi")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
@@ -105,23 +128,16 @@ def task_table(tasks: Sequence[Task], names: Sequence[str], found: np.ndarray) -
 
 def main(argv: list[str] | None = None) -> None:
     """Prints the mean errors, and writes what every task reads."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", default="1000,5000", help="comma-separated")
-    parser.add_argument("--seeds", type=int, default=3, help="draws of each task")
-    parser.add_argument("--output", type=Path, default=Path("outputs/public_mi"))
-    args = parser.parse_args(argv)
+    args = parse(argv)
     process = benchmark_mi.child()
     if process is None:
-        parser.exit(2, f"{parser.prog}: {benchmark_mi.MISSING}\n")
-    if args.seeds < 2:
-        parser.error(f"--seeds must be at least 2, got {args.seeds}")
+        OneLineParser().error(benchmark_mi.MISSING)
     estimators = OURS | {n: theirs(process, t) for n, t in THEIRS.items()}
     tasks = [Task(*task) for task in process.ask("tasks")]
-    sizes = [int(n) for n in args.samples.split(",")]
     console, means, parts = Console(), [], []
     with bars(console) as progress:
-        bar = progress.add_task("", total=len(sizes) * len(tasks))
-        for samples in sizes:
+        bar = progress.add_task("", total=len(args.samples) * len(tasks))
+        for samples in args.samples:
             progress.update(bar, description=f"N = {samples:,}")
             found = errors(
                 process,
@@ -129,13 +145,13 @@ def main(argv: list[str] | None = None) -> None:
                 estimators,
                 samples,
                 args.seeds,
-                functools.partial(progress.advance, bar),
+                partial(progress.advance, bar),
             )
             means.append([f"{e:.3f}" for e in np.abs(found).mean((1, 2))])
             parts.append(
                 f"*N = {samples:,}*\n\n{task_table(tasks, [*estimators], found)}"
             )
-    header = ["mean absolute error, nats", *(f"N = {n:,}" for n in sizes)]
+    header = ["mean absolute error, nats", *(f"N = {n:,}" for n in args.samples)]
     rows = [[n, *e] for n, e in zip(estimators, zip(*means, strict=True), strict=True)]
     console.print(markdown(header, rows), soft_wrap=True)
     with replacing(args.output / "tasks.md") as part:

@@ -12,8 +12,34 @@ import argparse
 import dataclasses
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from suite.arguments import OneLineParser, add_output, at_least, one_of
+
+TASKS = ("digits_mlp", "pixels", "teacher", "digits_cnn", "flower", "cancer")
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument(
+        "tasks",
+        nargs="*",
+        type=partial(one_of, TASKS),
+        metavar="task",
+        help=f"all by default: {', '.join(TASKS)}",
+    )
+    parser.add_argument(
+        "--seeds", type=partial(at_least, 2), default=5, help="seeds a learning rate"
+    )
+    add_output(parser, "outputs/range")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import numpy as np
@@ -32,7 +58,6 @@ from suite.training import train
 
 from optax_mi import mi_decay
 
-TASKS = ("digits_mlp", "pixels", "teacher", "digits_cnn", "flower", "cancer")
 # Each with the decades that its grid spans, eight learning rates a decade.
 OPTIMIZERS = {
     "sgd": (optax.sgd, (-2.0, 0.875)),
@@ -138,16 +163,8 @@ def as_markdown(cells: dict[str, dict[str, Any]]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes the table and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tasks", nargs="*", metavar="task", help="all by default")
-    parser.add_argument("--seeds", type=int, default=5, help="seeds a learning rate")
-    parser.add_argument("--output", type=Path, default=Path("outputs/range"))
-    args = parser.parse_args(argv)
-    names = args.tasks or list(TASKS)
-    if unknown := [name for name in names if name not in TASKS]:
-        parser.error(f"no task {', '.join(unknown)}; there are {', '.join(TASKS)}")
-    if args.seeds < 2:
-        parser.error(f"--seeds must be at least 2, got {args.seeds}")
+    args = parse(argv)
+    names = args.tasks or TASKS
     console = Console()
     known = {task.name: task for task in bundled_tasks()}
     cells: dict[str, dict[str, Any]] = {}

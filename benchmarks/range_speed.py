@@ -10,9 +10,25 @@ compilation.
 """
 
 import argparse
-import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from suite.arguments import OneLineParser, at_least
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--rounds", type=partial(at_least, 1), default=3)
+    parser.add_argument(
+        "--steps", type=partial(at_least, 1), default=400, help="updates a run"
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +77,7 @@ def make_ways(steps: int, task: Task = TASK) -> dict[str, Callable[[], object]]:
 
     def loop(rate: Any) -> Any:
         tx = optax.sgd(rate)
-        step = functools.partial(update, tx)
+        step = partial(update, tx)
         carry, losses = jax.lax.scan(step, start(tx), jnp.arange(steps))
         return ESTIMATOR.estimate(carry[2]).mi, losses
 
@@ -86,7 +102,7 @@ def make_ways(steps: int, task: Task = TASK) -> dict[str, Callable[[], object]]:
             key=jax.random.key(0),
         )
 
-    plain_step = jax.jit(functools.partial(update, optax.sgd(0.1)))
+    plain_step = jax.jit(partial(update, optax.sgd(0.1)))
 
     def plain_loop() -> object:
         carry = start(optax.sgd(0.1))
@@ -99,13 +115,13 @@ def make_ways(steps: int, task: Task = TASK) -> dict[str, Callable[[], object]]:
         return [jax.device_get(run(rate)) for rate in rates]
 
     def loop_each() -> object:
-        return [jax.device_get(jax.jit(functools.partial(loop, r))()) for r in rates]
+        return [jax.device_get(jax.jit(partial(loop, r))()) for r in rates]
 
     def ramp() -> object:
         total = NUM * steps
         schedule = optax.exponential_decay(1e-6, total, 1e7)
         tx = optax.sgd(schedule)
-        step = jax.jit(functools.partial(update, tx))
+        step = jax.jit(partial(update, tx))
         carry, losses = start(tx), []
         for i in range(total):
             carry, loss = step(carry, i)
@@ -122,12 +138,9 @@ def make_ways(steps: int, task: Task = TASK) -> dict[str, Callable[[], object]]:
     }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400, help="updates a run")
-    args = parser.parse_args()
+    args = parse(argv)
     ways = make_ways(args.steps)
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(args.rounds):

@@ -14,22 +14,44 @@ say otherwise.
 
 import argparse
 import dataclasses
-import functools
 import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
+
+from suite.arguments import OneLineParser, add_output, at_least, one_of
+
+STUDIES = ("epochs", "budgets", "variants", "batches", "layers")
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument(
+        "studies",
+        nargs="*",
+        type=partial(one_of, STUDIES),
+        metavar="study",
+        help="all by default",
+    )
+    parser.add_argument("--seeds", type=partial(at_least, 2), default=5)
+    add_output(parser, "outputs/research")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from suite import candidates, layer_study
 from suite.files import load_json, replacing
 from suite.markdown import markdown
 from suite.methods import PLAIN, Method, averaged, ours
+from suite.progress import bars
 from suite.results import save_json
 from suite.study_figures import draw_factors
 from suite.style import save
@@ -76,7 +98,7 @@ def with_power(method: Method, power: float) -> Method:
 def variants() -> dict[str, Method]:
     """The default with averaged weights, and the same with one part changed."""
     default = PLAIN["mi sgd"]
-    hard = functools.partial(contingency, soft=False)
+    hard = partial(contingency, soft=False)
 
     def changed(**options: Any) -> Method:
         return ours("", lambda: candidates.open_rule(**options))
@@ -125,22 +147,23 @@ def final_losses(
 
 
 def sweep(
-    tasks: Iterable[Task],
+    tasks: Sequence[Task],
     methods: dict[str, Method],
     vary: Callable[[Task, float], tuple[Task, dict[str, Any]]],
     seeds: int,
     factors: tuple[float, ...],
-    tick: Callable[[str], None],
+    done: Callable[[str, int], None],
 ) -> dict[str, Any]:
     """Test losses by task, method and factor; the rate is chosen at factor 1."""
     table: dict[str, Any] = {}
+    total = len(tasks) * len(methods) * len(factors)
     for task in tasks:
         for name, method in methods.items():
             losses = {}
             for factor in factors:
-                tick(f"{task.name}, {name}, x {factor:g}")
                 changed, options = vary(task, factor)
                 losses[factor] = final_losses(changed, method, seeds, **options)
+                done(f"{task.name}, {name}, x {factor:g}", total)
             chosen = int(np.argmin(losses[1.0][0]))
             row = {f"{factor:g}": test[chosen] for factor, (_, test) in losses.items()}
             table.setdefault(task.name, {})[name] = {"rate": RATES[chosen], **row}
@@ -163,8 +186,8 @@ def vary_batch(task: Task, factor: float) -> tuple[Task, dict[str, Any]]:
     return dataclasses.replace(task, batch=round(task.batch * factor)), {}
 
 
-def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
-    """Runs one study."""
+def study(name: str, seeds: int, done: Callable[[str, int], None]) -> dict[str, Any]:
+    """Runs one study; `done(title, total)` hears of each part of so many."""
     tasks = [task for task in bundled_tasks() if task.num_classes]
     tuned = [task for task in tasks if not task.held_out]
     peers = {
@@ -173,16 +196,16 @@ def study(name: str, seeds: int, tick: Callable[[str], None]) -> dict[str, Any]:
     if name == "epochs":
         # The language model alone would take as long as the others together.
         cheap = [task for task in tasks if task.name != "text"]
-        return sweep(cheap, rules(), vary_epochs, seeds, FACTORS, tick)
+        return sweep(cheap, rules(), vary_epochs, seeds, FACTORS, done)
     if name == "variants":
-        return sweep(tuned, variants(), vary_epochs, seeds, (1.0,), tick)
+        return sweep(tuned, variants(), vary_epochs, seeds, (1.0,), done)
     if name == "layers":
-        return layer_study.run(tasks, seeds, tick)
+        return layer_study.run(tasks, seeds, done)
     kept = ("log_time_rule", "reduce_on_plateau")
     methods = {k: v for k, v in rules().items() if k in kept} | peers
     small = [task for task in tasks if task.name in ("digits_mlp", "teacher")]
     vary = vary_budget if name == "budgets" else vary_batch
-    return sweep(small, methods, vary, seeds, FACTORS, tick)
+    return sweep(small, methods, vary, seeds, FACTORS, done)
 
 
 def as_markdown(name: str, table: dict[str, Any]) -> str:
@@ -215,27 +238,16 @@ def as_markdown(name: str, table: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the studies asked for and writes their tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    studies = ("epochs", "budgets", "variants", "batches", "layers")
-    parser.add_argument("studies", nargs="*", metavar="study", help="all by default")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=Path("outputs/research"))
-    args = parser.parse_args(argv)
-    wanted = args.studies or studies
-    if unknown := [name for name in wanted if name not in studies]:
-        parser.error(f"no study {', '.join(unknown)}; there are {', '.join(studies)}")
+    args = parse(argv)
     console = Console()
-    columns = ("{task.description}", BarColumn(bar_width=20), TimeElapsedColumn())
-    for name in wanted:
-        with Progress(*columns, console=console, transient=True) as progress:
+    for name in args.studies or STUDIES:
+        with bars(console) as progress:
             bar = progress.add_task(name, total=None)
-            table = study(
-                name,
-                args.seeds,
-                lambda text, bar=bar: progress.update(bar, description=text),
-            )
+
+            def done(title: str, total: int, bar: Any = bar) -> None:
+                progress.update(bar, advance=1, total=total, description=title)
+
+            table = study(name, args.seeds, done)
         source = args.output / f"{name}.json"
         save_json(source, table)
         table = load_json(source)

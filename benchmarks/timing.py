@@ -1,9 +1,35 @@
 """Two ways to do one thing, timed in pairs that take turns: machines are noisy."""
 
+import argparse
 import math
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from suite.arguments import OneLineParser, at_least
+
+
+def parse_timing(
+    description: str | None,
+    pairs: int,
+    argv: list[str] | None = None,
+    keeps: bool = False,
+) -> argparse.Namespace:
+    """The command line of a script that times train steps.
+
+    One that `keeps` its figures takes --output.
+    """
+    parser, count = OneLineParser(description=description), partial(at_least, 1)
+    parser.add_argument("--pairs", type=count, default=pairs, help="timed pairs a row")
+    parser.add_argument("--steps", type=count, default=30, help="updates a timed run")
+    parser.add_argument(
+        "--compiles", type=count, default=20, help="pairs of compilations"
+    )
+    if keeps:
+        parser.add_argument("--output", type=Path, help="a JSON for the first table")
+    return parser.parse_args(argv)
 
 
 def seconds(run: Callable[[], object]) -> float:

@@ -10,20 +10,56 @@ folder, so that an interrupted run resumes.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from suite.arguments import OneLineParser, add_names, add_output, at_least, folder
+from suite.names import TASKS
+from suite.sources import add_data_dir, missing_fashion
+
+IMAGES = ("mlp-clean", "mlp-wrong", "mlp-rare")
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    known = (*TASKS, *IMAGES)
+    add_names(parser, "--tasks", known)
+    parser.add_argument(
+        "--seeds", type=partial(at_least, 2), help="5, and 3 on images, by default"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="a tenth of the steps, at most 320"
+    )
+    add_data_dir(parser, needed=False)
+    add_output(parser, "outputs/untuned")
+    parser.add_argument(
+        "--report",
+        type=folder,
+        metavar="DIR",
+        help="of the tables; --output by default",
+    )
+    args = parser.parse_args(argv)
+    reason = missing_fashion(args.data_dir)
+    if reason and set(args.tasks) <= set(IMAGES):
+        parser.error(reason)
+    return args
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
 import numpy as np
-from compare import budget, choose, find_settings, run_cell
+from compare import budget, find_settings, run_cell
 from rich.console import Console
 from scipy.stats import rankdata
 from suite.fashion import fashion_tasks
 from suite.files import load_json, replacing
-from suite.images import INSTALLED, missing_fashion
 from suite.markdown import markdown, number
 from suite.progress import bars
 from suite.results import machine, save_json
-from suite.tasks import Task, bundled_tasks
+from suite.tasks import Task, bundled_tasks, shortened
 from suite.untuned import UNTUNED
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -40,7 +76,6 @@ TUNED = (
 )
 # What each `auto` row would be with the best learning rate that was tried.
 BEST_OF = {"auto sgd": "mi sgd + average", "auto adamw": "mi adamw + average"}
-IMAGES = ("mlp-clean", "mlp-wrong", "mlp-rare")
 
 
 def final_losses(cell: Any) -> list[float]:
@@ -147,32 +182,19 @@ def _regret_table(tasks: Any) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing, then writes the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", help="comma-separated; all by default")
-    parser.add_argument("--seeds", type=int, help="5, and 3 on images, by default")
-    parser.add_argument(
-        "--short", action="store_true", help="a tenth of the steps: shows that it runs"
-    )
-    parser.add_argument("--data-dir", type=Path, help="folder with fashion_mnist/")
-    parser.add_argument("--output", type=Path, default=Path("outputs/untuned"))
-    parser.add_argument(
-        "--report", type=Path, help="folder of the tables; --output by default"
-    )
-    args = parser.parse_args(argv)
+    args = parse(argv)
     console = Console()
     tasks = {task.name: task for task in bundled_tasks()}
-    data_dir = args.data_dir or INSTALLED
-    if reason := missing_fashion(data_dir):
-        console.print(f"skipped {', '.join(IMAGES)}: {reason}", soft_wrap=True)
+    if reason := missing_fashion(args.data_dir):
+        skipped = [name for name in args.tasks if name in IMAGES]
+        if skipped:
+            console.print(f"skipped {', '.join(skipped)}: {reason}", soft_wrap=True)
     else:
-        images = fashion_tasks(data_dir)
+        images = fashion_tasks(args.data_dir)
         tasks |= {name: images[name] for name in IMAGES}
-    try:
-        if args.seeds is not None and args.seeds < 2:
-            raise ValueError(f"--seeds must be at least 2, got {args.seeds}")
-        names = choose("tasks", args.tasks, tasks)
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    if args.short:
+        tasks = {name: shortened(task) for name, task in tasks.items()}
+    names = [name for name in args.tasks if name in tasks]
     folder = args.output / "short" if args.short else args.output
     results: dict[str, Any] = {**machine(), "tasks": {}, "steps": {}}
     with bars(console) as progress:

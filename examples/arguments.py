@@ -1,24 +1,21 @@
 """Command lines of the examples, which report a wrong argument in one clear line."""
 
-import argparse
-from typing import NoReturn
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+from suite.arguments import OneLineParser, add_output, at_least
+from suite.sources import add_data_dir, missing_files
+
+__all__ = ["OneLineParser", "add_data_dir", "add_output", "at_least", "missing_files"]
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Reports a wrong argument in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exits with the message alone."""
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
-def at_least(minimum: int, text: str) -> int:
-    """The whole number in `text`."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = minimum - 1
-    if number < minimum:
-        message = f"must be a whole number of at least {minimum}, got {text!r}"
-        raise argparse.ArgumentTypeError(message)
-    return number
+def demo_parser(description: str | None, epochs: int) -> OneLineParser:
+    """A seed, so many epochs, and the folder of what is written."""
+    parser = OneLineParser(description=description)
+    parser.add_argument("--seed", type=partial(at_least, 0), default=0)
+    parser.add_argument("--epochs", type=partial(at_least, 1), default=epochs)
+    add_output(parser, "outputs")
+    return parser

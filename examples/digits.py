@@ -5,23 +5,35 @@ horizon: given the bounds, the mutual information between logits and labels sets
 learning rate. After every epoch the averaged weights are evaluated.
 """
 
-import functools
+import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from arguments import demo_parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = demo_parser(__doc__, epochs=30)
+    rules = ("log-time", "residual", "proportional")
+    parser.add_argument("--rule", choices=rules, default="log-time")
+    parser.add_argument("--no-plot", action="store_true", help="save no figure")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from arguments import OneLineParser, at_least
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from shared import replacing
+from shared import bars, replacing
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -168,24 +180,9 @@ def print_table(console: Console, rows: list[dict[str, float]]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the demo."""
-    parser = OneLineParser(description=__doc__)
-    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
-    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=30)
-    parser.add_argument("--rule", choices=RULES, default="log-time")
-    parser.add_argument("--no-plot", action="store_true", help="save no figure")
-    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
-    args = parser.parse_args(argv)
-
-    console = Console()
-    progress = Progress(
-        TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
-        BarColumn(bar_width=20),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=console,
-    )
+    args, console = parse(argv), Console()
     begin = time.perf_counter()
-    with progress:
+    with bars(console) as progress:
         task = progress.add_task("compiling", total=args.epochs)
 
         def report(row: dict[str, float]) -> None:

@@ -1,5 +1,9 @@
 """Trains on the digits with flax.nnx, in as few lines as possible."""
 
+from arguments import OneLineParser
+
+OneLineParser(description=__doc__).parse_args()  # it has no options
+
 import jax.numpy as jnp
 import numpy as np
 import optax

@@ -6,6 +6,7 @@ averaged weights are evaluated. Every epoch ends with a checkpoint, from which
 MLP reaches 90.3 % test accuracy, and the CNN, in twice the time, 92.2 %.
 """
 
+import argparse
 import csv
 import functools
 import io
@@ -16,16 +17,44 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from arguments import OneLineParser, add_data_dir, add_output, at_least
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument("--net", choices=("mlp", "cnn"), default="mlp")
+    parser.add_argument("--epochs", type=functools.partial(at_least, 1))
+    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
+    parser.add_argument("--resume", action="store_true", help="from the checkpoint")
+    parser.add_argument("--no-plot", action="store_true", help="save no figure")
+    add_data_dir(parser)
+    add_output(parser, "outputs")
+    args = parser.parse_args(argv)
+    if args.resume and not (folder_of(args) / "checkpoints").is_dir():
+        parser.error(
+            f"--resume: no checkpoints in {folder_of(args)}; run without it first"
+        )
+    return args
+
+
+def folder_of(args: argparse.Namespace) -> Path:
+    """Where a run keeps what it needs to go on."""
+    return (args.output / f"fashion_mnist_{args.net}_{args.seed}").resolve()
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
-from arguments import OneLineParser, at_least
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
-from shared import INSTALLED, PatchConv, load_images, replacing
+from shared import PatchConv, bars, load_images, replacing
 
 from optax_mi import (
     LRRangeResult,
@@ -92,7 +121,9 @@ def loss_of(model: nn.Module, params: Any, batch: Any) -> tuple[jax.Array, Any]:
     return losses.mean(), {"outputs": logits, "labels": labels}
 
 
-def find_bounds(model: nn.Module, images: Any, labels: Any, seed: int) -> LRRangeResult:
+def find_bounds(
+    model: nn.Module, images: Any, labels: Any, seed: int, progress: Any
+) -> LRRangeResult:
     """Finds the learning rates between which the network learns with adamw."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, len(images), (RANGE_STEPS, BATCH))
@@ -105,6 +136,7 @@ def find_bounds(model: nn.Module, images: Any, labels: Any, seed: int) -> LRRang
         optimizer=optax.adamw,
         num=RANGE_RATES,
         num_steps=RANGE_STEPS,
+        progress=progress,
         key=jax.random.key(seed),
     )
 
@@ -186,34 +218,25 @@ def draw(path: Path, rows: list[dict[str, float]], title: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Finds the bounds, trains, and logs; or continues from the last checkpoint."""
-    parser = OneLineParser(description=__doc__)
-    parser.add_argument("--net", choices=NETS, default="mlp")
-    parser.add_argument("--epochs", type=functools.partial(at_least, 1))
-    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
-    parser.add_argument("--resume", action="store_true", help="from the checkpoint")
-    parser.add_argument("--no-plot", action="store_true", help="save no figure")
-    parser.add_argument("--data-dir", type=Path, default=INSTALLED, metavar="DIR")
-    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
-    args = parser.parse_args(argv)
+    args = parse(argv)
     try:
         train, test = load_images("fashion_mnist", args.data_dir)
-    except FileNotFoundError as error:
-        parser.error(f"{error}; or `make data`")
     except ValueError as error:
-        parser.error(str(error))
+        OneLineParser().error(str(error))
     model, epochs = NETS[args.net]
-    epochs = args.epochs or epochs
-    name = f"fashion_mnist_{args.net}_{args.seed}"
-    folder = (args.output / name).resolve()
-    if args.resume and not (folder / "checkpoints").is_dir():
-        parser.error(f"--resume: no checkpoints in {folder}; run without it first")
+    epochs, folder = args.epochs or epochs, folder_of(args)
     if not args.resume:
         shutil.rmtree(folder, ignore_errors=True)
     console, begin = Console(), time.perf_counter()
     bounds = folder / "range_test.json"
     if not args.resume:
-        with console.status(f"range test: {RANGE_RATES} learning rates side by side"):
-            found = find_bounds(model, *train, args.seed)
+        with bars(console) as progress:
+            bar = progress.add_task("range test", total=None)
+
+            def tell(done: int, total: int) -> None:
+                progress.update(bar, completed=done, total=total)
+
+            found = find_bounds(model, *train, args.seed, tell)
         with replacing(bounds) as part:
             part.write_text(found.to_json())
     found = LRRangeResult.from_json(bounds.read_text())
@@ -227,7 +250,10 @@ def main(argv: list[str] | None = None) -> None:
             folder / "checkpoints", options=ocp.CheckpointManagerOptions(max_to_keep=2)
         ) as manager,
         Progress(
-            *columns, "{task.description}", TimeElapsedColumn(), console=console
+            *columns,
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
         ) as progress,
     ):
         done = manager.latest_step() or 0
@@ -236,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
             state = manager.restore(done, args=target)
             rows = read_log(folder / "log.csv", done)
             begin -= rows[-1]["seconds"]
-        bar = progress.add_task("compiling", total=steps, epoch=done + 1)
+        bar = progress.add_task("", total=steps, epoch=done + 1)
         for epoch in range(done + 1, epochs + 1):
             progress.reset(bar, epoch=epoch)
             # Seeded by the epoch, so that a resumed run gets the remaining orders.
@@ -260,11 +286,11 @@ def main(argv: list[str] | None = None) -> None:
             rows.append(row)
             write_log(folder / "log.csv", rows)
             manager.save(epoch, args=ocp.args.StandardSave(state))
-            line = (
-                f"loss {loss:.3f}  MI {row['mi_nats']:.2f} nats  "
+            console.print(
+                f"epoch {epoch}/{epochs}  loss {loss:.3f}  "
+                f"MI {row['mi_nats']:.2f} nats  "
                 f"LR {row['learning_rate']:.5f}  test {row['test_accuracy']:.1%}"
             )
-            progress.update(bar, description=line)
     last = rows[-1]
     console.print(
         f"test accuracy {last['test_accuracy']:.2%} after {last['epoch']:.0f} epochs "
@@ -272,7 +298,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     console.print(f"log, range test and checkpoints are in {folder}", soft_wrap=True)
     if not args.no_plot:
-        path = args.output / f"{name}.png"
+        path = args.output / f"{folder.name}.png"
         draw(path, rows, f"Fashion-MNIST, {args.net.upper()}")
         console.print(f"figure saved as {path}", soft_wrap=True)
 

@@ -6,16 +6,25 @@ known Gaussians, and I(X; T) and I(T; Y) are integrals over it. So nothing is es
 from samples, and training and measurement both use all inputs.
 """
 
-import functools
+import argparse
 import math
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+
+from arguments import demo_parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return demo_parser(__doc__, epochs=128).parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import flax.linen as nn
 import jax
 import numpy as np
-from arguments import OneLineParser, at_least
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -73,13 +82,7 @@ def run(
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the demo."""
-    parser = OneLineParser(description=__doc__)
-    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
-    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=128)
-    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
-    args = parser.parse_args(argv)
-
-    console = Console()
+    args, console = parse(argv), Console()
     table = Table(title="I(X; T), I(T; Y) in nats, noise on each layer")
     for column in ("epoch", "right", *LAYERS):
         table.add_column(column, justify="right")
@@ -89,6 +92,8 @@ def main(argv: list[str] | None = None) -> None:
             history.append((epoch, told))
             cells = (f"{mi_x:.2f}, {mi_y:.2f}" for mi_x, mi_y, _ in told.values())
             table.add_row(f"{epoch}", f"{right:.1%}", *cells)
+            if not console.is_terminal:  # where the table is shown at the end alone
+                console.print(f"epoch {epoch}/{args.epochs}  right {right:.1%}")
     error = max(error for _, told in history for *_, error in told.values())
     console.print(f"\nstandard errors of the integrals: at most {error:.4f} nats")
 

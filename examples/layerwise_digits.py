@@ -4,17 +4,26 @@ Each layer's learning rate decays with the information of its own activations ab
 labels. They come from the forward pass that the gradient needs anyway.
 """
 
-import functools
+import argparse
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
+
+from arguments import demo_parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return demo_parser(__doc__, epochs=30).parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from arguments import OneLineParser, at_least
 from digits import BATCH, MODEL, accuracy, load_images, shift
 from rich.console import Console
 from rich.live import Live
@@ -105,14 +114,8 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
         yield headline, {layer: seen[layer] for layer in ESTIMATORS}
 
 
-def show(train: Callable, argv: list[str] | None, epochs: int, name: str) -> None:
+def show(train: Callable, args: argparse.Namespace, name: str) -> None:
     """Runs `train(seed, epochs)`, with a live table, then a figure of all epochs."""
-    parser = OneLineParser(description=sys.modules[train.__module__].__doc__)
-    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
-    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=epochs)
-    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
-    args = parser.parse_args(argv)
-
     console = Console()
     headline, history = "", []
     with Live(console=console) as live:
@@ -121,6 +124,8 @@ def show(train: Callable, argv: list[str] | None, epochs: int, name: str) -> Non
             history.append({k: jax.device_get(seen) for k, seen in layers.items()})
             title = f"epoch {len(history)}/{args.epochs}  {headline}"
             live.update(make_table(title, history[-1]))
+            if not console.is_terminal:  # where the table is shown at the end alone
+                console.print(title)
     console.print(f"\n{headline}")
 
     def curves(field: str) -> dict[str, list[float]]:
@@ -144,7 +149,7 @@ def show(train: Callable, argv: list[str] | None, epochs: int, name: str) -> Non
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the demo."""
-    show(train, argv, 30, "layerwise_digits")
+    show(train, parse(argv), "layerwise_digits")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,20 @@ group "default", follow the information of the network's logits. At the end the 
 weights are evaluated too, with their own statistics for the norms.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
+
+from arguments import demo_parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return demo_parser(__doc__, epochs=15).parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
@@ -155,7 +167,7 @@ def train(seed: int, epochs: int) -> Iterator[tuple[str, dict[str, MIDiagnostics
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the demo."""
-    show(train, argv, 15, "layerwise_nnx")
+    show(train, parse(argv), "layerwise_nnx")
 
 
 if __name__ == "__main__":

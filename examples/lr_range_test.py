@@ -5,29 +5,53 @@ and `mi_decay` uses its bounds. The digits come with scikit-learn; the original 
 MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 are read from --data-dir.
 """
 
+import argparse
 import functools
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from arguments import OneLineParser, add_output, at_least, missing_files
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser, count = OneLineParser(description=__doc__), functools.partial(at_least, 1)
+    images = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+    parser.add_argument("--data", choices=("digits", *images), default="digits")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder of the images' files"
+    )
+    optimizers = ("sgd", "momentum", "adamw")
+    parser.add_argument("--optimizer", choices=optimizers, default="momentum")
+    parser.add_argument("--steps", type=functools.partial(at_least, 20), default=400)
+    parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument("--epochs", type=count, default=30)
+    add_output(parser, "outputs")
+    args = parser.parse_args(argv)
+    if args.data in images and (reason := missing_files(args.data, args.data_dir)):
+        parser.error(reason)
+    return args
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from arguments import OneLineParser, at_least
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TimeElapsedColumn
-from shared import load_images, missing_files, replacing
+from shared import bars, load_images, replacing
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from optax_mi import LRRangeResult, average_params, eval_params, lr_range_test, mi_decay
 from optax_mi.estimators import contingency
 
-IMAGES = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 OPTIMIZERS = {
     "sgd": optax.sgd,
     "momentum": functools.partial(optax.sgd, momentum=0.9),
@@ -53,11 +77,9 @@ def load(name: str, data_dir: Path | None) -> tuple[Arrays, Arrays]:
     """Loads training and test images of bytes, and their labels.
 
     Raises:
-      FileNotFoundError, ValueError: files are missing or have a wrong content.
+      ValueError: a file is not what it should be.
     """
-    if name != "digits":
-        if data_dir is None:
-            raise FileNotFoundError(missing_files(name, None))
+    if data_dir is not None and name != "digits":
         return load_images(name, data_dir)
     x, y = load_digits(return_X_y=True)
     x = (np.asarray(x) * 255 / 16).astype(np.uint8)
@@ -76,20 +98,11 @@ def batched(x: np.ndarray, y: np.ndarray) -> Arrays:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the range test, then trains with its bounds."""
-    parser = OneLineParser(description=__doc__)
-    count = functools.partial(at_least, 1)
-    parser.add_argument("--data", choices=("digits", *IMAGES), default="digits")
-    parser.add_argument("--data-dir", type=Path, help="folder of the images' files")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="momentum")
-    parser.add_argument("--steps", type=functools.partial(at_least, 20), default=400)
-    parser.add_argument("--seeds", type=count, default=3)
-    parser.add_argument("--epochs", type=count, default=30)
-    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR")
-    args = parser.parse_args(argv)
+    args = parse(argv)
     try:
         train, test = load(args.data, args.data_dir)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
+    except ValueError as error:
+        OneLineParser().error(str(error))
 
     console = Console()
     num_classes = int(train[1].max()) + 1
@@ -107,8 +120,7 @@ def main(argv: list[str] | None = None) -> None:
         return loss, {"outputs": logits, "labels": y}
 
     begin = time.perf_counter()
-    columns = ("{task.description}", BarColumn(bar_width=30), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    with bars(console) as progress:
         bar = progress.add_task("range test", total=None)
         found = lr_range_test(
             loss_fn,

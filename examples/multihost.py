@@ -7,8 +7,32 @@ If JAX finds its cluster by itself, as under Slurm and on TPUs, it needs no opti
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--coordinator", help="address of process 0, as host:port")
+    parser.add_argument("--processes", type=int, help="number of processes")
+    parser.add_argument("--process-id", type=int, help="which of them this is, from 0")
+    parser.add_argument("--epochs", type=int, default=10)
+    args = parser.parse_args(argv)
+    if args.epochs < 1:
+        parser.error(f"--epochs must be at least 1, got {args.epochs}")
+    if args.processes is not None and args.process_id not in range(args.processes):
+        parser.error(
+            f"--process-id must be from 0 to {args.processes - 1} where --processes is "
+            f"{args.processes}, got {args.process_id}"
+        )
+    return args
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import jax
 import jax.numpy as jnp
@@ -95,14 +119,9 @@ def train(epochs: int) -> Iterator[MIDiagnostics]:
         yield jax.jit(mi_diagnostics)(opt_state)["all"]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Joins the other processes, trains, and logs in process 0."""
-    parser = argparse.ArgumentParser(description="Trains on many hosts.")
-    parser.add_argument("--coordinator", help="address of process 0, as host:port")
-    parser.add_argument("--processes", type=int, help="number of processes")
-    parser.add_argument("--process-id", type=int, help="which of them this is, from 0")
-    parser.add_argument("--epochs", type=int, default=10)
-    args = parser.parse_args(arguments)
+    args = parse(arguments)
     jax.distributed.initialize(
         args.coordinator,
         args.processes,

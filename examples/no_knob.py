@@ -4,16 +4,29 @@ A search, which takes a tenth of the updates, finds the learning rate for the op
 and explains it. Then the network trains with the decay and average that it chose.
 """
 
+import argparse
 import functools
 import sys
-from pathlib import Path
 from typing import Any
+
+from arguments import demo_parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = demo_parser(__doc__, epochs=40)
+    optimizers = ("adamw", "sgd", "momentum", "lion", "muon")
+    parser.add_argument("--optimizer", choices=optimizers, default="adamw")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse()  # before what is slow to import
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from arguments import OneLineParser, at_least
 from digits import BATCH, load_images
 from rich.console import Console
 from shared import replacing
@@ -71,13 +84,7 @@ def accuracy(params: Any, images: Any, labels: Any) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """Searches, draws the search, and trains."""
-    parser = OneLineParser(description=__doc__)
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw")
-    parser.add_argument("--epochs", type=functools.partial(at_least, 1), default=40)
-    parser.add_argument("--seed", type=functools.partial(at_least, 0), default=0)
-    parser.add_argument("--output", type=Path, default=Path("outputs"))
-    args = parser.parse_args(argv)
-    console = Console()
+    args, console = parse(argv), Console()
     train_x, test_x, train_y, test_y = load_images()
     count = len(train_x) // BATCH
     batches = jax.tree.map(

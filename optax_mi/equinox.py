@@ -11,10 +11,10 @@ from optax_mi._checks import paths_by_group
 
 try:
     import equinox as eqx
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "optax_mi.equinox is for networks in equinox: pip install 'optax-mi[equinox]'."
-    ) from error
+    ) from _error
 
 if hasattr(jax.extend.core, "get_opaque_trace_state"):
     _trace_state = jax.extend.core.get_opaque_trace_state

@@ -24,6 +24,7 @@ PACKAGES = ("jax", "optax", "flax", "orbax-checkpoint")
 TESTS = [
     *("-m", "not slow", "-k", "not (gaussian or mi_sgd)"),
     *("optax_mi/flax.py", "tests/layerwise", "tests/test_devices.py"),
+    "tests/test_equinox.py",
     *("tests/test_flax.py", "tests/test_flax_capture.py", "tests/test_inspect.py"),
     *("tests/test_restore.py", "tests/whole/test_checkpoint.py"),
     *("tests/whole/test_contract.py", "tests/whole/test_sharding.py"),

@@ -206,7 +206,7 @@ def test_an_estimator_of_ones_own_that_holds_for_ever():
         return whole.estimate(state)._replace(num_samples=jnp.float32(jnp.nan))
 
     (found,) = check(mi_sgd(1.0, estimator=whole._replace(estimate=estimate)))
-    assert "nan samples. Weights must be from 1e-18 to 1e18" in found
+    assert "num_samples=nan. Weights must be from 1e-18 to 1e18" in found
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from optax_mi.estimators import variational
 from suite.data import Arrays
 from suite.methods import default_estimator
 from suite.tasks import Task
-from suite.training import make_loss, untrained
+from suite.training import make_loss, start_of
 
 # No run that is judged has this seed.
 SEED = 100
@@ -59,9 +59,7 @@ def suggest(
         estimator = variational(num_classes=task.num_classes)
 
     def init(key: jax.Array) -> Any:
-        if task.start is not None:
-            return task.start(SEED)
-        return untrained(task, key, jnp.asarray(data.train[0][:1]))
+        return start_of(task, SEED, key, jnp.asarray(data.train[0][:1]))
 
     return lr_range_test(
         make_batch_loss(task),

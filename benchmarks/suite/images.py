@@ -8,7 +8,6 @@ the compression itself is damaged.
 """
 
 import bisect
-import dataclasses
 import math
 import struct
 import zlib
@@ -16,85 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from suite.sources import SOURCES, find_file, find_folder, missing_files
+
 Arrays = tuple[np.ndarray, np.ndarray]
-# Where packages of Debian put data sets: dataset-fashion-mnist is one.
-INSTALLED = Path("/usr/share/datasets")
-IDX_FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where a data set's files lie and how they read."""
-
-    title: str
-    kind: str
-    folder: str
-    num_classes: int
-    train_files: tuple[str, ...]
-    test_files: tuple[str, ...]
-    archive: str
-
-
-SOURCES = {
-    "mnist": Source(
-        "MNIST",
-        "idx",
-        "mnist",
-        10,
-        IDX_FILES["train"],
-        IDX_FILES["test"],
-        "the four idx-ubyte.gz files of MNIST (yann.lecun.com/exdb/mnist)",
-    ),
-    "fashion_mnist": Source(
-        "Fashion-MNIST",
-        "idx",
-        "fashion_mnist",
-        10,
-        IDX_FILES["train"],
-        IDX_FILES["test"],
-        "the four idx-ubyte.gz files of github.com/zalandoresearch/fashion-mnist",
-    ),
-    "cifar10": Source(
-        "CIFAR-10",
-        "cifar",
-        "cifar-10-batches-bin",
-        10,
-        tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
-        ("test_batch.bin",),
-        "cifar-10-binary.tar.gz of www.cs.toronto.edu/~kriz/cifar.html, unpacked",
-    ),
-    "cifar100": Source(
-        "CIFAR-100",
-        "cifar",
-        "cifar-100-binary",
-        100,
-        ("train.bin",),
-        ("test.bin",),
-        "cifar-100-binary.tar.gz of www.cs.toronto.edu/~kriz/cifar.html, unpacked",
-    ),
-}
-
-
-def missing_files(name: str, data_dir: Path | None) -> str:
-    """What is missing of a data set and how to get it; empty if nothing is."""
-    source = SOURCES[name]
-    if data_dir is None:
-        return f"give --data-dir, a folder with {source.archive}, in {source.folder}/"
-    folder = _folder(source, data_dir)
-    files = source.train_files + source.test_files
-    missing = [file for file in files if not _find(folder, file).is_file()]
-    if not missing:
-        return ""
-    return f"{', '.join(missing)} not found in {folder}; put there {source.archive}"
-
-
-def missing_fashion(data_dir: Path) -> str:
-    """As :func:`missing_files` of Fashion-MNIST, which Debian has a package of."""
-    reason = missing_files("fashion_mnist", data_dir)
-    return reason and f"apt-get install dataset-fashion-mnist; or: {reason}"
 
 
 def load_images(name: str, data_dir: Path) -> tuple[Arrays, Arrays]:
@@ -107,9 +30,9 @@ def load_images(name: str, data_dir: Path) -> tuple[Arrays, Arrays]:
     if reason := missing_files(name, data_dir):
         raise FileNotFoundError(reason)
     source = SOURCES[name]
-    folder, parts = _folder(source, data_dir), []
+    folder, parts = find_folder(name, data_dir), []
     for names in (source.train_files, source.test_files):
-        found = [_find(folder, file) for file in names]
+        found = [find_file(folder, file) for file in names]
         if source.kind == "idx":
             images = read_idx(found[0], (28, 28))[..., None]
             labels = read_idx(found[1], ())
@@ -198,19 +121,6 @@ def _check_labels(
             f"{path}: offset {first + step * wrong[0]}: expected a label below "
             f"{num_classes}, got {labels[wrong[0]]}."
         )
-
-
-def _folder(source: Source, data_dir: Path) -> Path:
-    """The data set's folder, or its dashed form if only that is there, as in Debian."""
-    plain = data_dir / source.folder
-    dashed = data_dir / source.folder.replace("_", "-")
-    return dashed if dashed.is_dir() and not plain.is_dir() else plain
-
-
-def _find(folder: Path, name: str) -> Path:
-    """The file, or its gzipped form if only that is there."""
-    plain, zipped = folder / name, folder / f"{name}.gz"
-    return zipped if zipped.is_file() and not plain.is_file() else plain
 
 
 def _read(path: Path) -> bytes:

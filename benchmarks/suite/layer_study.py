@@ -17,7 +17,7 @@ from suite.markdown import markdown
 from suite.methods import Method, averaged, layer_by_layer, ours
 from suite.nets import MLP
 from suite.ranking import standard_error
-from suite.style import COLORS, legend_below, panels, styled
+from suite.style import COLORS, legend_among, lines_of, panels, styled
 from suite.tasks import Task
 from suite.training import train
 
@@ -48,16 +48,16 @@ def rows_of(base: str = "sgd") -> dict[str, Method]:
 
 
 def run(
-    tasks: Iterable[Task], seeds: int, tick: Callable[[str], None]
+    tasks: Iterable[Task], seeds: int, done: Callable[[str, int], None]
 ) -> dict[str, Any]:
     """Final losses [rates, seeds] of every row, by task and optimizer."""
     by_name = {task.name: task for task in tasks}
     teacher = by_name["teacher"]
     by_name[DEEP] = dataclasses.replace(teacher, model=MLP((64,) * 6, 10))
     table: dict[str, Any] = {}
+    total = sum(len(rows_of(base)) for _, base in RUNS)
     for task, base in RUNS:
         for name, method in rows_of(base).items():
-            tick(f"{task}, {base}, {name}")
             rates = np.asarray(method.trials, np.float32)
             seen = train(by_name[task], method, rates, range(seeds), evaluations=1)
             parts = ("valid_loss", "test_loss")
@@ -65,6 +65,7 @@ def run(
                 "rates": method.trials,
                 **{part: seen.first[part][:, :, -1] for part in parts},
             }
+            done(f"{task}, {base}, {name}", total)
     return table
 
 
@@ -152,14 +153,8 @@ def draw(table: dict[str, Any]) -> Figure:
         if place + columns >= len(table):
             ax.set_xlabel("learning rate")
     note = (
-        "against one decay for the whole\nnetwork at the same learning rate;\n"
-        "bars: standard error of pairs of\nseeds; gray: its best learning rate"
+        "against one decay for the whole network; bars: standard error of pairs of "
+        "seeds; gray: its best learning rate"
     )
-    if len(table) % columns:
-        handles, labels = stacks[0][0].get_legend_handles_labels()
-        stacks[-1][0].legend(
-            handles, labels, title=note, title_fontsize=8, loc="upper left"
-        ).set_in_layout(False)
-    else:
-        legend_below(figure, stacks[0][0], 3, note.replace("\n", " "))
+    legend_among(stacks, len(table), lines_of(stacks[0][0]), note)
     return figure

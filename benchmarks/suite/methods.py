@@ -327,22 +327,3 @@ METHODS = {
     "mi adamw": averaged(ours("mi adamw", log_time_rule, "adamw", own_epochs=True)),
     "dog": averaged(PLAIN["dog"], keep_raw=False),
 }
-GROUPS = {
-    "core": (
-        "sgd",
-        "sgd cosine",
-        "sgd plateau",
-        "mi sgd",
-        "adamw",
-        "adamw cosine",
-        "adamw plateau",
-        "mi adamw",
-        "schedule-free adamw",
-        "mi schedule-free",
-        "dog",
-        "adam",
-        "rmsprop",
-        "lars",
-        "prodigy",
-    )
-}

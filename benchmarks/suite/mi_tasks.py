@@ -40,6 +40,7 @@ from suite.mi_vectors import (
     uniform_noise,
     wiggly,
 )
+from suite.names import PROBLEMS
 
 PAIR = [0.8, 0.8]
 
@@ -250,9 +251,10 @@ def classes_held_out() -> list[Task]:
     )
 
 
-SETS: dict[str, Callable[[], list[Task]]] = {
-    "vectors, chosen on": chosen_on,
-    "vectors, held out": held_out,
-    "classes, chosen on": classes_chosen_on,
-    "classes, held out": classes_held_out,
-}
+SETS: dict[str, Callable[[], list[Task]]] = dict(
+    zip(
+        PROBLEMS,
+        (chosen_on, held_out, classes_chosen_on, classes_held_out),
+        strict=True,
+    )
+)

@@ -101,18 +101,3 @@ def rows_of(task: str) -> dict[str, Method]:
 TIMED = {name: method for name, method in PLAIN.items() if not method.tested} | {
     f"{name} + average": ROWS[name] for name in AVERAGED if not PLAIN[name].tested
 }
-# What is trained where a run takes half a minute.
-CORE = (
-    "sgd",
-    "sgd cosine",
-    "mi sgd",
-    "mi sgd range test",
-    "adam",
-    "rmsprop",
-    "lars",
-    "adamw",
-    "adamw cosine",
-    "schedule-free adamw",
-    "mi adamw",
-    "mi adamw range test",
-)

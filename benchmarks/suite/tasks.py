@@ -24,8 +24,8 @@ from suite.data import (
     teacher,
     text,
 )
-from suite.images import INSTALLED, SOURCES, missing_fashion, missing_files
 from suite.nets import CNN, MLP, ResNet, Transformer
+from suite.sources import INSTALLED, SOURCES, missing_fashion, missing_files
 from suite.start import PIXELS, trained_on_china
 from suite.text import VOCABULARY
 
@@ -237,6 +237,22 @@ def bundled_tasks() -> list[Task]:
     ]
 
 
+def shortened(task: Task, many: int = 4000, kept: int = 1000) -> Task:
+    """The task with fewer rows to judge by, where there are many.
+
+    To judge a network on all of 10,000 images takes longer than a short run trains.
+    """
+
+    def load(seed: int) -> Data:
+        data = task.load(seed)
+        if len(data.test[1]) <= many:
+            return data
+        valid, test = ((x[:kept], y[:kept]) for x, y in (data.valid, data.test))
+        return Data(data.train, valid, test)
+
+    return dataclasses.replace(task, load=load)
+
+
 def fashion_mlp(data_dir: Path) -> Task:
     """Fashion-MNIST for 16 epochs, so that the horizons are 2, 4, 8 and 16."""
     epoch = ROWS // BATCH
@@ -290,6 +306,6 @@ def image_tasks(data_dir: Path | None) -> tuple[dict[str, Task], dict[str, str]]
             held_out=True,
             prepare=centre,
             augment=shift if grey else flip_and_shift,
-            parallel=1,
+            one_by_one=True,
         )
     return tasks, missing

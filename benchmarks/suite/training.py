@@ -197,6 +197,11 @@ def train(
     )
 
 
+def start_of(task: Task, seed: int, key: jax.Array, x: Any) -> Any:
+    """The variables that are trained, at the start that the task has or a new one."""
+    return untrained(task, key, x) if task.start is None else task.start(seed)
+
+
 def untrained(task: Task, key: jax.Array, x: Any) -> Any:
     """The variables that are trained, at their start."""
     return {"params": task.model.init(key, task.prepare(x))["params"]}

@@ -21,7 +21,7 @@ from optax_mi.rules import capped_rule
 from suite.bounds import as_batches, make_batch_loss
 from suite.methods import MOMENTUM, Method, Setting, cosine, default_estimator
 from suite.tasks import Task
-from suite.training import untrained
+from suite.training import start_of
 
 
 def search(
@@ -34,11 +34,7 @@ def search(
     data = task.load(seed)
     # Not the start of any run that is judged.
     keys = jax.random.split(jax.random.key(seed + 1000), 3)
-    params = (
-        untrained(task, keys[0], data.train[0][:1])
-        if task.start is None
-        else task.start(seed)
-    )
+    params = start_of(task, seed, keys[0], data.train[0][:1])
     batches: Any = as_batches(task, data.train, keys[1])
     held: Any = None
     if task.is_augmented:

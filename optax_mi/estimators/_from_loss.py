@@ -24,7 +24,7 @@ class BatchLosses(NamedTuple):
     totals: jax.Array  # float32 [3], see Samples.totals
 
 
-def from_loss(entropy: float, *, keyword: str = "value") -> MIEstimator:
+def from_loss(entropy: float | jax.Array, *, keyword: str = "value") -> MIEstimator:
     r"""Bounds I(output; label) from below by the mean cross-entropy of each batch.
 
     For trainers that pass only the loss to their optimizer:
@@ -37,10 +37,11 @@ def from_loss(entropy: float, *, keyword: str = "value") -> MIEstimator:
     :func:`variational` measures, without the outputs.
 
     The loss must be the mean cross-entropy in nats and nothing else. Penalties on
-    weights, auxiliary losses and label smoothing make the bound lower by as much as
-    they add. A sum over samples, bits, or the ELBO of a model with priors read too low,
-    and often 0. A loss below 0 is not a cross-entropy: the estimate of its epoch is
-    nan, which holds the learning rate, and :func:`optax_mi.mi_warnings` says so.
+    weights and auxiliary losses make the bound lower by as much as they add, and label
+    smoothing usually does too. A sum over samples, or a loss in bits, reads too low,
+    and often 0. The ELBO of a model with priors may read too much: it is not a
+    cross-entropy. Nor is a loss below 0: the estimate of its epoch is nan, which holds
+    the learning rate, and :func:`optax_mi.mi_warnings` says so.
 
     Args:
       entropy: H(Y), the entropy of the labels in nats: `math.log(num_classes)` for

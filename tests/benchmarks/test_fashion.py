@@ -8,11 +8,13 @@ import images
 import jax
 import numpy as np
 import pytest
+from suite import images_report
 from suite.fashion import fashion_tasks
 from suite.files import load_json
 from suite.images import load_images
 from suite.nets import BatchNormResNet, PatchConv
-from suite.paper import CORE, PLAIN, ROWS, TIMED, rows_of
+from suite.paper import PLAIN, ROWS, TIMED, rows_of
+from suite.results import save_json
 from suite.training import with_batch_stats
 
 from tests.benchmarks.test_images import write_idx
@@ -89,7 +91,6 @@ def test_statistics_of_batch_norms_belong_to_the_weights_that_are_judged(folder)
 
 
 def test_rows_are_named_after_what_they_do():
-    assert set(CORE) <= set(ROWS)
     for name, method in ROWS.items():
         assert next(iter(method.rows)) == name
         assert (method.tested is not None) == (name.endswith("range test"))
@@ -111,6 +112,9 @@ def test_the_script_resumes_times_and_reports(folder, tmp_path, monkeypatch, cap
     where = [f"--data-dir={folder}", "--short", f"--output={tmp_path}", "--seeds=2"]
     cells = ["--tasks=mlp-clean", "--methods=sgd,adam,mi sgd range test"]
     images.main([*where, *cells])
+    printed = capsys.readouterr().out
+    assert "  3/3  mlp-clean, mi sgd range test\n" in printed
+    assert "| **mi sgd range test + average** | " in printed
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "short/cells").iterdir()}
     assert len(kept) == 4
     images.main([*where, *cells])
@@ -150,12 +154,37 @@ def test_the_script_resumes_times_and_reports(folder, tmp_path, monkeypatch, cap
     assert set(left) == {"sgd", "sgd + average", "adam"}
 
 
+def test_a_report_without_the_rows_that_others_are_compared_with(tmp_path):
+    end = {"test_loss": [0.5, 0.7], "test_accuracy": [0.8, 0.9]}
+    end |= {"learning_rate": 0.1, "at_edge": False}
+    cell = {
+        "horizons": dict.fromkeys(("1/4", "1/2", "all"), end),
+        "curves": {"test_loss": [2, 1, 0.8, 0.6], "test_accuracy": [0, 0.5, 0.6, 0.85]},
+        "steps": [1, 2, 3, 4],
+        "steps_to_target": [3, 4],
+        "noise": {},
+    }
+    info = {"title": "MLP", "steps": 4, "batch": 2, "target": 0.7}
+    results = {
+        "seeds": 2,
+        "tasks": {"mlp-clean": info},
+        "cells": {"mlp-clean": {"sgd": cell}},
+        "skipped": {"mlp-clean": {}},
+        "times": {},
+    }
+    save_json(tmp_path / "images.json", results)
+    text, figure = images_report.write_report(tmp_path / "images.json")
+    assert "compared with" not in text.read_text()
+    assert "| sgd | 0.1 | 0.6000 | 0.6000 | 0.6000 ± 0.1000 |" in text.read_text()
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds=1"], "--seeds must be at least 2, got 1"),
-        (["--tasks=mlp"], "--tasks: no mlp; there are ['mlp-clean',"),
-        (["--methods=sgdd"], "--methods: no sgdd; there are ['sgd',"),
+        (["--seeds=1"], "--seeds: must be a whole number of at least 2, got '1'"),
+        (["--tasks=mlp"], "--tasks: no mlp; there are mlp-clean,"),
+        (["--methods=sgdd"], "--methods: no sgdd; there are core, sgd,"),
         (["--times", "--report=x"], "not allowed with argument --times"),
     ],
 )

@@ -112,9 +112,12 @@ def test_the_script_resumes_and_reports(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--seeds=1"], "--seeds must be at least 2, got 1"), ([], "put there the four")],
+    [
+        (["--seeds=1"], "--seeds: must be a whole number of at least 2, got '1'"),
+        ([], "put there the four"),
+    ],
 )
 def test_the_script_says_what_is_wrong(tmp_path, arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
-        fine_tuning.main([f"--data-dir={tmp_path}", *arguments])
+        fine_tuning.main([*arguments, f"--data-dir={tmp_path}"])
     assert message in capsys.readouterr().err

@@ -112,8 +112,8 @@ def test_a_table_compares_pairs_of_runs():
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--seeds=1", "--seeds must be at least 2"),
-        ("--pairs=0", "--pairs at least 1"),
+        ("--seeds=1", "--seeds: must be a whole number of at least 2"),
+        ("--pairs=0", "--pairs: must be a whole number of at least 1"),
         ("--nets=vit", "vit"),
         ("--data-dir=none", "put there the four"),
     ],
@@ -140,7 +140,7 @@ def test_the_script_runs_and_adds_to_what_is_kept(tmp_path, monkeypatch):
         return {"cnn": dataclasses.replace(cnn, task=task, epochs=1)}
 
     monkeypatch.setattr(freezing, "make_nets", shortened)
-    freezing.main(["--short", "--seeds=2", "--pairs=1", *where])
+    freezing.main(["--short", "--nets=cnn", "--seeds=2", "--pairs=1", *where])
     kept = load_json(tmp_path / "out" / "freezing.json")["nets"]
     rows = kept["cnn"]["rows"]
     assert list(rows) == list(freezing.WAYS)

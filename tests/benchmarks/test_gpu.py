@@ -217,8 +217,8 @@ def test_a_report_is_for_accelerators(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--only=step,range test"], "--only: no range test; there are check, step,"),
-        (["--minutes=0"], "--minutes must be positive, got 0"),
-        (["--minutes=nan"], "--minutes must be positive, got nan"),
+        (["--minutes=0"], "--minutes: must be a positive number, got '0'"),
+        (["--minutes=nan"], "--minutes: must be a positive number, got 'nan'"),
         (["--report=docs/results"], "--report docs/results is for the figures of an"),
         (["--data-dir=nowhere"], "train-images-idx3-ubyte, train-labels-idx1-ubyte"),
         (["--data-dir=nowhere"], "or leave it out: --only check,step,layers,average,"),

@@ -163,9 +163,9 @@ def test_definitions_are_parsed_once_each():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (["--seeds", "1"], "--seeds must be at least 2, got 1"),
+        (["--seeds", "1"], "--seeds: must be a whole number of at least 2, got '1'"),
         (["--languages", "9k"], "--languages: no 9k; there are"),
-        (["--pairs", "0"], "--pairs must be at least 1, got 0"),
+        (["--pairs", "0"], "--pairs: must be a whole number of at least 1, got '0'"),
         ([], "apt-get install made-text"),
     ],
 )

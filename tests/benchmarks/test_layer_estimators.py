@@ -114,4 +114,4 @@ def test_the_report_in_short(tmp_path, capsys):
 def test_a_wrong_option_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         layer_estimators.main(["--repeats=1"])
-    assert "--repeats must be at least 2" in capsys.readouterr().err
+    assert "--repeats: must be a whole number of at least 2" in capsys.readouterr().err

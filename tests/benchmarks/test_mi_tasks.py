@@ -6,6 +6,7 @@ import sys
 import choice
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.integrate import quad
 from scipy.stats import multivariate_t, norm
 from suite.mi_classes import blobs, linear, noisy_rule, two_classes
@@ -137,4 +138,4 @@ def test_script(monkeypatch, tmp_path, capsys):
     assert "mutual_information" in capsys.readouterr().out
     table = choice.table_of(np.eye(2) + 1.0)
     monkeypatch.setattr(choice, "cases", lambda: {"table": table})
-    assert choice.intervals(100, 2).count("\n") == 3
+    assert choice.intervals(100, 2, Console()).count("\n") == 3

@@ -12,11 +12,13 @@ import fashion_mnist
 import information_plane
 import jax
 import layerwise_nnx
+import logging_tensorboard
 import lr_range_test
 import no_knob
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from tensorboardX.proto import event_pb2
 
 from optax_mi import LRRangeResult
 from tests.benchmarks.test_images import idx_bytes, write_idx
@@ -49,7 +51,7 @@ def test_the_demo_learns_the_digits_and_draws_its_figure(tmp_path):
 def test_the_demo_takes_its_options(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     digits.main(["--epochs=2", "--rule=proportional", "--no-plot"])
-    assert "epoch 2/2" in capsys.readouterr().out
+    assert "  2/2  loss " in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
@@ -71,6 +73,7 @@ def test_the_demo_takes_its_options(tmp_path, monkeypatch, capsys):
         (information_plane.main, ["--noise=1"], "unrecognized arguments: --noise=1"),
         (no_knob.main, ["--optimizer", "adagrad"], "invalid choice: 'adagrad'"),
         (no_knob.main, ["--epochs", "0"], "at least 1, got '0'"),
+        (logging_tensorboard.main, ["--epochs", "0"], "at least 1, got '0'"),
         (lr_range_test.main, ["--steps", "19"], "at least 20, got '19'"),
         (lr_range_test.main, ["--optimizer", "lion"], "invalid choice: 'lion'"),
         (lr_range_test.main, ["--data", "mnist"], "give --data-dir, a folder with"),
@@ -162,6 +165,35 @@ def test_the_demo_compiles_its_step_once(rule):
     rows = digits.train(2, 0, rule, lambda row: None)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert digits.train_step._cache_size() == 1
+
+
+def scalars_of(path):
+    """From each name in an event file to its steps and values."""
+    data, found = path.read_bytes(), {}
+    while data:
+        size = int.from_bytes(data[:8], "little")  # then its checksum, and that of all
+        event = event_pb2.Event.FromString(data[12 : 12 + size])
+        for value in event.summary.value:
+            found.setdefault(value.tag, {})[event.step] = value.simple_value
+        data = data[16 + size :]
+    return found
+
+
+def test_tensorboard_gets_the_learning_rate_the_mi_and_the_accuracy(tmp_path, capsys):
+    logging_tensorboard.main(["--epochs=3", f"--output={tmp_path}"])
+    printed = capsys.readouterr().out
+    (share,) = re.findall(r"3 epochs: test accuracy ([\d.]+)%", printed)
+    (path,) = (tmp_path / "tensorboard" / "digits_0").iterdir()
+    found = scalars_of(path)
+    # 1437 images in batches of 32.
+    assert {tuple(values) for values in found.values()} == {(44, 88, 132)}
+    rates, mi = found["mi/learning_rate"], found["mi/mi"]
+    assert 0.001 <= rates[132] < rates[88] < rates[44] <= np.float32(0.1)
+    assert 0 < mi[44] < mi[88] < found["mi/entropy"][88] < np.log(10) + 1e-4
+    accuracy = found["accuracy/test"][132]
+    np.testing.assert_allclose(accuracy, float(share) / 100, atol=6e-4)
+    assert accuracy > 0.8
+    assert found["accuracy/test_raw"][132] > 0.8
 
 
 def test_a_network_trains_with_nothing_given(tmp_path, capsys):

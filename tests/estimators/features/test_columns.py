@@ -81,7 +81,7 @@ def test_columns_are_those_given(table):
     [
         (X[0], "auto", ValueError, r"got \(3,\).*X.reshape\(-1, 1\)"),
         (X[None], "auto", ValueError, r"Flatten other axes"),
-        (X[:0], "auto", ValueError, r"one of each at least, got \(0, 3\)"),
+        (X[:0], "auto", ValueError, r"at least one of each, got \(0, 3\)"),
         ([[1.0], [1.0, 2.0]], "auto", ValueError, "unequal lengths"),
         ((X + 0.5).astype(str), "auto", ValueError, "numbers as strings in column 0"),
         (X + 1j, "auto", TypeError, "complex128"),
@@ -142,7 +142,7 @@ def test_target(target):
         ([], ValueError, r"got shape \(0,\)"),
         ([1.0, np.nan], ValueError, "y has 1 values"),
         (["a", None], ValueError, "y has 1 values"),
-        (pd.Series([pd.Timestamp(0)] * 2), TypeError, "Times"),
+        (pd.Series([pd.Timestamp(0)] * 2), TypeError, "times"),
     ],
 )
 def test_errors_of_the_target(target, error, words):

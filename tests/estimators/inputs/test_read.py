@@ -248,9 +248,9 @@ def test_rows_of_a_batch_stay_with_their_labels_and_weights():
         ((5, 2), (6,), {"num_classes": 2}, r"outputs must .* \[6, d\].* \(5, 2\)"),
         ((5, 2, 2), (5,), {}, r"outputs must have the shape \[5, d\]"),
         ((5, 0), (5,), {}, r"outputs must have the shape \[5, d\]"),
-        ((5, 2), (5, 2), {"num_classes": 2}, r"samples along one axis.*Flatten other"),
-        ((0, 2), (0, 2), {}, "samples along one axis, at least one"),
-        ((), (), {}, "samples along one axis, at least one"),
+        ((5, 2), (5, 2), {"num_classes": 2}, r"one axis of samples.*Flatten other"),
+        ((0, 2), (0, 2), {}, "one axis of samples, and at least one"),
+        ((), (), {}, "one axis of samples, and at least one"),
         (
             (5, 3),
             (5,),

@@ -344,7 +344,7 @@ def test_no_gradient_flows_through_the_estimate():
         (np.inf, ValueError, "noise must be at least 0 and finite, got noise=inf"),
         ("much", TypeError, "noise must be a Python float, got 'much'"),
         (None, TypeError, "noise must be a Python float, got None"),
-        (0.1, ValueError, "as shrinkage=0.5 does: pass one of the two"),
+        (0.1, ValueError, "so does shrinkage=0.5: pass only one of the two"),
     ],
 )
 def test_noise_out_of_range(noise, error, message):

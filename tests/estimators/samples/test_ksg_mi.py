@@ -334,7 +334,7 @@ X = np.arange(10.0)
         ((X, X[:9]), {}, ValueError, r"labels must have the shape \[10, d\].* \(9,\)"),
         ((X.reshape(5, 2, 1), X), {}, ValueError, r"outputs must have .*\(5, 2, 1\)"),
         ((X, X[:, None, None]), {}, ValueError, "labels must have the shape"),
-        ((X[:0], X[:0]), {}, ValueError, "along one axis, at least one"),
+        ((X[:0], X[:0]), {}, ValueError, "one axis of samples, and at least one"),
         ((X * 1j, X), {}, TypeError, "outputs must be real"),
         ((X, X), {"k": 10}, ValueError, "k must be less than .* N = 10"),
         ((X, X), {"k": 0}, ValueError, "k must be at least 1, got k=0"),
