@@ -6,9 +6,12 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -q
 PYTHONS ?= 3.11 3.12 3.13
+# The examples whose figures are in docs/images.
+IMAGES := digits fashion_mnist information_plane layerwise_digits layerwise_nnx \
+  lr_range_test no_knob
 .DEFAULT_GOAL := help
 .PHONY: help demo data fashion test test-all check-wheel test-matrix coverage mutants lint format \
-  docs bmi bench bench-compare bench-public bench-gpu constraints clean
+  docs figures check-figures bmi bench bench-compare bench-public bench-gpu constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,9 +60,19 @@ format: $(VENV)/.installed-dev  ## mend what lint can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+figures: $(VENV)/.installed-examples $(VENV)/.installed-bench  ## draw all figures of the docs again
+	for name in $(IMAGES); do \
+	  $(BIN)/python examples/$$name.py --output outputs/figures || exit; done
+	mv outputs/figures/fashion_mnist_mlp_0.png outputs/figures/fashion_mnist.png
+	cp $(IMAGES:%=outputs/figures/%.png) docs/images
+	$(BIN)/python benchmarks/figures.py docs/results
+
+check-figures: $(VENV)/.installed-bench  ## compare what pages quote with docs/results
+	$(BIN)/python benchmarks/check_figures.py
+
 docs: $(VENV)/.installed-docs  ## build the site into docs/_build/html
-	$(BIN)/sphinx-build -W --keep-going -q -b doctest docs docs/_build/doctest
-	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees -b doctest docs docs/_build/doctest
+	$(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 bmi: $(BMI)/.installed  ## set up benchmark-mi, a peer that needs another JAX, in .venv-bmi

@@ -23,7 +23,7 @@ from timing import compare, median_interval, parse_timing, seconds
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    return parse_timing(__doc__, 300, argv)
+    return parse_timing(__doc__, 300, argv, keeps=True)
 
 
 if __name__ == "__main__":
@@ -36,6 +36,7 @@ import optax
 import optax.contrib
 from rich.console import Console
 from rich.table import Table
+from suite.results import machine, save_json
 
 from optax_mi import mi_decay
 from optax_mi.estimators import contingency
@@ -218,9 +219,10 @@ def begin() -> Console:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Prints three tables."""
+    """Prints three tables, and writes the first."""
     args, console = parse(argv), begin()
     table = Table(title=f"train step, median of {args.pairs} interleaved pairs")
+    measured: list[dict[str, Any]] = []
     for column in ("model", "C", "against sgd", "sgd, us", "ratio", "95 %"):
         table.add_column(column, justify="left" if column == "model" else "right")
     # A step of the CNN takes about ten of the MLP.
@@ -246,6 +248,16 @@ def main(argv: list[str] | None = None) -> None:
                 other()
                 time_base, ratios = compare(base, other, args.pairs)
                 low, middle, high = median_interval(ratios)
+                measured.append(
+                    {
+                        "model": model_class.__name__,
+                        "classes": num_classes,
+                        "against": name,
+                        "sgd_us": time_base / steps * 1e6,
+                        "ratio": middle,
+                        "interval": [low, high],
+                    }
+                )
                 table.add_row(
                     f"{model_class.__name__}{' (scan)' if scanned else ''}",
                     str(num_classes),
@@ -255,6 +267,9 @@ def main(argv: list[str] | None = None) -> None:
                     f"{low:.3f} to {high:.3f}",
                 )
     console.print(table)
+    if args.output is not None:
+        content = {**machine(), "pairs": args.pairs, "batch": BATCH, "steps": measured}
+        save_json(args.output, content)
 
     table = make_compile_table(args.compiles)
     decay = mi_decay(0.1, num_classes=10, steps_per_epoch=args.steps)

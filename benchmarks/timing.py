@@ -7,19 +7,26 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from suite.arguments import OneLineParser, at_least
+from suite.arguments import OneLineParser, at_least, file
 
 
 def parse_timing(
-    description: str | None, pairs: int, argv: list[str] | None = None
+    description: str | None,
+    pairs: int,
+    argv: list[str] | None = None,
+    keeps: bool = False,
 ) -> argparse.Namespace:
-    """The command line of a script that times train steps."""
+    """The command line of a script that times train steps, and may keep what it has."""
     parser, count = OneLineParser(description=description), partial(at_least, 1)
     parser.add_argument("--pairs", type=count, default=pairs, help="timed pairs a row")
     parser.add_argument("--steps", type=count, default=30, help="updates a timed run")
     parser.add_argument(
         "--compiles", type=count, default=20, help="pairs of compilations"
     )
+    if keeps:
+        parser.add_argument(
+            "--output", type=file, metavar="FILE", help="a JSON for the first table"
+        )
     return parser.parse_args(argv)
 
 

@@ -11,7 +11,16 @@ from scipy import stats
 
 from optax_mi.plotting._shared import BLUE, QUIET
 from suite.ranking import WHOLE, losses, ranked_tasks
-from suite.style import OURS, WIDTH, line_of, panels, show_error, styled
+from suite.style import (
+    OURS,
+    WIDTH,
+    legend_among,
+    line_of,
+    lines_of,
+    panels,
+    show_error,
+    styled,
+)
 
 COLUMNS = 3
 
@@ -76,8 +85,8 @@ def draw_curves(results: Any, methods: Sequence[str]) -> Figure:
         stacks,
         ("test loss, nats", "LR /\nlr_max"),
         "updates",
-        "means of {seeds} seeds, and the\nstandard error at the end; below:\n"
-        "the learning rate of mi_decay",
+        "means of {seeds} seeds, and the standard error at the end; below, the "
+        "learning rate of mi_decay",
     )
     return figure
 
@@ -104,8 +113,8 @@ def draw_trials(results: Any, methods: Sequence[str]) -> Figure:
         stacks,
         ("test loss, nats",),
         "learning rate",
-        "means of {seeds} seeds after all\nof the budget; bars: standard\nerror where "
-        "validation loss\nis lowest",
+        "means of {seeds} seeds at the end; bars: standard error at the learning rate "
+        "with the lowest validation loss",
     )
     return figure
 
@@ -129,11 +138,10 @@ def _finish(
     note: str,
 ) -> None:
     """Titles, labels at the edges, and one legend where a place is free, or below."""
-    handles: dict[str, Any] = {}
+    lines: dict[str, Any] = {}
     for place, (task, stack) in enumerate(zip(names, stacks, strict=False)):
         stack[0].set_title(_title(results["tasks"][task]["title"], task))
-        lines, labels = stack[0].get_legend_handles_labels()
-        handles |= dict(zip(labels, lines, strict=True))
+        lines |= lines_of(stack[0])
         if place % COLUMNS == 0:
             for ax, label in zip(stack, ylabels, strict=True):
                 ax.set_ylabel(label)
@@ -141,24 +149,7 @@ def _finish(
             stack[0].set_ylabel("squared error / 2")
         if place + COLUMNS >= len(names):
             stack[-1].set_xlabel(xlabel)
-    title = note.format(seeds=results["seeds"])
-    free = stacks[len(names) :]
-    owner, where = (
-        (free[0][0], "upper left")
-        if len(free)
-        else (stacks[0][0].figure, "outside lower center")
-    )
-    legend = owner.legend(
-        list(handles.values()),
-        list(handles),
-        loc=where,
-        title=title,
-        title_fontsize=8,
-        ncols=1 if len(free) else 3,
-        alignment="left",
-        labelspacing=0.3,
-    )
-    legend.set_in_layout(not len(free))
+    legend_among(stacks, len(names), lines, note.format(seeds=results["seeds"]))
 
 
 def _title(text: str, name: str) -> str:

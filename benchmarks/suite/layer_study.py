@@ -17,7 +17,7 @@ from suite.markdown import markdown
 from suite.methods import Method, averaged, layer_by_layer, ours
 from suite.nets import MLP
 from suite.ranking import standard_error
-from suite.style import COLORS, legend_below, panels, styled
+from suite.style import COLORS, legend_among, lines_of, panels, styled
 from suite.tasks import Task
 from suite.training import train
 
@@ -153,14 +153,8 @@ def draw(table: dict[str, Any]) -> Figure:
         if place + columns >= len(table):
             ax.set_xlabel("learning rate")
     note = (
-        "against one decay for the whole\nnetwork at the same learning rate;\n"
-        "bars: standard error of pairs of\nseeds; gray: its best learning rate"
+        "against one decay for the whole network; bars: standard error of pairs of "
+        "seeds; gray: its best learning rate"
     )
-    if len(table) % columns:
-        handles, labels = stacks[0][0].get_legend_handles_labels()
-        stacks[-1][0].legend(
-            handles, labels, title=note, title_fontsize=8, loc="upper left"
-        ).set_in_layout(False)
-    else:
-        legend_below(figure, stacks[0][0], 3, note.replace("\n", " "))
+    legend_among(stacks, len(table), lines_of(stacks[0][0]), note)
     return figure

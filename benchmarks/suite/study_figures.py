@@ -19,7 +19,7 @@ from optax_mi.plotting._shared import (
     SKY,
     VERMILLION,
 )
-from suite.style import COLORS, OURS, WIDTH, legend_below, panels, styled
+from suite.style import COLORS, OURS, WIDTH, legend_below, lines_of, panels, styled
 
 VARIED = {
     "epochs": "length of an epoch,\nx the task's own",
@@ -68,7 +68,7 @@ def draw_factors(name: str, table: dict[str, Any], factors: Sequence[float]) -> 
             ax.set_xlabel(VARIED[name])
     for (ax,) in stacks[: len(table)]:
         ax.set_ylim(0.97, 1.05 * highest)
-    legend_below(figure, stacks[0][0], 5)
+    legend_below(figure, lines_of(stacks[0][0]), 5, "")
     return figure
 
 
@@ -78,7 +78,7 @@ def draw_ways(results: Any) -> Figure:
     figure, stacks = panels(len(results), len(results), (2.3, 1.5))
     seeds = 0
     for (top, bottom), found in zip(stacks, results.values(), strict=True):
-        title, before, *_ = found["stream"]
+        title, before, after, _ = found["stream"]
         ends = []
         for row, color in WAYS.items():
             figures, ours = found["rows"][row], row.startswith(OURS)
@@ -99,10 +99,12 @@ def draw_ways(results: Any) -> Figure:
         top.set_title(title.replace(", ", ",\n"))
         top.tick_params(labelbottom=False)
         bottom.set(xlabel="updates after the switch", ylim=(0, 1.05))
+        for ax in (top, bottom):
+            ax.set_xlim(-0.03 * after, 1.03 * after)
     stacks[0][0].set_ylabel("test loss, all classes, nats")
     stacks[0][1].set_ylabel("LR / first LR")
     note = f"lines: means of {seeds} seeds; bands: lowest to highest of them"
-    legend_below(figure, stacks[0][0], 3, note)
+    legend_below(figure, lines_of(stacks[0][0]), 3, note)
     return figure
 
 
@@ -141,7 +143,7 @@ def draw_suggestions(cells: dict[str, dict[str, Any]]) -> Figure:
             ax.set(xscale="log", ylim=(0.98, 1.3))
         line[0].set_ylabel(f"{task}\ntest loss / lowest")
     note = "lr_max suggested; gray: standard error of seeds; green: within 2 %"
-    legend_below(figure, axes[0, 0], 3, note)
+    legend_below(figure, lines_of(axes[0, 0]), 3, note)
     return figure
 
 
@@ -184,7 +186,7 @@ def draw_readings(seen: Any) -> Figure:
         line[0].set_ylabel(f"{what}\nMI / H(Y)")
     figure.suptitle(f"UCI {seen['title']}", fontsize=8)
     note = "lines: means of readings of frozen epochs; bands: lowest to highest of them"
-    legend_below(figure, axes[0, 0], 4, note)
+    legend_below(figure, lines_of(axes[0, 0]), 4, note)
     return figure
 
 
@@ -235,7 +237,7 @@ def draw_pairs(seen: Any) -> Figure:
                     marker=mark,
                     label=name,
                 )[0]
-        line[0].set_title(textwrap.fill(kind, 20))
+        line[0].set_title(textwrap.fill(kind, 18))
         line[-1].set_xlabel("I(class; what\ncomes out), nats")
-    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=4)
+    legend_below(figure, handles, 4, "")
     return figure

@@ -1,6 +1,7 @@
 """How all figures of results look, and how they are saved."""
 
 import contextlib
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ STYLE: Any = {
     "axes.titlesize": 8,
     "axes.labelsize": 8,
     "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "axes.spines.top": False,
@@ -107,12 +109,39 @@ def panels(count: int, columns: int, heights: Sequence[float]) -> tuple[Figure, 
     return figure, stacks
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int, title: str = "") -> None:
-    """One legend for all panels, of the lines of one of them."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend_below(
+    figure: Figure, lines: dict[str, Any], columns: int, note: str
+) -> None:
+    """One legend for all panels, from labels to lines, and a note above it."""
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, title=title or None
+        list(lines.values()),
+        list(lines),
+        loc="outside lower center",
+        ncols=columns,
+        title=note or None,
     )
+
+
+def legend_among(stacks: Any, count: int, lines: dict[str, Any], note: str) -> None:
+    """One legend in the place after the last of `count` panels, or below them all."""
+    if count == len(stacks):
+        legend_below(stacks[0][0].figure, lines, 3, note)
+        return
+    stacks[count][0].legend(
+        list(lines.values()),
+        list(lines),
+        loc="upper left",
+        bbox_to_anchor=(-0.2, 1.25),
+        title=textwrap.fill(note, 32),
+        alignment="left",
+        labelspacing=0.25,
+    ).set_in_layout(False)
+
+
+def lines_of(axes: Axes) -> dict[str, Any]:
+    """From labels to the lines of the axes."""
+    lines, labels = axes.get_legend_handles_labels()
+    return dict(zip(labels, lines, strict=True))
 
 
 def save(figure: Figure, path: Path) -> None:

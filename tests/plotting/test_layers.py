@@ -76,13 +76,13 @@ def widths_and_gaps(ticks):
 )
 def test_names_of_many_layers_are_apart(count, name, angle, every):
     names = [name.format(i) for i in range(count)]
-    curves = {name: np.linspace(0.1, 1.0, 200) for name in names}
-    figure = plot_layers(mi=curves, entropy=[1.4] * 200, learning_rate=curves)
+    curves = {name: np.linspace(0.1, 1.0, 70) for name in names}
+    figure = plot_layers(mi=curves, entropy=[1.4] * 70, learning_rate=curves)
     over_epochs, rates, over_depth, _ = figure.axes
     assert not rates.texts
     assert {line.get_marker() for line in over_epochs.lines[1:]} == {""}
     assert {line.get_marker() for line in over_depth.lines[:-1]} == {""}
-    assert len(over_depth.lines) == 201
+    assert len(over_depth.lines) == 71
     figure.draw_without_rendering()
     # Those that are visible.
     ticks = over_depth.get_xticklabels()
