@@ -6,9 +6,8 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from suite.arguments import OneLineParser, at_least
+from suite.arguments import OneLineParser, at_least, file
 
 
 def parse_timing(
@@ -17,10 +16,7 @@ def parse_timing(
     argv: list[str] | None = None,
     keeps: bool = False,
 ) -> argparse.Namespace:
-    """The command line of a script that times train steps.
-
-    One that `keeps` its figures takes --output.
-    """
+    """The command line of a script that times train steps, and may keep what it has."""
     parser, count = OneLineParser(description=description), partial(at_least, 1)
     parser.add_argument("--pairs", type=count, default=pairs, help="timed pairs a row")
     parser.add_argument("--steps", type=count, default=30, help="updates a timed run")
@@ -28,7 +24,9 @@ def parse_timing(
         "--compiles", type=count, default=20, help="pairs of compilations"
     )
     if keeps:
-        parser.add_argument("--output", type=Path, help="a JSON for the first table")
+        parser.add_argument(
+            "--output", type=file, metavar="FILE", help="a JSON for the first table"
+        )
     return parser.parse_args(argv)
 
 
