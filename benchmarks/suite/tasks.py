@@ -237,7 +237,7 @@ def bundled_tasks() -> list[Task]:
     ]
 
 
-def shortened(task: Task, many: int = 4000, kept: int = 1000) -> Task:
+def shortened(task: Task, many: int = 4000, kept: int = 2000) -> Task:
     """The task with fewer rows to judge by, where there are many.
 
     To judge a network on all of 10,000 images takes longer than a short run trains.
