@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 
 from optax_mi._decay import MIDecayState
@@ -21,7 +22,8 @@ class MIDiagnostics(NamedTuple):
 
     Attributes:
       learning_rate: the present learning rate.
-      mi: I(outputs; labels) of the last epoch closed, nats; nan before the first.
+      mi: I(outputs; labels) of the last epoch closed, nats; nan before the first. It is
+        nan if that epoch had no valid sample; so are `entropy`, `normalized`, `chance`.
       entropy: H(labels) of that epoch, nats.
       normalized: share of the entropy that is known beyond chance, in [0, 1]; nan where
         there were too few samples to tell.
@@ -164,7 +166,7 @@ def log_values(
             fields["factor"] = factor = fields["learning_rate"]
             step = int(array_of(states[group].num_updates))
             base = learning_rate(step) if callable(learning_rate) else learning_rate
-            fields["learning_rate"] = python_number(jax.numpy.float32(base)) * factor
+            fields["learning_rate"] = python_number(jnp.float32(base)) * factor
         start = "mi" if group == "all" else f"mi/{group}"
         values |= {f"{start}/{name}": float(x) for name, x in fields.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
@@ -174,18 +176,29 @@ def _diagnose(states: dict[str, MIDecayState]) -> dict[str, MIDiagnostics]:
     diagnostics = {}
     for group, state in states.items():
         estimate = unpack(MIEstimate(*map(array_of, state.estimate)))
+        # Without a sample, 0 nats would be a measurement that nobody made.
+        seen = estimate.num_samples > 0
+        mi, entropy, normalized, chance = (
+            jnp.where(seen, number, jnp.nan)
+            for number in (
+                estimate.mi,
+                estimate.entropy,
+                estimate.normalized,
+                estimate.chance,
+            )
+        )
         diagnostics[group] = MIDiagnostics(
             learning_rate=array_of(state.current_lr),
-            mi=estimate.mi,
-            entropy=estimate.entropy,
-            normalized=estimate.normalized,
+            mi=mi,
+            entropy=entropy,
+            normalized=normalized,
             std_error=estimate.std_error,
             num_samples=estimate.num_samples,
             dropped=estimate.dropped,
             epoch=array_of(state.num_epochs),
             held=array_of(state.held),
             joined=array_of(state.joined),
-            chance=estimate.chance,
+            chance=chance,
         )
     return diagnostics
 

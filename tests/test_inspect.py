@@ -145,3 +145,12 @@ def test_values_of_a_schedule_times_the_factor(schedule):
 def test_values_are_not_for_compiled_steps():
     with pytest.raises(TypeError, match=r"return learning_rates\(opt_state\) from the"):
         jax.jit(log_values)(make().init(PARAMS))
+
+
+def test_an_epoch_without_a_sample_measured_nothing():
+    tx = make()
+    labels = jnp.full(4, -1)
+    _, state = tx.update(PARAMS, tx.init(PARAMS), outputs=labels, labels=labels)
+    seen = mi_diagnostics(state)["all"]
+    assert (seen.epoch, seen.held, seen.num_samples, seen.dropped) == (1, 1, 0, 4)
+    assert all(map(math.isnan, (seen.mi, seen.entropy, seen.normalized, seen.chance)))
