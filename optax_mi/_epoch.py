@@ -328,6 +328,12 @@ def _check_keywords(estimator: MIEstimator, extra_args: dict[str, Any]) -> None:
     required = required_keywords(estimator)
     missing = [name for name in required if name not in extra_args]
     if missing:
+        for name, other in (("value", "loss"), ("loss", "value")):
+            if missing == [name] and other in extra_args:
+                raise TypeError(
+                    f"update() got {other} and is missing {name}: make the estimator "
+                    f"by from_loss(..., keyword={other!r})."
+                )
         call = ", ".join(f"{name}=..." for name in required)
         raise TypeError(
             f"update() is missing {' and '.join(missing)}. Call it as tx.update(grads, "

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.core import Tracer
 
+from optax_mi._checks import check_number
 from optax_mi._decay import MIDecayState
 from optax_mi._find import find_states
 from optax_mi._printing import python_number
@@ -131,15 +133,21 @@ def log_values(
       opt_state: as for :func:`learning_rates`, with values: call it outside of jit.
       learning_rate: what the factor of `mi_decay` multiplies, if the optimizer before
         it has a learning rate: a number, or the schedule that the optimizer was given.
+        A schedule is read at the step of `optax.scale_by_schedule`, which optimizers
+        use for it, or, if there is none, after as many steps as `mi_decay` has seen.
 
     Returns:
       A dict from names such as "mi/learning_rate" and "mi/entropy" to floats, with a
       name for each field of :class:`MIDiagnostics`. If there are groups, each has its
       own names: "mi/body/learning_rate". With `learning_rate`, the values under that
-      name are those of the next update, and "mi/factor" is what `mi_decay` set.
+      name are those of the next update unless it closes an epoch, and "mi/factor" is
+      what `mi_decay` set.
 
     Raises:
-      TypeError: `opt_state` is traced, or a transformation.
+      TypeError: `opt_state` is traced, has copies as under vmap, or is a
+        transformation; or `learning_rate` is neither a number nor a schedule of them.
+      ValueError: `learning_rate` is negative or not finite, or several schedules are at
+        different steps.
 
     Example:
       >>> import jax.numpy as jnp
@@ -152,8 +160,7 @@ def log_values(
       >>> values["mi/learning_rate"], values["mi/factor"], "mi/entropy" in values
       (0.0, 1.0, False)
     """
-    states = states_by_group(opt_state)
-    values = {}
+    states, values = states_by_group(opt_state), {}
     for group, seen in mi_diagnostics(opt_state).items():
         if isinstance(seen.learning_rate, Tracer):
             raise TypeError(
@@ -161,15 +168,37 @@ def log_values(
                 "outside jit, or return learning_rates(opt_state) from the compiled "
                 "step."
             )
+        if getattr(seen.learning_rate, "ndim", 0):
+            raise TypeError(
+                "opt_state has copies, as under vmap, and loggers take numbers: pass "
+                "one of them, jax.tree.map(lambda leaf: leaf[0], opt_state)."
+            )
         fields = seen._asdict()
         if learning_rate is not None:
             fields["factor"] = factor = fields["learning_rate"]
-            step = int(array_of(states[group].num_updates))
-            base = learning_rate(step) if callable(learning_rate) else learning_rate
+            base: Any = learning_rate
+            if callable(learning_rate):
+                base = learning_rate(_next_step(opt_state, states[group]))
+            check_number(
+                "learning_rate", base, lambda lr: lr >= 0, "at least 0 and finite"
+            )
             fields["learning_rate"] = python_number(jnp.float32(base)) * factor
         start = "mi" if group == "all" else f"mi/{group}"
         values |= {f"{start}/{name}": float(x) for name, x in fields.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _next_step(opt_state: Any, state: MIDecayState) -> int:
+    """The step at which the optimizer reads its schedule next."""
+    found = find_states("opt_state", opt_state, _is_schedule)
+    # Not those of mi_decay: a wrapper may skip updates of the optimizer before it.
+    steps = {int(array_of(schedule.count)) for _, schedule in found}
+    if len(steps) > 1:
+        raise ValueError(
+            f"opt_state has schedules at steps {sorted(steps)}: pass learning_rate as "
+            "the number that the one before mi_decay gives."
+        )
+    return steps.pop() if steps else int(array_of(state.num_updates))
 
 
 def _diagnose(states: dict[str, MIDecayState]) -> dict[str, MIDiagnostics]:
@@ -216,6 +245,10 @@ def states_by_group(opt_state: Any) -> dict[str, MIDecayState]:
             group = f"{name}_{copies}"
         states[group] = state
     return states
+
+
+def _is_schedule(node: Any) -> bool:
+    return isinstance(node, optax.ScaleByScheduleState)
 
 
 def _is_ours(node: Any) -> bool:

@@ -20,6 +20,8 @@ def brief(node: Any) -> str:
             node = MIEstimate(*map(_unpacked, node))
         inside = (f"{name}={brief(getattr(node, name))}" for name in fields)
         return f"{type(node).__name__}({', '.join(inside)})"
+    if not isinstance(node, jax.Array) and len(jax.tree.leaves(node)) == 1:
+        (node,) = jax.tree.leaves(node)  # out of a Variable of nnx
     if not hasattr(node, "shape") or not hasattr(node, "dtype"):
         return repr(node)
     number = python_number(node)

@@ -1,5 +1,6 @@
 """Writing a learning rate into the state of an optimizer that somebody else updates."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import chex
@@ -30,8 +31,9 @@ def set_learning_rate(opt_state: StateT, learning_rate: chex.Numeric) -> StateT:
       compiled train step takes it without compiling again. It traces.
 
     Raises:
-      TypeError: `opt_state` is a transformation, `learning_rate` is not a number, or
-        the one in the state is an integer.
+      TypeError: `opt_state` is a transformation or an `nnx.Optimizer`, whose
+        `opt_state` to pass; `learning_rate` is not a number, or the one in the state is
+        an integer.
       ValueError: `opt_state` has no learning rate to set, several, or that of a
         schedule, which would overwrite it; or `learning_rate` is negative or not
         finite. Arrays of JAX are not looked at.
@@ -53,6 +55,13 @@ def set_learning_rate(opt_state: StateT, learning_rate: chex.Numeric) -> StateT:
       0.0057
     """
     check_state("opt_state", opt_state)
+    updates_itself = hasattr(opt_state, "opt_state") and hasattr(opt_state, "update")
+    if updates_itself and not isinstance(opt_state, Mapping):
+        raise TypeError(
+            "opt_state is an optimizer that updates itself, as in nnx, which a copy "
+            "would not change: optimizer.opt_state = "
+            "set_learning_rate(optimizer.opt_state, learning_rate)."
+        )
     if not isinstance(learning_rate, jax.Array) or learning_rate.ndim:
         # A number of JAX's may not be there yet: nobody waits for it.
         check_number(
@@ -68,6 +77,13 @@ def set_learning_rate(opt_state: StateT, learning_rate: chex.Numeric) -> StateT:
             f"opt_state has a learning rate of dtype {old.dtype}, which would round "
             f"the new one: write {old}.0 where the optimizer is made."
         )
+    if not isinstance(learning_rate, jax.Array):
+        learning_rate = float(learning_rate)
+        if learning_rate > (largest := float(jnp.finfo(old.dtype).max)):
+            raise ValueError(
+                f"learning_rate must be at most {largest:.3g}, the largest number in "
+                f"the dtype of opt_state, {old.dtype}, got {learning_rate!r}."
+            )
     # This keeps the weak type, if there is one.
     leaves[place] = old.at[...].set(jnp.asarray(learning_rate).astype(old.dtype))
     return structure.unflatten(leaves)

@@ -140,13 +140,7 @@ def _look_at(state: Reading) -> list[str]:
             f"rate with them: {why_held(state)}"
         )
     elif state.from_loss:
-        if many and state.num_epochs > 0 and state.estimate.mi == 0:
-            found.append(
-                f"The loss is above H(Y), {state.estimate.entropy:.3g} nats, after "
-                f"{state.num_updates} updates, which reads as knowing nothing. If the "
-                "network has learned something, the loss is not the mean cross-entropy "
-                "in nats: it is a sum, or has other terms."
-            )
+        found += _look_at_losses(state)
     elif (dropped := state.estimate.dropped) > (used := state.estimate.num_samples):
         found.append(
             f"The last epoch used {used:.0f} samples and dropped {dropped:.0f}. If "
@@ -163,11 +157,34 @@ def _look_at(state: Reading) -> list[str]:
     return found
 
 
+def _look_at_losses(state: Reading) -> list[str]:
+    found = []
+    dropped, used = state.estimate.dropped, state.estimate.num_samples
+    if used > 0 and np.isnan(state.estimate.mi):
+        found.append(f"The last epoch was held: {why_held(state)}")
+    if dropped > used:
+        found.append(
+            f"The last epoch used {used:.0f} losses and dropped {dropped:.0f}, which "
+            "were not finite or had weights of 0."
+        )
+    if state.num_updates >= _MANY_UPDATES and used > 0 and state.estimate.mi == 0:
+        found.append(
+            f"The loss is above H(Y), {state.estimate.entropy:.3g} nats, after "
+            f"{state.num_updates} updates, which reads as knowing nothing. If the "
+            "network has learned something, the loss is not the mean cross-entropy in "
+            "nats: it is a sum, or has other terms."
+        )
+    return found
+
+
 def why_held(state: Reading) -> str:
     """Why the last epoch was held, and what to do."""
     estimate = state.estimate
     if state.from_loss and estimate.num_samples <= 0:
-        return f"the last had no finite loss, and dropped {estimate.dropped:.0f}."
+        return (
+            f"the last epoch had no valid loss, and dropped {estimate.dropped:.0f}. "
+            "Losses must be finite and below 1e18, and weights above 0."
+        )
     if state.from_loss and np.isnan(estimate.mi):
         return (
             "a loss was below 0, which a cross-entropy never is. Pass the mean "

@@ -76,25 +76,29 @@ def capture_layers(
             f"layers has paths with no module, {unknown}: the modules are "
             f"{sorted(modules)}."
         )
-    called: dict[str, Any] = {}
+    called: dict[str, list[Any]] = {}
+    begun: dict[str, int] = {}
     network: Any = model
     # From the bottom up: a module that is watched may be in another.
     for path in sorted({*paths.values()}, key=lambda path: -path.count("/")):
-        keep = functools.partial(called.__setitem__, path)
-        watched = _watched(_get(network, path), keep)
-        network = eqx.tree_at(lambda m, path=path: _get(m, path), network, watched)
+        names = modules[path]
+        tap = _tap(path, begun, called.setdefault(path, []))
+        watched = _watched(_get(network, names), tap)
+        network = eqx.tree_at(lambda m, names=names: _get(m, names), network, watched)
     outputs = network(*args, **kwargs)
-    if missing := sorted(path for path in paths.values() if path not in called):
+    lost = {p for p in paths.values() if not 0 < begun.get(p, 0) <= len(called[p])}
+    if lost:
         raise ValueError(
-            f"layers has paths with no output to keep, {missing}: the network did not "
-            "call them, or did so within a jit or a scan of its own."
+            f"layers has paths with no output to keep, {sorted(lost)}: the network did "
+            "not call them, or did so within a jit, checkpoint, scan or cond of its "
+            "own, or in a vmap over something else."
         )
-    return outputs, {group: called[path] for group, path in paths.items()}
+    return outputs, {group: called[path][-1] for group, path in paths.items()}
 
 
-def _modules(model: Any) -> dict[str, Any]:
-    """Every module below the model that can be called, by its path."""
-    found: dict[str, Any] = {}
+def _modules(model: Any) -> dict[str, tuple[str, ...]]:
+    """The names on the way to every module below the model that can be called."""
+    found: dict[str, tuple[str, ...]] = {}
 
     def look(node: Any, path: tuple[str, ...]) -> None:
         inside = jax.tree_util.tree_flatten_with_path(
@@ -105,17 +109,17 @@ def _modules(model: Any) -> dict[str, Any]:
                 names = (jax.tree_util.keystr((k,), simple=True) for k in keys)
                 where = (*path, *names)
                 if callable(child):
-                    found["/".join(where)] = child
+                    found["/".join(where)] = where
                 look(child, where)
 
     look(model, ())
     return found
 
 
-def _get(model: Any, path: str) -> Any:
-    """The module at a path that there is."""
+def _get(model: Any, names: tuple[str, ...]) -> Any:
+    """The module at the end of names that there are."""
     node: Any = model
-    for name in path.split("/"):
+    for name in names:
         if isinstance(node, Mapping):
             node = next(child for key, child in node.items() if str(key) == name)
         elif isinstance(node, list | tuple) and name.isdigit():
@@ -125,12 +129,12 @@ def _get(model: Any, path: str) -> Any:
     return node
 
 
-def _watched(module: Any, keep: Callable[[Any], None]) -> Any:
+def _watched(module: Any, tap: Callable[[Any], None]) -> Any:
     """The module, with all its attributes, that hands on what it puts out."""
     watched = object.__new__(_watched_class(type(module)))
     for name, value in vars(module).items():
         object.__setattr__(watched, name, value)
-    object.__setattr__(watched, "_hand_on", _tap(keep))
+    object.__setattr__(watched, "_hand_on", tap)
     return watched
 
 
@@ -151,8 +155,11 @@ def _watched_class(kind: Any) -> Any:
     return Watched
 
 
-def _tap(keep: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Has outputs kept as they are outside of every vmap within the network."""
+def _tap(path: str, begun: dict[str, int], kept: list[Any]) -> Callable[[Any], None]:
+    """Keeps outputs as they are outside every vmap within the network.
+
+    `begun` counts all calls: those within a jit or a scan cannot be kept.
+    """
     here = _trace_state(convention="optax_mi")
 
     @jax.custom_batching.custom_vmap
@@ -167,8 +174,12 @@ def _tap(keep: Callable[[Any], None]) -> Callable[[Any], None]:
 
     def hand_on(outputs: Any) -> None:
         if _trace_state(convention="optax_mi") == here:
-            keep(outputs)
+            kept.append(outputs)
         else:
             leave(outputs)
 
-    return hand_on
+    def tap(outputs: Any) -> None:
+        begun[path] = begun.get(path, 0) + 1
+        hand_on(outputs)
+
+    return tap

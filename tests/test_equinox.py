@@ -1,5 +1,7 @@
 """The outputs of layers of equinox networks."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -168,3 +170,35 @@ def test_what_it_refuses():
         for run in (lambda f: f, eqx.filter_grad):
             with pytest.raises(ValueError, match=r"no output to keep, \['layer'\]"):
                 run(lambda m: capture_layers(m, X[0], layers=["layer"])[0].sum())(model)
+
+
+class Twice(eqx.Module):
+    layer: eqx.nn.Linear
+    named: dict
+    again: Callable = eqx.field(static=True)
+
+    def __call__(self, x):
+        return self.again(self.layer, self.named["a/b"](self.layer(x)))
+
+
+def twice(again):
+    layer = eqx.nn.Linear(3, 3, key=KEY)
+    return Twice(layer, {"a/b": eqx.nn.Identity()}, again)
+
+
+def test_the_last_of_several_calls():
+    model = twice(lambda layer, h: layer(h))
+    outputs, seen = capture_layers(model, X[0], layers=["layer", "named/a/b"])
+    close(seen["layer"], outputs)
+    close(seen["named/a/b"], model.layer(X[0]))
+
+
+def test_a_later_call_that_cannot_be_kept_is_an_error():
+    for again in (
+        lambda layer, h: jax.checkpoint(lambda h: layer(h))(h),
+        lambda layer, h: jax.lax.scan(lambda h, _: (layer(h), None), h, None, 2)[0],
+    ):
+        with pytest.raises(
+            ValueError, match=r"\['layer'\]: .*checkpoint, scan or cond"
+        ):
+            capture_layers(twice(again), X[0], layers=["layer"])

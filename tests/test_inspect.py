@@ -154,3 +154,46 @@ def test_an_epoch_without_a_sample_measured_nothing():
     seen = mi_diagnostics(state)["all"]
     assert (seen.epoch, seen.held, seen.num_samples, seen.dropped) == (1, 1, 0, 4)
     assert all(map(math.isnan, (seen.mi, seen.entropy, seen.normalized, seen.chance)))
+
+
+def test_a_schedule_is_read_at_the_step_of_its_optimizer():
+    schedule = optax.linear_schedule(0.0, 1.0, 10)
+    steps = optax.MultiSteps(optax.sgd(schedule), 4).gradient_transformation()
+    tx = optax.chain(steps, mi_decay(1.0, num_classes=2, steps_per_epoch=5))
+    state, labels = tx.init(PARAMS), jnp.array([0, 1, 0, 1])
+    ones = jax.tree.map(jnp.ones_like, PARAMS)
+    for _ in range(11):
+        _, state = tx.update(ones, state, PARAMS, outputs=labels, labels=labels)
+    values = log_values(state, schedule)
+    updates, _ = tx.update(ones, state, PARAMS, outputs=labels, labels=labels)
+    assert values["mi/learning_rate"] == pytest.approx(-float(updates["s"]), rel=1e-5)
+    assert values["mi/learning_rate"] == pytest.approx(0.2 * values["mi/factor"])
+
+
+def test_schedules_at_different_steps_are_not_guessed():
+    one = optax.scale_by_schedule(optax.constant_schedule(1.0)).init(PARAMS)
+    two = one._replace(count=one.count + 3)
+    state = (one, two, make().init(PARAMS))
+    with pytest.raises(ValueError, match=r"steps \[0, 3\]: pass learning_rate as"):
+        log_values(state, optax.constant_schedule(0.1))
+
+
+@pytest.mark.parametrize(
+    ("rate", "error", "match"),
+    [
+        ("x", TypeError, "learning_rate must be a number, got 'x'"),
+        (jnp.ones(2), TypeError, "learning_rate must be a number, got"),
+        (lambda step: jnp.ones(2), TypeError, "learning_rate must be a number, got"),
+        (-1.0, ValueError, "learning_rate must be at least 0 and finite"),
+        (math.nan, ValueError, "learning_rate must be at least 0 and finite"),
+    ],
+)
+def test_what_is_not_a_learning_rate(rate, error, match):
+    with pytest.raises(error, match=match):
+        log_values(make().init(PARAMS), rate)
+
+
+def test_values_of_copies_are_not_one_number():
+    states = jax.vmap(lambda _: make().init(PARAMS))(jnp.arange(3))
+    with pytest.raises(TypeError, match=r"copies, as under vmap.*leaf\[0\]"):
+        log_values(states)

@@ -150,3 +150,19 @@ def test_what_cannot_be_set():
     for rate in ({"all": 0.1}, None, "0.1", jnp.ones(2), optax.constant_schedule(0.1)):
         with pytest.raises(TypeError, match="learning_rate must be a number, got"):
             set_learning_rate(state, rate)
+
+
+def test_an_nnx_optimizer_is_set_by_its_state():
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, ADAM, wrt=nnx.Param)
+    with pytest.raises(TypeError, match=r"optimizer\.opt_state = set_learning_rate"):
+        set_learning_rate(optimizer, 0.5)
+    optimizer.opt_state = set_learning_rate(optimizer.opt_state, 0.5)
+    assert optimizer.opt_state.hyperparams["learning_rate"][...] == 0.5
+
+
+def test_a_rate_that_the_dtype_of_the_state_cannot_hold():
+    state = AROUND["float16"].init(PARAMS)
+    for rate in (1e5, 10**30):
+        with pytest.raises(ValueError, match=r"at most 6\.55e\+04, .* float16, got "):
+            set_learning_rate(state, rate)

@@ -121,7 +121,7 @@ def test_losses_that_are_no_cross_entropy():
     (below,) = losses(-0.5, 0.5)
     assert "a loss was below 0, which a cross-entropy never is" in below
     (none,) = losses(jnp.nan)
-    assert none.endswith("the last had no finite loss, and dropped 8.")
+    assert "the last epoch had no valid loss, and dropped 8. Losses must be" in none
     (above,) = losses(30.0)
     assert above.startswith("The loss is above H(Y), 1 nats, after 100 updates")
 
@@ -188,3 +188,23 @@ def test_numbers_are_those_of_the_state():
     assert (reading.num_updates, reading.num_epochs) == (7, 2)
     assert (reading.held, reading.joined, reading.measures) == (1, 3, False)
     np.testing.assert_allclose(reading.estimate[:2], [1.0, 1.38])
+
+
+def test_losses_that_turn_negative_are_named_at_once():
+    tx = mi_decay(0.3, estimator=from_loss(1.1))
+    state = tx.init(())
+    for loss in np.linspace(1.0, -2.0, 100, dtype=np.float32):
+        _, state = tx.update((), state, value=loss)
+    assert 2 * state.held < state.num_epochs
+    (said,) = mi_warnings(state)
+    assert said.startswith("The last epoch was held: a loss was below 0")
+
+
+def test_losses_that_are_mostly_dropped():
+    tx = mi_decay(0.3, estimator=from_loss(1.1), steps_per_epoch=10)
+    state = tx.init(())
+    for loss in [0.5, *[np.nan] * 9]:
+        _, state = tx.update((), state, value=loss)
+    assert mi_warnings(state)[0].startswith(
+        "The last epoch used 1 losses and dropped 9"
+    )

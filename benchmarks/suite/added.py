@@ -57,10 +57,12 @@ def _named(path: Path, module: Any, name: str, kind: type) -> dict[str, Any]:
                 f"--add: {name} of {path} must be a list of {kind.__module__}."
                 f"{kind.__qualname__}, got {each!r} in it"
             )
-        if each.name in found or set(each.name) & set(",/"):
+        if each.name in found:
+            raise ValueError(f"--add: {name} of {path}: {each.name!r} is there twice")
+        if set(each.name) & set(",/"):
             raise ValueError(
-                f"--add: {name} of {path}: {each.name!r} must be a name of its own "
-                "without commas and slashes"
+                f"--add: {name} of {path}: {each.name!r} must be without commas and "
+                "slashes"
             )
         found[each.name] = each
     return found

@@ -47,11 +47,11 @@ def test_the_file_of_the_page_adds_a_task_and_a_method(mine):
         ("METHODS = ['sgd']", r"METHODS of .* suite\.methods\.Method, got 'sgd' in it"),
         (
             "from suite.methods import Method\nMETHODS = [Method('a,b', None)]",
-            "'a,b' must be a name of its own without commas and slashes",
+            "'a,b' must be without commas and slashes",
         ),
         (
             "from suite.methods import Method\nMETHODS = 2 * [Method('a', None)]",
-            "'a' must be a name of its own",
+            "'a' is there twice",
         ),
     ],
 )

@@ -152,7 +152,7 @@ def test_what_it_refuses():
         from_loss(H, keyword="elbo")
     tx = mi_decay(0.5, estimator=from_loss(H, keyword="loss"))
     with pytest.raises(TypeError, match=r"missing loss.*tx\.update\(grads.*loss=\.\."):
-        tx.update((), tx.init(()), value=0.5)
+        tx.update((), tx.init(()), outputs=0.5)
 
 
 def test_whatever_is_passed_the_error_names_it():
@@ -169,3 +169,9 @@ def test_whatever_is_passed_the_error_names_it():
     assert faults(values, weights, "weights") == {}
     values = NO_SETTINGS | {"None": None, "array": np.ones(3)}
     assert faults(values, from_loss, "entropy") == {}
+
+
+def test_the_other_keyword_is_named():
+    tx = mi_decay(0.3, estimator=from_loss(1.1))
+    with pytest.raises(TypeError, match=r"from_loss\(\.\.\., keyword='loss'\)"):
+        tx.update((), tx.init(()), loss=0.3)

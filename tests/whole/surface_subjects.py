@@ -87,6 +87,10 @@ def decay(estimator, program, batch):
         assert seen.learning_rate == 0.5
         assert np.isnan(seen.mi) or not seen.num_samples > 0
     fields = seen._asdict()
+    if seen.num_samples == 0:
+        # An estimator says 0 of no samples; what mi_decay tells of it is nan.
+        assert np.isnan([seen.mi, seen.entropy, seen.chance, seen.normalized]).all()
+        fields |= dict.fromkeys(("mi", "entropy", "chance"), np.float32(0))
     return MIEstimate(**{name: fields[name] for name in MIEstimate._fields})
 
 
