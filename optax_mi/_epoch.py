@@ -1,4 +1,4 @@
-"""One epoch of a learning rate: how it begins, what an update adds, how it ends.
+"""One epoch of a learning rate: its start, its updates and its end.
 
 An epoch whose samples cannot tell knowledge from chance does not end but goes on until
 it is twice as long. In the first one the rule may look at what is known, at updates 1,
@@ -22,14 +22,14 @@ from optax_mi.estimators import MIEstimate, MIEstimator
 from optax_mi.estimators._base import no_estimate, pack
 from optax_mi.rules import DecayRule
 
-# Without `steps_per_epoch` an epoch is one part of so many of the updates before it. A
-# rule that thinks in shares of the time so far loses nothing by it.
+# Without `steps_per_epoch` an epoch lasts the updates before it divided by this. The
+# default rule works in shares of the time so far, so such epochs suit it.
 _EPOCHS_SO_FAR = 10
 
-# The share of H(Y) that chance may read at the end of an epoch.
+# An epoch stays open if chance alone could read more than this share of H(Y).
 _MOST_CHANCE = 0.5
 
-# So often an epoch can double before its length would not fit an int32.
+# The number of times that an epoch can double before its length overflows an int32.
 _MOST_JOINED = 31
 
 
@@ -70,7 +70,7 @@ class MIDecayState(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What :func:`mi_decay` was asked for, all of it checked."""
+    """The arguments of :func:`mi_decay`, checked."""
 
     estimator: MIEstimator
     rule: DecayRule
@@ -85,7 +85,7 @@ def begin(settings: Settings) -> MIDecayState:
     """The state before the first update."""
     _, high = _bounds(settings)
     first = high if settings.init_lr is None else _float32(settings.init_lr)
-    # An array a field: a train step that donates its state may see none twice.
+    # Each field has an array of its own: donated buffers must not repeat.
     num_updates, updates_in_epoch, num_epochs, held, joined = (
         jnp.zeros((), jnp.int32) for _ in range(5)
     )
@@ -106,7 +106,7 @@ def begin(settings: Settings) -> MIDecayState:
 def observe(
     settings: Settings, state: MIDecayState, extra_args: dict[str, Any]
 ) -> MIDecayState:
-    """The state with one update more in its epoch.
+    """Adds an update to the epoch of a state.
 
     Raises:
       TypeError: the state is of something else, or a keyword is missing or misspelt.
@@ -120,7 +120,7 @@ def observe(
 def check_update(
     settings: Settings, state: Any, extra_args: dict[str, Any]
 ) -> MIDecayState:
-    """The state with arrays of JAX; raises if it is none, or a keyword is missing."""
+    """Returns the state as JAX arrays; raises unless it and the keywords are right."""
     if not isinstance(state, MIDecayState):
         raise TypeError(
             f"state must be an MIDecayState, got a {type(state).__name__}. Pass what "
@@ -129,12 +129,12 @@ def check_update(
             "optax_mi.restore_state(tx.init(params), saved)."
         )
     _check_keywords(settings.estimator, extra_args)
-    # Arrays of NumPy, from `jax.device_get` or flax's `from_bytes`, become JAX's.
+    # `jax.device_get` and flax's `from_bytes` return NumPy arrays.
     return jax.tree.map(jnp.asarray, state)
 
 
 def add(settings: Settings, before: Any, extra_args: dict[str, Any]) -> Any:
-    """The accumulator with a batch more, that of all devices."""
+    """Adds a batch to the accumulator, merged over all devices."""
     estimator = settings.estimator
     if settings.axis_name:
         return update_across(estimator, before, extra_args, settings.axis_name)
@@ -144,7 +144,7 @@ def add(settings: Settings, before: Any, extra_args: dict[str, Any]) -> Any:
 
 
 def count_update(state: MIDecayState, accumulator: Any) -> MIDecayState:
-    """The state with an update more in its epoch, and the accumulator after it."""
+    """Counts an update, and stores the accumulator after it."""
     return state._replace(
         num_updates=_increment(state.num_updates),
         updates_in_epoch=_increment(state.updates_in_epoch),
@@ -153,16 +153,16 @@ def count_update(state: MIDecayState, accumulator: Any) -> MIDecayState:
 
 
 def is_due(settings: Settings, state: MIDecayState) -> jax.Array:
-    """Whether the accumulator is to be read: at an epoch's end, or for a look."""
+    """Whether to read the accumulator: at the end of an epoch, or for a look."""
     looks = (state.look_at > 0) & (state.updates_in_epoch == state.look_at)
     return _is_over(settings, state) | looks
 
 
 def read(settings: Settings, state: MIDecayState) -> MIDecayState:
-    """The state after its accumulator was read: in a new epoch, or a longer one."""
+    """Reads the accumulator, and begins a new epoch or extends this one."""
     estimator = settings.estimator
     estimate = _cast(estimator.estimate(state.estimator_state), state.estimate)
-    # More samples would help; nan is no matter of samples.
+    # More samples help if chance is too large. They do not help against nan.
     doubtful = estimate.chance > _MOST_CHANCE * estimate.entropy
     goes_on = estimator.gathers & doubtful & (estimate.num_samples > 0)
     usable = (
@@ -181,14 +181,14 @@ def read(settings: Settings, state: MIDecayState) -> MIDecayState:
 def is_any_due(
     members: Sequence[Settings], states: Sequence[MIDecayState]
 ) -> jax.Array:
-    """Whether one of the accumulators is to be read."""
+    """Whether one of the accumulators is due."""
     return functools.reduce(jnp.logical_or, map(is_due, members, states))
 
 
 def read_first_due(
     members: Sequence[Settings], states: tuple[MIDecayState, ...]
 ) -> tuple[MIDecayState, ...]:
-    """The states after the first accumulator that is due was read.
+    """Reads the first accumulator that is due.
 
     The members differ in nothing but their bounds, so that one reading is compiled.
     """
@@ -212,7 +212,7 @@ def read_first_due(
 def scale(
     settings: Settings, updates: optax.Updates, state: MIDecayState
 ) -> tuple[optax.Updates, MIDecayState]:
-    """Updates times the learning rate, which is in the state."""
+    """Multiplies updates by the learning rate in the state."""
     # Bounds may move, under inject_hyperparams.
     learning_rate = _within_bounds(settings, state.current_lr)
     updates = jax.tree.map(lambda u: _times(u, learning_rate), updates)
@@ -226,23 +226,23 @@ def _bounds(settings: Settings) -> tuple[jax.Array, jax.Array]:
 
 def _within_bounds(settings: Settings, learning_rate: jax.Array) -> jax.Array:
     low, high = _bounds(settings)
-    # A schedule's nan is no bound: fmax and fmin pass it over.
+    # fmax and fmin ignore the nan that a schedule may return as a bound.
     return jnp.fmin(jnp.fmax(learning_rate, low), high)
 
 
 def _is_over(settings: Settings, state: MIDecayState) -> jax.Array:
-    """Whether the open epoch has its length, doubled as often as it joined the next."""
+    """Whether the open epoch is complete; its length doubles each time it is joined."""
     length = settings.steps_per_epoch
     if length is None:
         length = (state.num_updates - state.updates_in_epoch) // _EPOCHS_SO_FAR
-    # An epoch of no updates, as a schedule may ask, would never end.
+    # A schedule may ask for epochs of no updates, which would never end.
     return state.updates_in_epoch >> state.joined >= jnp.maximum(length, 1)
 
 
 def _close(
     settings: Settings, state: MIDecayState, estimate: MIEstimate, usable: jax.Array
 ) -> MIDecayState:
-    """The state at the beginning of the next epoch, its learning rate decided."""
+    """Decides the learning rate, and begins the next epoch."""
     proposed, rule_state = _propose(settings, state, estimate, usable)
     moves = usable & jnp.isfinite(proposed)
     falls = jnp.minimum(proposed, state.current_lr)
@@ -280,8 +280,8 @@ def _propose(
         )
         return jnp.zeros_like(again), *_cast(proposal, tuple(before))
 
-    # An `if`, as a loop of at most one turn: XLA on the CPU compiles a loop over a few
-    # numbers as one program, and else each number as one of its own.
+    # A loop of at most one turn serves as an `if`: XLA on the CPU compiles a loop over
+    # a few numbers as one program, and a conditional as a program for each number.
     turn = usable, state.current_lr, state.rule_state
     return jax.lax.while_loop(lambda turn: turn[0], ask, turn)[1:]
 
@@ -293,7 +293,7 @@ def _go_on(
     tells: jax.Array,
     over: jax.Array,
 ) -> MIDecayState:
-    """The state in the same epoch, after a look or with more updates to come."""
+    """Keeps the epoch open, after a look or because it needs more updates."""
     look, at = settings.rule.look, state.look_at
     seen = state.rule_state if look is None else look(state.rule_state, estimate)
     joined = jnp.minimum(state.joined + 1, _MOST_JOINED)
@@ -306,7 +306,7 @@ def _go_on(
 
 
 def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
-    """The one or the other tree: for `where` XLA compiles a program a field."""
+    """Chooses a tree by `cond`: for `where`, XLA compiles a program for each field."""
     return jax.lax.cond(condition, lambda: new, lambda: old)
 
 
@@ -316,9 +316,9 @@ def _cast(new: Any, old: Any) -> Any:
 
 
 def _check_keywords(estimator: MIEstimator, extra_args: dict[str, Any]) -> None:
-    """Raises unless the keywords that the estimator requires are there by its names."""
+    """Raises unless all keywords that the estimator requires are there."""
     takes = inspect.signature(estimator.update).parameters
-    # Beside weights, others are for another transformation of the chain.
+    # If weights are given, the others are for another transformation of the chain.
     if "weights" in takes and extra_args.get("weights") is None:
         for name in ("mask", "weight", "sample_weight", "sample_weights"):
             if name not in takes and extra_args.get(name) is not None:
@@ -345,7 +345,7 @@ def _check_keywords(estimator: MIEstimator, extra_args: dict[str, Any]) -> None:
 
 
 def _increment(count: jax.Array) -> jax.Array:
-    """Count + 1, held at the largest int32."""
+    """Count + 1, saturating at the largest int32."""
     return jnp.asarray(optax.safe_increment(count))
 
 

@@ -27,14 +27,15 @@ class MIDiagnostics(NamedTuple):
       mi: I(outputs; labels) of the last epoch closed, nats; nan before the first. It is
         nan if that epoch had no valid sample; so are `entropy`, `normalized`, `chance`.
       entropy: H(labels) of that epoch, nats.
-      normalized: share of the entropy that is known beyond chance, in [0, 1]; nan where
+      normalized: share of the entropy that is known beyond chance, in [0, 1]; nan if
         there were too few samples to tell.
       std_error: standard error of `mi`, nats.
       num_samples: effective number of samples of that epoch.
       dropped: samples of that epoch that were ignored.
       epoch: number of epochs closed.
       held: number of those that were unusable and held the learning rate.
-      joined: number of times that the open epoch could not tell and went on.
+      joined: number of times that the open epoch was extended, because its samples
+        could not tell knowledge from chance.
       chance: nats that `mi` would be on average if outputs and labels were independent.
     """
 
@@ -66,8 +67,8 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
       A dict from group to learning rate, a float32 scalar. A group is named by the
       dictionary keys on the way to it, joined by "/"; a lone transformation is "all".
       Names that meet are numbered: "all", "all_2". Where there is no
-      :class:`MIDecayState`, as in params, it is empty: loggers need not know what is
-      trained. :func:`mi_warnings` says so in words.
+      :class:`MIDecayState`, as in params, it is empty, so the same logger serves runs
+      without one. :func:`mi_warnings` says so in words.
 
     Raises:
       TypeError: `opt_state` is a transformation.
@@ -115,7 +116,7 @@ def mi_diagnostics(opt_state: Any) -> dict[str, MIDiagnostics]:
     states = states_by_group(opt_state)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(states)):
         return _diagnose(states)
-    # What has not been measured is nan, and no fault for a debug mode to find.
+    # nan stands for what has not been measured: debug modes should not object.
     with jax.debug_nans(False), jax.debug_infs(False):
         arrays = jax.device_get(_diagnose(states))
     return jax.tree.map(python_number, arrays)

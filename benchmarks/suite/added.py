@@ -51,7 +51,8 @@ def _imported(path: Path) -> Any:
 def _named(path: Path, module: Any, name: str, kind: type) -> dict[str, Any]:
     """What is in one of the lists, by name."""
     found: dict[str, Any] = {}
-    for each in getattr(module, name, []):
+    given = getattr(module, name, [])
+    for each in given if isinstance(given, list | tuple) else [given]:
         if not isinstance(each, kind):
             raise ValueError(
                 f"--add: {name} of {path} must be a list of {kind.__module__}."

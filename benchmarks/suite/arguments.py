@@ -30,8 +30,9 @@ def at_least(minimum: int, text: str) -> int:
         number = int(text)
     except ValueError:
         number = minimum - 1
-    if number < minimum:
-        message = f"must be a whole number of at least {minimum}, got {text!r}"
+    if not minimum <= number < 2**31:
+        limit = f"at least {minimum}" if number < minimum else "less than 2**31"
+        message = f"must be a whole number of {limit}, got {text!r}"
         raise argparse.ArgumentTypeError(message)
     return number
 

@@ -129,8 +129,8 @@ class Race:
                 break
             k += way
             self.keep([k - way, k])
-        for neighbour in (k + 1, k - 1):
-            self.first(neighbour)
+        for neighbor in (k + 1, k - 1):
+            self.first(neighbor)
         losses = {q: self.first(q) for q in self.runs}
         lowest = min(losses.values())
         limit = lowest + _TOLERANCE * max(self.untrained - lowest, 0.0)

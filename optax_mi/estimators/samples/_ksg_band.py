@@ -1,4 +1,4 @@
-r"""Joint neighbours in the plane, by strips of samples that lie side by side.
+r"""Joint neighbors in the plane, found in strips of samples that lie side by side.
 
 The distance of samples i and j is :math:`\max(|x_i - x_j|, |y_i - y_j|)`. The k-th
 smallest distance r among some samples is that among all if no other sample is nearer in
@@ -26,7 +26,7 @@ from optax_mi.estimators.samples._ksg_tile import as_bits, below, tile_reach, to
 # In units of sqrt(k N): samples in a strip, and width of the band that the rows of one
 # step share.
 _STRIP, _BAND = 5.5, 6.0
-# Places to either side in a strip, for each neighbour, and those of one step.
+# Places to search on either side in a strip, per neighbor, and places per step.
 _REACH, _PLACES = 10, 30
 # Up to this k the first passes insert into lists of k; above, they are left out.
 _SHORT = 6
@@ -63,7 +63,7 @@ def count_in_plane(
 
     `x` and `y` [N] hold inf where there is no sample; for `box` see `tile_reach`.
     """
-    # Mapped, since what is traced twice compiles twice.
+    # Mapped, because code that is traced twice is compiled twice.
     x_order, y_order = jax.lax.map(argsort, jnp.stack([x, y]))
     y_place = _inverse(y_order)[x_order]
     strips = lay_strips(y_place, k, jnp, lambda rows: jnp.sort(rows, stable=False))
@@ -156,7 +156,7 @@ def _in_strips(
         first = index - inside - offset
         before = in_x - x[jnp.maximum(first, 0)]
         after = x[jnp.minimum(first + width, samples) + 1] - in_x
-        # What the band reads often is computed once.
+        # The band reads these often: compute them once.
         in_x, in_y, edge = jax.lax.optimization_barrier(
             (in_x, in_y, jnp.minimum(before, after))
         )
@@ -225,7 +225,7 @@ def _band(
         reach = jnp.stack([to_float(side) for side in sides])
     else:
         reach = jnp.stack([below(to_float(farthest))] * 2)
-    # Beyond the ends of a strip nothing is in order, and only its edges tell.
+    # Samples beyond the ends of a strip are not in order: only its edges bound them.
     after = jnp.where(inside + places < width, differences(places)[1], jnp.inf)
     before = jnp.where(inside >= places, -differences(-places)[1], jnp.inf)
     edge = jnp.minimum(edge, jnp.minimum(after, before))
