@@ -183,7 +183,7 @@ def log_values(
             check_number(
                 "learning_rate", base, lambda lr: lr >= 0, "at least 0 and finite"
             )
-            fields["learning_rate"] = python_number(jnp.float32(base)) * factor
+            fields["learning_rate"] = float(base) * factor
         start = "mi" if group == "all" else f"mi/{group}"
         values |= {f"{start}/{name}": float(x) for name, x in fields.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}

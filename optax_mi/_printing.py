@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -24,28 +23,22 @@ def brief(node: Any) -> str:
         (node,) = jax.tree.leaves(node)  # out of a Variable of nnx
     if not hasattr(node, "shape") or not hasattr(node, "dtype"):
         return repr(node)
-    number = python_number(node)
-    if number is not node:
-        return repr(number)
+    if python_number(node) is not node:
+        # 0.3, not 0.30000001192092896: the shortest that rounds to the float32.
+        return str(np.asarray(node)[()])
     return f"{node.dtype}[{','.join(map(str, node.shape))}]"
 
 
 def python_number(leaf: Any) -> Any:
-    """The Python number that a scalar array holds, or the leaf itself.
-
-    It is the shortest that rounds to the float32: 0.3, not 0.30000001192092896.
-    """
+    """The Python number that a scalar array holds, or the leaf itself."""
     array = isinstance(leaf, jax.Array | np.ndarray | np.generic)
     if not array or isinstance(leaf, Tracer) or leaf.shape:
         return leaf
-    scalar = np.asarray(leaf)
-    if jnp.issubdtype(scalar.dtype, jnp.floating):
-        return float(str(scalar[()]))
-    return scalar.item()
+    return np.asarray(leaf).item()
 
 
 def _unpacked(packed: Any) -> Any:
     number = python_number(packed)
     if number is packed:
         return packed
-    return {NOT_A_NUMBER: math.nan, PACKED_INFINITY: math.inf}.get(number, number)
+    return {NOT_A_NUMBER: math.nan, PACKED_INFINITY: math.inf}.get(number, packed)

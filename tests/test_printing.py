@@ -61,7 +61,7 @@ def test_shapes_and_tracers():
 @pytest.mark.parametrize(
     ("leaf", "number"),
     [
-        (jnp.float32(0.1), 0.1),
+        (jnp.float32(0.1), float(np.float32(0.1))),
         (np.float64(0.1), 0.1),
         (jnp.bfloat16(0.5), 0.5),
         (jnp.int32(3), 3),

@@ -104,8 +104,7 @@ def test_each_layer_is_a_lone_mi_decay_of_its_own_columns(of):
                     atol=2e-5,
                     err_msg=f"{layer} {name} {step}",
                 )
-            rate = np.float32(ours.learning_rate)
-            np.testing.assert_array_equal(updates[layer]["w"], rate)
+            np.testing.assert_array_equal(updates[layer]["w"], ours.learning_rate)
     last = mi_diagnostics(state)
     assert all(d.epoch == 5 for d in last.values())
     assert last["last"].learning_rate < 0.95 * LR_MAX["last"]
