@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from suite.arguments import OneLineParser
+
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line, which takes no arguments."""
-    return argparse.ArgumentParser(description=__doc__).parse_args(argv)
+    return OneLineParser(description=__doc__).parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ from suite import (
     study_figures,
 )
 from suite.files import load_json
+from suite.study_figures import FACTORS
 from suite.style import save
 
-FACTORS = (0.25, 1.0, 4.0)
 # Name of a JSON -> the figure of what it holds.
 FIGURES: dict[str, Callable[[Any], Figure]] = {
     "budgets": lambda table: study_figures.draw_factors("budgets", table, FACTORS),

@@ -53,7 +53,7 @@ from suite.markdown import markdown
 from suite.methods import PLAIN, Method, averaged, ours
 from suite.progress import bars
 from suite.results import save_json
-from suite.study_figures import draw_factors
+from suite.study_figures import FACTORS, draw_factors
 from suite.style import save
 from suite.tasks import Task, bundled_tasks
 from suite.training import train
@@ -63,7 +63,6 @@ from optax_mi.estimators import MIEstimate, contingency, measured
 from optax_mi.rules import log_time_rule
 
 RATES = (0.01, 0.03, 0.1, 0.3)
-FACTORS = (0.25, 1.0, 4.0)
 # Studies of methods at the task's own settings: nothing is varied.
 ONE_TABLE = ("variants", "layers")
 

@@ -35,12 +35,18 @@ def check_state(name: str, tree: Any) -> None:
 
 def leaves_by_name(tree: Any) -> dict[Path, Any]:
     """The leaves by their paths of names, which are the same with and without types."""
+    names, (leaves, _) = leaf_names(tree), jax.tree.flatten(tree)
+    return dict(zip(names, leaves, strict=True))
+
+
+def leaf_names(tree: Any) -> list[Path]:
+    """The path of names of every leaf, in the order of the leaves."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    named = {
-        tuple(jax.tree_util.keystr((key,), simple=True) for key in path): leaf
-        for path, leaf in leaves
-    }
-    children = children_by_node(named)
+    paths = [
+        tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+        for path, _ in leaves
+    ]
+    children = children_by_node(paths)
 
     def name(path: Path) -> Path:
         # An nnx Variable stores its array as `value`; to_pure_dict omits that name. A
@@ -48,7 +54,7 @@ def leaves_by_name(tree: Any) -> dict[Path, Any]:
         boxed = path[-1:] == ("value",) and children[path[:-1]] == {"value"}
         return path[:-1] if boxed else path
 
-    return {name(path): leaf for path, leaf in named.items()}
+    return [name(path) for path in paths]
 
 
 def places_in_sequences(tree: Any) -> set[Path]:

@@ -1,14 +1,14 @@
 """Writing a learning rate into the state of an optimizer that somebody else updates."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from optax_mi._checks import check_number
-from optax_mi._find import Path, check_state
+from optax_mi._find import Path, check_state, leaf_names
 
 StateT = TypeVar("StateT")
 
@@ -67,10 +67,8 @@ def set_learning_rate(opt_state: StateT, learning_rate: chex.Numeric) -> StateT:
         check_number(
             "learning_rate", learning_rate, lambda lr: lr >= 0, "at least 0 and finite"
         )
-    found, structure = jax.tree_util.tree_flatten_with_path(opt_state)
-    leaves = [leaf for _, leaf in found]
-    names = [_name(path) for path, _ in found]
-    place = _find_one(names)
+    leaves, structure = jax.tree.flatten(opt_state)
+    place = _find_one(leaf_names(opt_state))
     old = jnp.asarray(leaves[place])
     if not jnp.issubdtype(old.dtype, jnp.floating):
         raise TypeError(
@@ -87,12 +85,6 @@ def set_learning_rate(opt_state: StateT, learning_rate: chex.Numeric) -> StateT:
     # This keeps the weak type, if there is one.
     leaves[place] = old.at[...].set(jnp.asarray(learning_rate).astype(old.dtype))
     return structure.unflatten(leaves)
-
-
-def _name(path: tuple[Any, ...]) -> Path:
-    """The names on the way to a leaf; nnx has arrays in Variables, as `value`."""
-    name = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
-    return name[:-1] if name[-1:] == ("value",) else name
 
 
 def _find_one(names: list[Path]) -> int:

@@ -19,8 +19,19 @@ from optax_mi.plotting._shared import (
     SKY,
     VERMILLION,
 )
-from suite.style import COLORS, OURS, WIDTH, legend_below, lines_of, panels, styled
+from suite.style import (
+    COLORS,
+    OURS,
+    WIDTH,
+    legend_below,
+    line_style,
+    lines_of,
+    panels,
+    styled,
+)
 
+# Of an epoch's length, a run's and a batch's in `research.py`.
+FACTORS = (0.25, 1.0, 4.0)
 VARIED = {
     "epochs": "length of an epoch,\nx the task's own",
     "budgets": "updates,\nx the task's own",
@@ -54,9 +65,7 @@ def draw_factors(name: str, table: dict[str, Any], factors: Sequence[float]) -> 
         lowest = min(np.nanmin(row) for row in rows.values())
         highest = max(highest, *(np.nanmax(row) / lowest for row in rows.values()))
         for (method, row), color in zip(rows.items(), COLORS, strict=False):
-            ours = method == "log_time_rule"
-            style: Any = {"color": color, "linewidth": 2.4 if ours else 1.1}
-            style |= {"zorder": 2.0 if ours else 2.1, "label": method}
+            style = line_style(method, color, thick=method == "log_time_rule")
             ax.plot(factors, row / lowest, "o-", **style)
         ax.set(xscale="log", yscale="log", title=task)
         ax.set_xticks(factors, [f"{factor:g}" for factor in factors])
@@ -81,9 +90,8 @@ def draw_ways(results: Any) -> Figure:
         title, before, after, _ = found["stream"]
         ends = []
         for row, color in WAYS.items():
-            figures, ours = found["rows"][row], row.startswith(OURS)
-            style: Any = {"color": color, "linewidth": 2.4 if ours else 1.1}
-            style |= {"zorder": 2.0 if ours else 2.1, "label": row}
+            figures = found["rows"][row]
+            style = line_style(row, color, thick=row.startswith(OURS))
             steps = np.asarray(figures["steps"]) - before
             loss = np.asarray(figures["loss"], float)[:, 1:]
             rates = np.asarray(figures["rates"], float) / figures["lr"]

@@ -69,13 +69,18 @@ def line_of(method: str, place: int) -> dict[str, Any]:
 
     Methods without a color of their own get one by their place among those drawn.
     """
-    ours = method.startswith(OURS)
     other = COLORS[place % len(COLORS)]
+    color = METHODS.get(method.replace(" range test", ""), other)
+    return line_style(method, color, thick=method.startswith(OURS))
+
+
+def line_style(label: str, color: str, thick: bool) -> dict[str, Any]:
+    """A line's color, width and order: thin ones lie on thick ones."""
     return {
-        "color": METHODS.get(method.replace(" range test", ""), other),
-        "linewidth": 2.4 if ours else 1.1,
-        "zorder": 2.0 if ours else 2.1,
-        "label": method,
+        "color": color,
+        "linewidth": 2.4 if thick else 1.1,
+        "zorder": 2.0 if thick else 2.1,
+        "label": label,
     }
 
 

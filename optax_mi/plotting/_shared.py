@@ -12,7 +12,6 @@ from matplotlib.ticker import (
     NullLocator,
     StrMethodFormatter,
 )
-from scipy.optimize import isotonic_regression
 
 # The colors of Okabe and Ito, which color-blind readers tell apart. Their yellow is
 # left out: on white it cannot be seen.
@@ -143,6 +142,9 @@ def spread_out(wanted: Sequence[float], gap: float) -> np.ndarray:
         return steps
     lowest = gap / 2
     highest = max(lowest, 1 - gap / 2 - steps[-1])
+    # Slow to import, and needed only where lines are named.
+    from scipy.optimize import isotonic_regression
+
     # With the gaps taken out of them, places rise.
     level = isotonic_regression(np.asarray(wanted) - steps).x
     return level.clip(lowest, highest) + steps
